@@ -1,0 +1,86 @@
+"""What the programs share of the command line: devices, and errors of one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from configs.spec import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def add_gpu_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--gpu",
+        metavar="0,1",
+        help="CUDA devices by number, or cpu; default: the first GPU, or the CPU without one",
+    )
+
+
+def choose_devices(gpu: str | None) -> list[torch.device]:
+    """The devices that ``--gpu`` names; the CPU where there is no CUDA.
+
+    Raises:
+        UserError: If it is neither numbers nor ``cpu``, or there is no such GPU.
+    """
+    import torch
+
+    if gpu is not None and gpu.strip().lower() == "cpu":
+        return [torch.device("cpu")]
+    try:
+        numbers = [int(number) for number in (gpu or "0").split(",")]
+    except ValueError:
+        raise UserError(f"--gpu {gpu}: expected numbers such as 0 or 0,1, or cpu") from None
+    if not torch.cuda.is_available():
+        if gpu is not None:
+            print(f"--gpu {gpu}: no CUDA here, running on the CPU", file=sys.stderr)
+        return [torch.device("cpu")]
+    count = torch.cuda.device_count()
+    wrong = [n for n in numbers if not 0 <= n < count]
+    if wrong or len(set(numbers)) < len(numbers):
+        raise UserError(f"--gpu {gpu}: expected different numbers from 0 to {count - 1}")
+    return [torch.device("cuda", n) for n in numbers]
+
+
+def parse_pair(text: str, convert: Callable[[str], float]) -> tuple[float, float]:
+    """``A,B`` or ``A`` for both, finite and above 0, as an argparse type.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is anything else.
+    """
+    parts = text.split(",")
+    try:
+        values = [convert(part) for part in parts]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 2) or not all(0 < value < float("inf") for value in values):
+        raise argparse.ArgumentTypeError(f"expected one or two positive numbers, got {text!r}")
+    return values[0], values[-1]
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a program; what the user can mend is one line on stderr and a non-zero exit."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {place}{error.strerror or error}")
+    except MemoryError:
+        sys.exit("error: out of memory")
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        sys.exit(f"error: {str(error).splitlines()[0]}")

@@ -1,0 +1,166 @@
+"""The keys of training and test YAMLs, and their check."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from configs.spec import Registry, UserError, did_you_mean, type_message
+
+EVAL_TYPE = re.compile(r"(benchmark|div2k)-(\d+(?:\.\d+)?)")
+
+Spec = dict[str, Any]
+OneOrThree = Annotated[list[float], Field(min_length=1, max_length=3)]
+
+
+class _Section(pydantic.BaseModel):
+    """A mapping without unknown keys; values are not coerced (text is no number)."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Stats(_Section):
+    """(x - sub) / div, one number or one per channel."""
+
+    sub: OneOrThree
+    div: OneOrThree
+
+    @pydantic.model_validator(mode="after")
+    def _usable(self) -> Stats:
+        if 0 in self.div:
+            raise ValueError("div cannot be 0")
+        if 2 in (len(self.sub), len(self.div)):
+            raise ValueError("give one number, or one per channel")
+        return self
+
+
+class DataNorm(_Section):
+    """How pixels in [0, 1] are normalised, network input and target each."""
+
+    inp: Stats
+    gt: Stats
+
+
+def _eval_type(value: str | None) -> str | None:
+    if value is not None and not EVAL_TYPE.fullmatch(value):
+        raise ValueError("expected benchmark-S or div2k-S with the scale S, e.g. benchmark-2")
+    return value
+
+
+EvalType = Annotated[str | None, pydantic.AfterValidator(_eval_type)]
+
+
+class DataSection(_Section):
+    """Files (dataset), samples (wrapper) and batches."""
+
+    dataset: Spec
+    wrapper: Spec
+    batch_size: PositiveInt
+
+
+class MultiStepLR(_Section):
+    """The learning rate is multiplied by gamma after each of the milestones, in epochs."""
+
+    milestones: list[PositiveInt]
+    gamma: PositiveFloat = 0.1
+
+
+class TrainConfig(_Section):
+    """A training YAML."""
+
+    train_dataset: DataSection
+    val_dataset: DataSection | None = None
+    data_norm: DataNorm | None = None
+    model: Spec
+    optimizer: Spec
+    epoch_max: PositiveInt
+    multi_step_lr: MultiStepLR | None = None
+    resume: str | None = None
+    epoch_val: PositiveInt | None = None
+    epoch_save: PositiveInt | None = None
+    eval_type: EvalType = None
+    eval_bsize: PositiveInt | None = None
+    seed: int = 0
+    grad_clip: PositiveFloat | None = None
+    num_workers: Annotated[int, Field(ge=0)] | None = None
+
+
+class TestConfig(_Section):
+    """A test YAML in the published form: one dataset, one protocol."""
+
+    test_dataset: DataSection
+    eval_type: EvalType = None
+    eval_bsize: PositiveInt | None = None
+    data_norm: DataNorm | None = None
+
+
+class ScaledTest(TestConfig):
+    """The same for several scales: ``{scale}`` in any text becomes each of them."""
+
+    scales: Annotated[list[PositiveFloat], Field(min_length=1)]
+    eval_type: str | None = None  # checked once the scale is filled in
+
+
+class TestSuite(_Section):
+    """A test YAML with a table row: a name, and tests whose scales are the columns."""
+
+    name: str
+    tests: Annotated[list[ScaledTest], Field(min_length=1)]
+
+
+def parse_section(kind: type[pydantic.BaseModel], raw: Mapping[str, Any]) -> Any:
+    """Validate a mapping.
+
+    Returns:
+        (the section or None, a list of problems of one line each).
+    """
+    try:
+        return kind.model_validate(raw), []
+    except pydantic.ValidationError as error:
+        return None, [_describe(kind, e) for e in error.errors(include_url=False)]
+
+
+def _describe(kind: type[pydantic.BaseModel], error: Any) -> str:
+    place = ".".join(str(step) for step in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(kind, error["loc"][:-1])
+        return f"{place}: unknown key; {did_you_mean(error['loc'][-1], known)}"
+    if error["type"] == "missing":
+        return f"{place}: this key is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {type_message(message, error['input'])}"
+
+
+def _fields_at(kind: Any, steps: Iterable[str | int]) -> list[str]:
+    for step in steps:
+        if isinstance(step, str):
+            kind = _section_of(kind.model_fields[step].annotation)
+    return list(kind.model_fields)
+
+
+def _section_of(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, getattr(annotation, "__args__", ()))), None)
+
+
+def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
+    """Mistakes in the specs of a `DataSection` or its raw mapping."""
+    problems = []
+    if isinstance(section, Mapping):
+        if "dataset" in section:
+            problems += datasets.check(section["dataset"], f"{place}.dataset")
+        if "wrapper" in section:
+            problems += datasets.check(section["wrapper"], f"{place}.wrapper", ("dataset",))
+    return problems
+
+
+def raise_problems(path: object, problems: Iterable[str]) -> None:
+    """One `UserError` that lists all problems, each on a line with its file."""
+    unique = list(dict.fromkeys(problems))
+    if unique:
+        raise UserError("\n".join(f"{path}: {problem}" for problem in unique))

@@ -1,0 +1,261 @@
+"""Registries of named classes, and ``{name, args}`` specs checked against their signatures."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import pydantic
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave; its text is shown as it is, without a traceback."""
+
+
+@dataclass(frozen=True)
+class SpecOf:
+    """Marks a parameter that takes a spec; ``supplied`` are arguments that its owner adds.
+
+    Example: ``imnet_spec: Annotated[dict | None, SpecOf("in_dim")] = None``.
+    """
+
+    supplied: tuple[str, ...]
+
+    def __init__(self, *supplied: str) -> None:
+        object.__setattr__(self, "supplied", supplied)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A suggestion to append to a message about an unknown word, or the list of known ones."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+class Registry:
+    """Named factories of one kind, called through specs ``{name, args[, sd]}``.
+
+    Args:
+        kind: What is registered, for messages: "model", "dataset".
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, _Entry] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that adds a class or factory under ``name``.
+
+        Raises:
+            ValueError: If another class or factory has that name; the registry stays as it was.
+        """
+
+        def add(factory: T) -> T:
+            known = self._entries.get(name)
+            if known is not None and _origin(known.factory) != _origin(factory):
+                raise ValueError(
+                    f"{self.kind} {name!r} is registered twice: "
+                    f"{_origin(known.factory)} and {_origin(factory)}"
+                )
+            self._entries[name] = _Entry(name, factory)
+            return factory
+
+        return add
+
+    def make(
+        self,
+        spec: Mapping[str, Any],
+        args: Mapping[str, Any] | None = None,
+        load_sd: bool = False,
+    ) -> Any:
+        """Build what ``spec`` describes.
+
+        Args:
+            spec: ``{"name": .., "args": {..}}``, with ``"sd"`` if ``load_sd``.
+            args: Merged over ``spec["args"]``.
+            load_sd: Load the state dict ``spec["sd"]`` strictly.
+
+        Raises:
+            UserError: If the name or an argument is wrong, or the state dict does not fit.
+        """
+        added = dict(args or {})
+        if problems := self.check(spec, self.kind, supplied=added):
+            raise UserError("\n".join(problems))
+        merged = copy.deepcopy(dict(spec.get("args") or {})) | added
+        made = self._entries[spec["name"]].factory(**merged)
+        if load_sd:
+            _load_strictly(made, spec)
+        return made
+
+    def check(self, spec: Any, place: str, supplied: Iterable[str] = ()) -> list[str]:
+        """Everything wrong with a spec, one line per mistake; nested specs included.
+
+        Args:
+            spec: What the user wrote.
+            place: Where, e.g. ``model.args.encoder_spec``.
+            supplied: Names of arguments that the caller adds.
+        """
+        if not isinstance(spec, Mapping) or "name" not in spec:
+            return [f"{place}: expected a mapping with 'name' and 'args', got {_short(spec)}"]
+        problems = [
+            f"{place}.{key}: unknown key; {did_you_mean(key, ('name', 'args'))}"
+            for key in spec
+            if key not in ("name", "args", "sd")
+        ]
+        entry = self._entries.get(spec["name"]) if isinstance(spec["name"], str) else None
+        if entry is None:
+            hint = did_you_mean(spec["name"], self._entries)
+            return [*problems, f"{place}.name: unknown {self.kind} {spec['name']!r}; {hint}"]
+        args = {} if spec.get("args") is None else spec["args"]
+        if not isinstance(args, Mapping):
+            return [*problems, f"{place}.args: expected a mapping, got {_short(args)}"]
+        return problems + self._check_args(entry, args, f"{place}.args", set(supplied))
+
+    def _check_args(
+        self, entry: _Entry, args: Mapping[str, Any], place: str, supplied: set[str]
+    ) -> list[str]:
+        problems = []
+        for key, value in args.items():
+            if key in supplied:
+                continue
+            if key not in entry.parameters and not entry.takes_any:
+                hint = did_you_mean(key, entry.parameters)
+                problems.append(f"{place}: {entry.name!r} takes no argument {key!r}; {hint}")
+                continue
+            hint_type = entry.hints.get(key)
+            owner = _spec_of(hint_type)
+            if value is not None and (owner or (isinstance(value, Mapping) and "name" in value)):
+                # An owner that does not say what it supplies is taken to supply what is missing.
+                given = owner.supplied if owner else self._required(value)
+                problems += self.check(value, f"{place}.{key}", given)
+            elif hint_type is not None:
+                problems += check_type(value, hint_type, f"{place}.{key}")
+        problems += [
+            f"{place}: {entry.name!r} needs the argument {key!r}"
+            for key in entry.required
+            if key not in args and key not in supplied
+        ]
+        return problems
+
+    def _required(self, spec: Mapping[str, Any]) -> list[str]:
+        entry = self._entries.get(spec["name"])
+        return entry.required if entry else []
+
+
+@dataclass
+class _Entry:
+    """A registered factory and what its signature says."""
+
+    name: str
+    factory: Callable[..., Any]
+
+    @cached_property
+    def _signature(self) -> list[inspect.Parameter]:
+        return list(inspect.signature(self.factory).parameters.values())
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        fixed = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+        return [p.name for p in self._signature if p.kind not in fixed]
+
+    @cached_property
+    def required(self) -> list[str]:
+        named = [p for p in self._signature if p.name in self.parameters]
+        return [p.name for p in named if p.default is inspect.Parameter.empty]
+
+    @cached_property
+    def takes_any(self) -> bool:
+        return any(p.kind is inspect.Parameter.VAR_KEYWORD for p in self._signature)
+
+    @cached_property
+    def hints(self) -> dict[str, Any]:
+        is_class = isinstance(self.factory, type)
+        target = self.factory.__init__ if is_class else self.factory  # type: ignore[misc]
+        try:
+            return get_type_hints(target, include_extras=True)
+        except NameError:  # a dropped-in file may name types that exist for its checker only
+            return {}
+
+
+def check_type(value: Any, expected: Any, place: str) -> list[str]:
+    """Mistakes of a YAML value against a type annotation; no coercion of text to numbers."""
+    try:
+        # As JSON, so that strictness does not tell a list from a tuple.
+        _adapter(expected).validate_json(json.dumps(value), strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        steps = [str(step) for step in first["loc"] if isinstance(step, int)]
+        return [f"{'.'.join([place, *steps])}: {type_message(first['msg'], first['input'])}"]
+    except (TypeError, ValueError):
+        return [f"{place}: expected a plain value, got {_short(value)}"]
+    return []
+
+
+def type_message(message: str, value: Any) -> str:
+    """One line about a value of the wrong type, with the usual slip of YAML named."""
+    text = f"{message[:1].lower()}{message[1:]}, got {_short(value)}"
+    if isinstance(value, str) and _is_number(value):
+        text += f"; YAML reads {value!r} as text, write {_as_yaml_number(value)}"
+    return text
+
+
+@lru_cache(maxsize=None)
+def _adapter(expected: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(
+        expected, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_yaml_number(text: str) -> str:
+    mantissa, e, exponent = text.lower().partition("e")
+    if not e:
+        return text
+    sign = "" if exponent[:1] in "+-" else "+"
+    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}{exponent}"
+
+
+def _spec_of(hint: Any) -> SpecOf | None:
+    if get_origin(hint) is not Annotated:
+        return None
+    return next((extra for extra in get_args(hint)[1:] if isinstance(extra, SpecOf)), None)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _origin(factory: Callable[..., Any]) -> str:
+    return f"{factory.__module__}.{getattr(factory, '__qualname__', repr(factory))}"
+
+
+def _load_strictly(module: Any, spec: Mapping[str, Any]) -> None:
+    if "sd" not in spec:
+        raise UserError(f"{spec['name']!r}: the spec holds no state dict 'sd' to load")
+    try:
+        module.load_state_dict(spec["sd"])
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise UserError(f"{spec['name']!r}: the weights do not fit: {' '.join(lines)[:400]}") from None

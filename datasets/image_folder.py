@@ -1,0 +1,224 @@
+"""Folders of images, alone or paired."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from configs.spec import UserError
+from datasets import register
+from datasets.image_file import EXTENSIONS, read_image, to_unit
+
+Cache = Literal["none", "bin", "in_memory"]
+
+
+@register("image-folder")
+class ImageFolder(Dataset[Tensor]):
+    """The images of a folder, sorted by name; item i is float32 (3, H, W) in [0, 1].
+
+    Args:
+        root_path: The folder; files that are no images are skipped with a warning.
+        split_file: JSON of name lists; the folder's images are then those of ``split_key``.
+        split_key: Which list of the split file.
+        first_k: Only the first k images.
+        repeat: An epoch goes through the images this many times.
+        cache: "none": decode at each access. "in_memory": decode once, keep 8-bit pixels. "bin":
+            decode once into ``_cache_NAME`` beside the folder, read only the pixels that are used.
+            All three give the same pixels.
+
+    Raises:
+        UserError: If the folder, the split or an image is missing or cannot be read.
+    """
+
+    def __init__(
+        self,
+        root_path: str,
+        split_file: str | None = None,
+        split_key: str | None = None,
+        first_k: PositiveInt | None = None,
+        repeat: PositiveInt = 1,
+        cache: Cache | None = "none",
+    ) -> None:
+        self.repeat = repeat
+        self.cache = cache
+        self.root = Path(root_path)
+        names = _list_images(self.root) if split_file is None else _split(split_file, split_key)
+        self.files = [self.root / name for name in names]
+        self.keep(range(len(self.files))[:first_k])
+
+    def keep(self, indices: Sequence[int]) -> None:
+        """Keep these images only, in this order, and fill the memory cache."""
+        self.files = [self.files[i] for i in indices]
+        self._held = [read_image(f) for f in self.files] if self.cache == "in_memory" else []
+
+    def __len__(self) -> int:
+        return len(self.files) * self.repeat
+
+    def file(self, index: int) -> Path:
+        """The file of item ``index``."""
+        return self.files[index % len(self.files)]
+
+    def pixels(self, index: int) -> Tensor:
+        """Item ``index`` as uint8 (3, H, W): a view where the cache allows, so cropping is free."""
+        if self._held:
+            array = self._held[index % len(self.files)]
+        elif self.cache == "bin":
+            array = _cached(self.file(index))
+        else:
+            array = read_image(self.file(index))
+        with warnings.catch_warnings():  # the view may be read-only; nothing writes to it
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.from_numpy(array).permute(2, 0, 1)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return to_unit(self.pixels(index))
+
+
+@register("paired-image-folders")
+class PairedImageFolders(Dataset[tuple[Tensor, Tensor]]):
+    """Two folders of the same images, paired by name; item i is (low, high), each (3, H, W).
+
+    ``baby.png`` and ``0801.png`` have the partners ``babyx2.png`` and ``0801x2.png``, or the same
+    name.
+
+    Args:
+        root_path_1: Low resolution.
+        root_path_2: High resolution.
+        split_file, split_key, first_k, repeat, cache: As of `ImageFolder`.
+
+    Raises:
+        UserError: As `ImageFolder`; or if an image has no partner.
+    """
+
+    def __init__(
+        self,
+        root_path_1: str,
+        root_path_2: str,
+        split_file: str | None = None,
+        split_key: str | None = None,
+        first_k: PositiveInt | None = None,
+        repeat: PositiveInt = 1,
+        cache: Cache | None = "none",
+    ) -> None:
+        # Paired before anything is cached, so that only the kept images are read.
+        self.low, self.high = (
+            ImageFolder(root, split_file, split_key, None, repeat, "none")
+            for root in (root_path_1, root_path_2)
+        )
+        low_of = _partners(self.low, self.high)
+        kept = range(len(self.high.files))[:first_k]
+        for folder, indices in ((self.low, [low_of[i] for i in kept]), (self.high, kept)):
+            folder.cache = cache
+            folder.keep(indices)
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    def file(self, index: int) -> Path:
+        """The high-resolution file of item ``index``."""
+        return self.high.file(index)
+
+    def pixels(self, index: int) -> tuple[Tensor, Tensor]:
+        """Item ``index`` as a pair of uint8 (3, H, W)."""
+        return self.low.pixels(index), self.high.pixels(index)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.low[index], self.high[index]
+
+
+def _list_images(root: Path) -> list[str]:
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"{root}: cannot read the image folder: {error.strerror}") from None
+    images = [e.name for e in entries if e.is_file() and Path(e.name).suffix.lower() in EXTENSIONS]
+    kept = set(images)
+    skipped = [e.name for e in entries if e.name not in kept and not e.name.startswith(".")]
+    if not images:
+        raise UserError(f"{root}: no images here (of {', '.join(sorted(EXTENSIONS))})")
+    if skipped:
+        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        warnings.warn(f"{root}: skipped, not images: {', '.join(skipped[:5])}{more}", stacklevel=4)
+    return [name for name in images if not name.startswith(".")]
+
+
+def _split(path: str, key: str | None) -> list[str]:
+    try:
+        split = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the split file: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: the split file is not JSON: {error}") from None
+    names = split.get(key) if isinstance(split, dict) else None
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        known = ", ".join(map(repr, split)) if isinstance(split, dict) else "none"
+        raise UserError(f"{path}: no list of names under the key {key!r}; its keys: {known}")
+    return names
+
+
+def _partners(low: ImageFolder, high: ImageFolder) -> list[int]:
+    """For each high-resolution image the index of its low-resolution partner."""
+    same = {file.stem: i for i, file in enumerate(low.files)}
+    scaled = {re.sub(r"x\d+(\.\d+)?$", "", stem): i for stem, i in same.items()}
+    partners = []
+    for file in high.files:
+        partner = same.get(file.stem, scaled.get(file.stem))
+        if partner is None:
+            raise UserError(f"{file}: has no partner in {low.root} ({file.stem}xS or {file.stem})")
+        partners.append(partner)
+    if lonely := sorted(set(range(len(low.files))) - set(partners)):
+        raise UserError(f"{low.files[lonely[0]]}: has no partner in {high.root}")
+    return partners
+
+
+def _cached(file: Path) -> np.ndarray:
+    """The pixels of an image from its cache file, which is written first if it is missing or stale.
+
+    The name tells size and time of the image, so a changed image never meets an old cache. Written
+    aside and renamed: a kill leaves no half file and two processes do no harm to each other.
+    """
+    try:
+        status = file.stat()
+    except OSError:
+        raise UserError(f"{file}: no such image") from None
+    folder = file.parent.parent / f"_cache_{file.parent.name}"
+    path = folder / f"{file.name}.{status.st_size}.{status.st_mtime_ns}.npy"
+    if not path.exists():
+        pixels = read_image(file)
+        try:
+            folder.mkdir(exist_ok=True)
+            _write_whole(path, pixels)
+            stale = [p for p in folder.glob(f"{glob.escape(file.name)}.*.*.npy") if p != path]
+            for old in stale:
+                old.unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot write the image cache: {error.strerror}; "
+                "use cache: in_memory or none"
+            ) from None
+    return np.load(path, mmap_mode="r")
+
+
+def _write_whole(path: Path, array: np.ndarray) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        try:
+            np.save(part, array)
+            part.flush()
+            os.fsync(part.fileno())
+            os.replace(part.name, path)
+        except BaseException:
+            os.unlink(part.name)
+            raise

@@ -1,0 +1,124 @@
+"""Samples to batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+import datasets
+from configs.spec import UserError
+from datasets.wrappers import SampleWrapper
+
+
+class EpochSampler(Sampler[int]):
+    """Every index once per epoch, in an order that follows from (seed, epoch).
+
+    Yields indices that count on through the epochs, as `SampleWrapper` wants them, or plain ones
+    for wrappers written elsewhere.
+
+    Attributes:
+        epoch: Set before iterating, from 0.
+    """
+
+    def __init__(self, length: int, seed: int, shuffle: bool, count_on: bool) -> None:
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.count_on = count_on
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order = torch.randperm(self.length, generator=generator).tolist()
+        else:
+            order = range(self.length)
+        first = self.epoch * self.length if self.count_on else 0
+        return (first + index for index in order)
+
+
+class BatchLoader(DataLoader[Any]):
+    """A `DataLoader` whose mistakes in user data arrive as one line, not as a worker's traceback.
+
+    Args:
+        samples: A wrapper dataset.
+        batch_size: Samples per batch; the last batch of an epoch may be smaller.
+        shuffle: Draw a new order, and new samples, in each epoch; otherwise always those of epoch 0.
+        seed: Of order and samples.
+        num_workers: Processes; by default one per core, at most 8.
+        pin_memory: Page-locked batches, for CUDA.
+    """
+
+    def __init__(
+        self,
+        samples: Dataset[Any],
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        num_workers: int | None = None,
+        pin_memory: bool = False,
+    ) -> None:
+        ours = isinstance(samples, SampleWrapper)
+        if ours:
+            samples.seed = seed
+        self.epoch_sampler = EpochSampler(len(samples), seed, shuffle, count_on=ours)  # type: ignore[arg-type]
+        workers = min(8, _cores()) if num_workers is None else num_workers
+        super().__init__(
+            _Carrying(samples),
+            batch_size,
+            sampler=self.epoch_sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=pin_memory,
+            persistent_workers=workers > 0,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for batch in super().__iter__():
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, that the next iteration goes through."""
+        self.epoch_sampler.epoch = epoch
+
+
+def make_loader(section: Any, **options: Any) -> BatchLoader:
+    """The loader of a `DataSection` of a config; options as of `BatchLoader`."""
+    dataset = datasets.make(section.dataset)
+    samples = datasets.make(section.wrapper, args={"dataset": dataset})
+    return BatchLoader(samples, section.batch_size, **options)
+
+
+class _Carrying(Dataset[Any]):
+    """Returns a `UserError` instead of raising it: a worker would bury it in a traceback."""
+
+    def __init__(self, samples: Dataset[Any]) -> None:
+        self.samples = samples
+
+    def __getitem__(self, key: int) -> Any:
+        try:
+            return self.samples[key]
+        except UserError as error:
+            return error
+
+    def __len__(self) -> int:
+        return len(self.samples)  # type: ignore[arg-type]
+
+
+def _collate(samples: list[Any]) -> Any:
+    return next((s for s in samples if isinstance(s, UserError)), None) or default_collate(samples)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,253 @@
+"""Images to training samples: a low-resolution input and colours at continuous coordinates.
+
+A sample is ``inp`` (3, h, w) in [0, 1], and for Q pixels of the high-resolution target ``coord``
+(Q, 2), ``cell`` (Q, 2) and ``gt`` (Q, 3) in [0, 1]; coordinates as in `utils`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from configs.spec import UserError
+from datasets import register
+from datasets.image_file import resize_bicubic, to_unit
+from utils import make_cell, pixel_centres, to_pixel_samples
+
+Sample = dict[str, Tensor]
+
+
+class SampleWrapper(Dataset[Sample]):
+    """Draws samples from the images of a dataset.
+
+    An index counts on beyond the length: index k is image ``k % len`` in epoch ``k // len``. Each
+    sample's randomness follows from (seed, epoch, image) alone, so neither the number of workers
+    nor their order matters.
+
+    Attributes:
+        seed: Of all draws; set by the loader.
+    """
+
+    seed: int = 0
+
+    def __init__(self, dataset: Any, sample_q: int | None) -> None:
+        self.dataset = dataset
+        self.sample_q = sample_q
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int) -> Sample:
+        epoch, index = divmod(int(key), len(self))
+        rng = np.random.default_rng((self.seed, epoch, index))
+        inp, target = self.draw(index, rng)
+        return self._sample(index, inp, target, rng)
+
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Input (3, h, w) and target (3, H, W), 8-bit or float, of one sample."""
+        raise NotImplementedError
+
+    def _pixels(self, index: int) -> Any:
+        """An image or a pair; 8-bit views where the dataset has them, what it returns if not."""
+        read = getattr(self.dataset, "pixels", self.dataset.__getitem__)
+        return read(index)
+
+    def _file(self, index: int) -> str:
+        return str(self.dataset.file(index)) if hasattr(self.dataset, "file") else f"image {index}"
+
+    def _sample(
+        self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator
+    ) -> Sample:
+        height, width = target.shape[-2:]
+        if self.sample_q is None:
+            coord, gt = to_pixel_samples(target)
+        else:
+            if self.sample_q > height * width:
+                raise UserError(
+                    f"{self._file(index)}: sample_q {self.sample_q} is more than the "
+                    f"{height * width} pixels of the {height}x{width} target"
+                )
+            picked = torch.from_numpy(rng.choice(height * width, self.sample_q, replace=False))
+            rows, cols = picked // width, picked % width
+            centres = pixel_centres(height)[rows], pixel_centres(width)[cols]
+            coord, gt = torch.stack(centres, dim=-1), target[:, rows, cols].T
+        return {
+            "inp": to_unit(inp).contiguous(),
+            "coord": coord,
+            "cell": make_cell((height, width)).expand(len(coord), 2).contiguous(),
+            "gt": to_unit(gt).contiguous(),
+        }
+
+
+@register("sr-implicit-paired")
+class SRImplicitPaired(SampleWrapper):
+    """Pairs of images: the target is cut to the size of the input times an integer scale.
+
+    Args:
+        dataset: Of pairs (low, high).
+        inp_size: Side of a random crop of the input; the whole image if None.
+        augment: Flip left-right, up-down and diagonally, each with probability 1/2.
+        sample_q: Number of distinct target pixels; all of them if None.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        inp_size: PositiveInt | None = None,
+        augment: bool = False,
+        sample_q: PositiveInt | None = None,
+    ) -> None:
+        super().__init__(dataset, sample_q)
+        self.inp_size = inp_size
+        self.augment = augment
+
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        low, high = self._pixels(index)
+        scale = self._scale(index, low, high)
+        h, w = low.shape[-2:]
+        if self.inp_size is not None:
+            low, (top, left) = random_crop(low, self.inp_size, rng, self._file(index))
+            h = w = self.inp_size
+        else:
+            top = left = 0
+        high = crop(high, top * scale, left * scale, h * scale, w * scale)
+        return flip_alike(rng, low, high) if self.augment else (low, high)
+
+    def _scale(self, index: int, low: Tensor, high: Tensor) -> int:
+        scales = {big // small for big, small in zip(high.shape[-2:], low.shape[-2:], strict=True)}
+        if len(scales) > 1 or 0 in scales:
+            sizes = " and ".join("x".join(map(str, x.shape[-2:])) for x in (low, high))
+            raise UserError(f"{self._file(index)}: {sizes} pixels are no pair of one integer scale")
+        return scales.pop()
+
+
+@register("sr-implicit-downsampled")
+class SRImplicitDownsampled(SampleWrapper):
+    """Images shrunk by a random scale, with Pillow's bicubic on 8-bit pixels.
+
+    Args:
+        dataset: Of images.
+        inp_size: Side of the input; the target is then a random crop of round(inp_size * scale).
+            The whole image if None.
+        scale_min, scale_max: The scale is uniform between them; ``scale_max`` None: scale_min.
+        augment: Flip left-right, up-down and diagonally, each with probability 1/2.
+        sample_q: Number of distinct target pixels; all of them if None.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        inp_size: PositiveInt | None = None,
+        scale_min: PositiveFloat = 1,
+        scale_max: PositiveFloat | None = None,
+        augment: bool = False,
+        sample_q: PositiveInt | None = None,
+    ) -> None:
+        super().__init__(dataset, sample_q)
+        self.inp_size = inp_size
+        self.scale_min = scale_min
+        self.scale_max = scale_min if scale_max is None else scale_max
+        if self.scale_max < self.scale_min:
+            raise UserError(f"scale_max {scale_max} is less than scale_min {scale_min}")
+        self.augment = augment
+
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        image = self._pixels(index)
+        scale = rng.uniform(self.scale_min, self.scale_max)
+        if self.inp_size is None:
+            height, width = image.shape[-2:]
+            h, w = (int(np.floor(n / scale + 1e-9)) for n in (height, width))
+            if min(h, w) < 1:
+                raise UserError(
+                    f"{self._file(index)}: {height}x{width} pixels are too few to shrink "
+                    f"by {scale:g}"
+                )
+            target = crop(image, 0, 0, round(h * scale), round(w * scale))
+        else:
+            h = w = self.inp_size
+            side = round(self.inp_size * scale)
+            target, _ = random_crop(image, side, rng, self._file(index))
+        inp = resize_bicubic(target, h, w)
+        return flip_alike(rng, inp, target) if self.augment else (inp, target)
+
+
+@register("sr-implicit-uniform-varied")
+class SRImplicitUniformVaried(SampleWrapper):
+    """Pairs of square images: the target is resized, from size_min for the first to size_max.
+
+    Args:
+        dataset: Of pairs (low, high).
+        size_min: Side of the target of the first image.
+        size_max: Side of the target of the last image; size_min if None.
+        augment: Flip left-right with probability 1/2.
+        gt_resize: Resize the target once more, to this side.
+        sample_q: Number of distinct target pixels; all of them if None.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        size_min: PositiveInt,
+        size_max: PositiveInt | None = None,
+        augment: bool = False,
+        gt_resize: PositiveInt | None = None,
+        sample_q: PositiveInt | None = None,
+    ) -> None:
+        super().__init__(dataset, sample_q)
+        self.size_min = size_min
+        self.size_max = size_min if size_max is None else size_max
+        self.augment = augment
+        self.gt_resize = gt_resize
+
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        inp, target = self._pixels(index)
+        progress = index / max(len(self) - 1, 1)
+        side = round(self.size_min + (self.size_max - self.size_min) * progress)
+        target = resize_bicubic(target, side, side)
+        if self.augment and rng.random() < 0.5:
+            inp, target = inp.flip(-1), target.flip(-1)
+        if self.gt_resize is not None:
+            target = resize_bicubic(target, self.gt_resize, self.gt_resize)
+        return inp, target
+
+
+def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
+    """A view of part of an image (C, H, W)."""
+    return image[:, top : top + height, left : left + width]
+
+
+def random_crop(
+    image: Tensor, side: int, rng: np.random.Generator, name: str
+) -> tuple[Tensor, tuple[int, int]]:
+    """A square view at a uniform place, and that place (top, left).
+
+    Raises:
+        UserError: If the image is smaller; names the file, its size and the least size.
+    """
+    height, width = image.shape[-2:]
+    if min(height, width) < side:
+        raise UserError(
+            f"{name}: {height}x{width} pixels are too few for a crop of {side}x{side}; "
+            "leave the image out, or take a smaller inp_size or scale_max"
+        )
+    top, left = (int(rng.integers(n - side + 1)) for n in (height, width))
+    return crop(image, top, left, side, side), (top, left)
+
+
+def flip_alike(
+    rng: np.random.Generator, inp: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same flips for both: left-right, up-down, diagonal, each with probability 1/2."""
+    left_right, up_down, diagonal = rng.random(3) < 0.5
+    if left_right:
+        inp, target = inp.flip(-1), target.flip(-1)
+    if up_down:
+        inp, target = inp.flip(-2), target.flip(-2)
+    if diagonal:
+        inp, target = inp.transpose(-1, -2), target.transpose(-1, -2)
+    return inp, target

@@ -1,0 +1,12 @@
+"""Encoders, decoders and continuous models, by name.
+
+A new file in this folder needs one line at the end of this one; see CONTRIBUTING.md.
+"""
+
+from configs.spec import Registry
+
+registry = Registry("model")
+register = registry.register
+make = registry.make
+
+from . import bicubic, edsr, liif, metasr, mlp, rcan, rdn  # noqa: E402, F401

@@ -1,0 +1,22 @@
+"""The baseline that every table starts with."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models import register
+from models.base import ContinuousModel, Latent
+from utils import sample_bicubic
+
+
+@register("bicubic")
+class Bicubic(ContinuousModel):
+    """Bicubic interpolation of the input, with the kernel of Pillow and MATLAB; no parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Identity()
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`; the cell is not used."""
+        return sample_bicubic(latent.inp, coord)

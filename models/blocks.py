@@ -1,0 +1,44 @@
+"""Building blocks that several encoders share, with the layout that their checkpoints expect."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+
+class MeanShift(nn.Conv2d):
+    """x + sign * rgb_range * mean per channel, frozen.
+
+    No forward pass here uses it: it exists since published checkpoints hold its parameters.
+    """
+
+    def __init__(self, rgb_range: float, sign: int) -> None:
+        super().__init__(3, 3, 1)
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
+            assert self.bias is not None
+            self.bias.copy_(sign * rgb_range * torch.tensor(RGB_MEAN))
+        self.requires_grad_(False)
+
+
+class Upsampler(nn.Sequential):
+    """Sub-pixel convolutions to ``scale``: a power of two, or 3 (Shi et al., CVPR 2016)."""
+
+    def __init__(self, scale: int, n_feats: int) -> None:
+        powers = scale.bit_length() - 1
+        if scale > 1 and scale == 1 << powers:
+            factors = [2] * powers
+        elif scale == 3:
+            factors = [3]
+        else:
+            raise ValueError(f"scale must be 3 or a power of two above 1, got {scale}")
+        layers: list[nn.Module] = []
+        for factor in factors:
+            layers += [conv3x3(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)]
+        super().__init__(*layers)

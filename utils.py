@@ -1,0 +1,219 @@
+"""Pure mathematics of pixel grids: coordinates, nearest codes, interpolation, normalisation, PSNR.
+
+Convention used everywhere: a coordinate is (row, column) in [-1, 1]; an axis of n pixels has its
+pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as `torch.nn.functional.grid_sample`
+with ``align_corners=False`` has it. A cell is the size of one output pixel, (2/H, 2/W).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Ranges = Sequence[tuple[float, float]]
+
+# Luma weights of the benchmark protocol; they add up to 0.859 (studio swing), not to 1.
+LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
+
+
+class Averager:
+    """Running mean of values with weights."""
+
+    def __init__(self) -> None:
+        self.count = 0.0
+        self.total = 0.0
+
+    def add(self, value: float, weight: float = 1.0) -> None:
+        self.total += value * weight
+        self.count += weight
+
+    def item(self) -> float:
+        """The mean so far; NaN before the first value."""
+        return self.total / self.count if self.count else math.nan
+
+
+def pixel_centres(
+    n: int,
+    low: float = -1.0,
+    high: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Centres of n pixels that tile [low, high], (n,).
+
+    The order of operations is that of the published code: where a query meets a code's centre, the
+    last bit of that centre decides the ensemble weights.
+    """
+    if n <= 0:
+        raise ValueError(f"a grid needs a positive size, got {n}")
+    half = (high - low) / (2 * n)
+    return (low + half) + (2 * half) * torch.arange(n, dtype=dtype, device=device)
+
+
+def make_coord(shape: Sequence[int], ranges: Ranges | None = None, flatten: bool = True) -> Tensor:
+    """Coordinates of the pixel centres of a grid.
+
+    Args:
+        shape: Grid size, e.g. ``(H, W)``; the last axis of the result is (row, col).
+        ranges: ``(low, high)`` per axis; [-1, 1] if None.
+        flatten: Return ``(H*W, 2)`` rather than ``(H, W, 2)``.
+
+    Returns:
+        float32; centre i of n lies at low + (2i+1)(high-low)/(2n), as grid_sample with
+        align_corners=False.
+
+    Raises:
+        ValueError: If a size is not positive.
+    """
+    if ranges is None:
+        ranges = [(-1.0, 1.0)] * len(shape)
+    axes = [pixel_centres(n, *r) for n, r in zip(shape, ranges, strict=True)]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    return grid.flatten(0, -2) if flatten else grid
+
+
+def make_cell(shape: Sequence[int]) -> Tensor:
+    """Size of one pixel of an (H, W) grid over [-1, 1]: float32 ``(2/H, 2/W)``, shape (2,)."""
+    return torch.tensor([2 / n for n in shape])
+
+
+def to_pixel_samples(img: Tensor) -> tuple[Tensor, Tensor]:
+    """All pixels of an image as (coordinate, value) pairs, row by row.
+
+    Args:
+        img: (C, H, W).
+
+    Returns:
+        coord (H*W, 2) at the pixel centres and values (H*W, C).
+    """
+    coord = make_coord(img.shape[-2:]).to(img.device)
+    return coord, img.reshape(img.shape[0], -1).T
+
+
+def nearest_index(coord: Tensor, size: int) -> Tensor:
+    """Index of the pixel nearest to each coordinate along one axis.
+
+    Round half to even of ((x + 1) n - 1)/2 in the dtype of ``coord``, which is what
+    ``grid_sample(mode="nearest")`` computes; coordinates outside take the border pixel.
+
+    Args:
+        coord: Any shape, float32 or float64.
+        size: Number of pixels n of the axis.
+
+    Returns:
+        int64 in [0, n-1], the shape of ``coord``.
+    """
+    return torch.round(((coord + 1) * size - 1) / 2).long().clamp(0, size - 1)
+
+
+def sample_nearest(image: Tensor, coord: Tensor) -> Tensor:
+    """Value of the pixel nearest to each query: image (B, C, h, w), coord (B, Q, 2) -> (B, Q, C)."""
+    h, w = image.shape[-2:]
+    index = nearest_index(coord[..., 0], h) * w + nearest_index(coord[..., 1], w)
+    taps = image.flatten(2).gather(2, index.unsqueeze(1).expand(-1, image.shape[1], -1))
+    return taps.transpose(1, 2)
+
+
+def sample_bilinear(image: Tensor, coord: Tensor) -> Tensor:
+    """Bilinear interpolation, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C)."""
+    grid = coord.flip(-1).unsqueeze(1).to(image.dtype)
+    taps = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return taps.squeeze(2).transpose(1, 2)
+
+
+def sample_bicubic(image: Tensor, coord: Tensor) -> Tensor:
+    """Cubic convolution, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
+
+    Keys, "Cubic convolution interpolation for digital image processing", 1981, with a = -1/2: the
+    kernel of Pillow and MATLAB, exact for quadratics (``F.interpolate`` and ``F.grid_sample`` have
+    a = -3/4). There is no antialiasing: at scales below 1 it samples, it does not average.
+    """
+    h, w = image.shape[-2:]
+    rows, row_weights = _cubic_taps(coord[..., 0], h)
+    cols, col_weights = _cubic_taps(coord[..., 1], w)
+    index = (rows.unsqueeze(-1) * w + cols.unsqueeze(-2)).flatten(1)
+    taps = image.flatten(2).gather(2, index.unsqueeze(1).expand(-1, image.shape[1], -1))
+    taps = taps.unflatten(2, (-1, 4, 4))
+    weights = (row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)).unsqueeze(1)
+    return (taps * weights.to(taps.dtype)).sum((-2, -1)).transpose(1, 2)
+
+
+def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The four pixels around each coordinate of one axis and their weights, (..., 4) each."""
+    position = ((coord + 1) * size - 1) / 2
+    first = torch.floor(position)
+    t = (position - first).unsqueeze(-1)
+    t2, t3 = t * t, t * t * t
+    weights = torch.cat(
+        [
+            -0.5 * t3 + t2 - 0.5 * t,
+            1.5 * t3 - 2.5 * t2 + 1,
+            -1.5 * t3 + 2 * t2 + 0.5 * t,
+            0.5 * t3 - 0.5 * t2,
+        ],
+        dim=-1,
+    )
+    index = first.long().unsqueeze(-1) + torch.arange(-1, 3, device=coord.device)
+    return index.clamp(0, size - 1), weights
+
+
+def normalise(x: Tensor, stats: Mapping[str, Sequence[float]], channel_dim: int) -> Tensor:
+    """(x - sub) / div per channel; ``stats = {"sub": [..], "div": [..]}`` of 1 or C numbers."""
+    sub, div = (_per_channel(stats[key], x, channel_dim) for key in ("sub", "div"))
+    return (x - sub) / div
+
+
+def denormalise(x: Tensor, stats: Mapping[str, Sequence[float]], channel_dim: int) -> Tensor:
+    """x * div + sub per channel, the inverse of `normalise`."""
+    sub, div = (_per_channel(stats[key], x, channel_dim) for key in ("sub", "div"))
+    return x * div + sub
+
+
+def _per_channel(values: Sequence[float], x: Tensor, channel_dim: int) -> Tensor:
+    shape = [1] * x.ndim
+    shape[channel_dim] = -1
+    return torch.tensor(values, dtype=x.dtype).to(x.device, non_blocking=True).view(shape)
+
+
+def calc_psnr(
+    sr: Tensor,
+    hr: Tensor,
+    dataset: str | None = None,
+    scale: float = 1,
+    rgb_range: float = 1,
+) -> Tensor:
+    """Peak signal-to-noise ratio in dB, -10 log10 mean(((sr - hr)/rgb_range)^2), unrounded floats.
+
+    Args:
+        sr, hr: (..., C, H, W) in [0, rgb_range].
+        dataset: ``None``: RGB, no border cut. ``"benchmark"``: the difference is weighted over RGB
+            to luma (65.738, 129.057, 25.064)/256 before squaring (not for one channel) and a border
+            of ``scale`` pixels is shaved. ``"div2k"``: RGB, a border of ``scale + 6`` is shaved.
+        scale: The upsampling factor; a fractional one shaves its ceiling.
+
+    Returns:
+        0-d tensor; infinite where the images are equal.
+
+    Raises:
+        ValueError: If the protocol is unknown or nothing is left after shaving.
+    """
+    diff = (sr - hr) / rgb_range
+    if dataset is None:
+        shave = 0
+    elif dataset == "benchmark":
+        shave = math.ceil(scale)
+        if diff.shape[-3] > 1:
+            diff = (diff * _per_channel(LUMA, diff, -3)).sum(-3)
+    elif dataset == "div2k":
+        shave = math.ceil(scale) + 6
+    else:
+        raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, None")
+    height, width = diff.shape[-2:]
+    if min(height, width) <= 2 * shave:
+        raise ValueError(f"nothing of {height}x{width} pixels is left after shaving {shave} a side")
+    valid = diff[..., shave : height - shave, shave : width - shave]
+    return -10 * torch.log10(valid.pow(2).mean())
