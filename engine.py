@@ -1,0 +1,248 @@
+"""What happens to a batch: training steps, evaluation, and rendering of whole images."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from configs.schema import EVAL_TYPE
+from configs.spec import Registry, UserError
+from utils import (
+    Averager,
+    calc_psnr,
+    denormalise,
+    make_cell,
+    make_coord,
+    normalise,
+)
+
+DataNorm = Mapping[str, Mapping[str, list[float]]]
+
+IDENTITY_NORM: DataNorm = {key: {"sub": [0.0], "div": [1.0]} for key in ("inp", "gt")}
+# What the published code trains and renders with; its checkpoints do not say so.
+PUBLISHED_NORM: DataNorm = {key: {"sub": [0.5], "div": [0.5]} for key in ("inp", "gt")}
+
+optimizers = Registry("optimizer")
+optimizers.register("adam")(torch.optim.Adam)
+optimizers.register("sgd")(torch.optim.SGD)
+
+LOSS_SHOWN_EVERY = 20  # steps; each look at the loss waits for the GPU
+
+
+def train_one_epoch(
+    model: nn.Module,
+    loader: Iterable[Mapping[str, Tensor]],
+    optimizer: torch.optim.Optimizer,
+    data_norm: DataNorm,
+    *,
+    device: torch.device,
+    grad_clip: float | None = None,
+    title: str = "train",
+) -> float:
+    """One pass over the loader with the L1 loss.
+
+    Args:
+        model: Called as ``model(inp, coord, cell)``.
+        loader: Batches ``{inp, coord, cell, gt}``, pixels in [0, 1].
+        data_norm: Applied to ``inp`` and ``gt``.
+        device: Where the model is.
+        grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
+        title: Of the progress bar.
+
+    Returns:
+        Mean loss per sample.
+    """
+    model.train()
+    total = torch.zeros((), device=device)
+    count = 0
+    progress = _progress(loader, title)
+    for step, batch in enumerate(progress):
+        batch = _to_device(batch, device)
+        pred = model(normalise(batch["inp"], data_norm["inp"], 1), batch["coord"], batch["cell"])
+        loss = nn.functional.l1_loss(pred, normalise(batch["gt"], data_norm["gt"], 2))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if grad_clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+        optimizer.step()
+        size = len(batch["inp"])
+        total += loss.detach() * size
+        count += size
+        if step % LOSS_SHOWN_EVERY == 0:
+            progress.set_postfix(loss=f"{total.item() / count:.4f}")
+    return total.item() / count
+
+
+@torch.no_grad()
+def batched_predict(
+    model: Any, inp: Tensor, coord: Tensor, cell: Tensor | None, bsize: int | None
+) -> Tensor:
+    """Encode an image once and query it ``bsize`` coordinates at a time.
+
+    Args:
+        model: With ``gen_feat`` and ``query_rgb``.
+        inp: (B, 3, h, w), normalised.
+        coord, cell: (B, Q, 2).
+        bsize: Queries at a time; None: all at once.
+
+    Returns:
+        (B, Q, 3); chunks change nothing but rounding.
+    """
+    model.gen_feat(inp)
+    count = coord.shape[1]
+    if bsize is None or bsize >= count:
+        return model.query_rgb(coord, cell)
+    chunks = []
+    for start in range(0, count, bsize):
+        part = slice(start, start + bsize)
+        chunks.append(model.query_rgb(coord[:, part], None if cell is None else cell[:, part]))
+    return torch.cat(chunks, dim=1)
+
+
+class Evaluated(NamedTuple):
+    """One image of an evaluation: its number, PSNR, and picture (3, H, W) in [0, 1] if whole."""
+
+    index: int
+    psnr: float
+    picture: Tensor | None
+
+
+@torch.no_grad()
+def evaluate(
+    loader: Iterable[Mapping[str, Tensor]],
+    model: nn.Module,
+    data_norm: DataNorm | None = None,
+    eval_type: str | None = None,
+    eval_bsize: int | None = None,
+) -> Iterator[Evaluated]:
+    """Predict every sample and compare it with its target, one image at a time.
+
+    Args:
+        loader: Batches ``{inp, coord, cell, gt}``, pixels in [0, 1].
+        model: In evaluation mode; batches follow it to its device.
+        data_norm: ``{inp: {sub, div}, gt: {sub, div}}``; identity if None.
+        eval_type: ``benchmark-S``, ``div2k-S`` (see `calc_psnr`), or None: all pixels, RGB.
+        eval_bsize: Queries at a time.
+
+    Raises:
+        UserError: If the protocol needs a whole image and the samples are none.
+    """
+    norm = data_norm or IDENTITY_NORM
+    protocol, scale = _parse_eval_type(eval_type)
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    index = 0
+    for batch in loader:
+        batch = _to_device(batch, device)
+        inp = normalise(batch["inp"], norm["inp"], 1)
+        pred = batched_predict(model, inp, batch["coord"], batch["cell"], eval_bsize)
+        pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
+        for sr, hr, cell in zip(pred, batch["gt"], batch["cell"], strict=True):
+            size = _whole_image(cell)
+            if protocol is not None and size is None:
+                raise UserError(
+                    f"eval_type {eval_type} shaves a border: it needs whole images, "
+                    "so the wrapper must not have sample_q"
+                )
+            if size is None:
+                psnr, picture = calc_psnr(sr, hr), None
+            else:
+                picture = sr.T.unflatten(1, size)
+                psnr = calc_psnr(picture, hr.T.unflatten(1, size), protocol, scale)
+            yield Evaluated(index, psnr.item(), picture)
+            index += 1
+
+
+def eval_psnr(
+    loader: Iterable[Mapping[str, Tensor]],
+    model: nn.Module,
+    data_norm: DataNorm | None = None,
+    eval_type: str | None = None,
+    eval_bsize: int | None = None,
+    verbose: bool = False,
+) -> float:
+    """Mean over images of each image's PSNR in dB; arguments as of `evaluate`.
+
+    An image reproduced exactly has no finite PSNR; it is left out of the mean, with a warning.
+
+    Args:
+        verbose: Show a progress bar with the mean so far.
+    """
+    model.eval()
+    batches = _progress(loader, "val") if verbose else loader
+    mean = Averager()
+    exact = 0
+    for result in evaluate(batches, model, data_norm, eval_type, eval_bsize):
+        if math.isinf(result.psnr):
+            exact += 1
+            continue
+        mean.add(result.psnr)
+        if verbose:
+            batches.set_postfix(psnr=f"{mean.item():.4f}")  # type: ignore[attr-defined]
+    if exact:
+        warnings.warn(
+            f"{exact} images are reproduced exactly and left out of the mean PSNR", stacklevel=2
+        )
+    return mean.item() if mean.count or not exact else math.inf
+
+
+@torch.no_grad()
+def super_resolve(
+    model: nn.Module,
+    image: Tensor,
+    size: tuple[int, int],
+    data_norm: DataNorm | None = None,
+    bsize: int = 30000,
+) -> Tensor:
+    """Render an image at any size.
+
+    Args:
+        model: In evaluation mode; the image follows it to its device.
+        image: (3, h, w) in [0, 1].
+        size: (H, W) of the result.
+        data_norm: Of the model; that of the published checkpoints if None.
+        bsize: Queries at a time.
+
+    Returns:
+        (3, H, W) in [0, 1], on the CPU.
+    """
+    norm = data_norm or PUBLISHED_NORM
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    inp = normalise(image.to(device).unsqueeze(0), norm["inp"], 1)
+    coord = make_coord(size).to(device).unsqueeze(0)
+    cell = make_cell(size).to(device).expand_as(coord)
+    pred = batched_predict(model, inp, coord, cell, bsize)
+    return denormalise(pred, norm["gt"], 2).clamp(0, 1)[0].T.unflatten(1, size).cpu()
+
+
+def _progress(batches: Iterable[Any], title: str) -> Any:
+    return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=not _interactive())
+
+
+def _interactive() -> bool:
+    return sys.stderr.isatty()
+
+
+def _to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+
+
+def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float]:
+    if eval_type is None:
+        return None, 1
+    match = EVAL_TYPE.fullmatch(eval_type)
+    if match is None:
+        raise UserError(f"eval_type {eval_type!r}: expected benchmark-S or div2k-S")
+    return match[1], float(match[2])
+
+
+def _whole_image(cell: Tensor) -> tuple[int, int] | None:
+    """The size of the image that a sample is all of, by its cell; None if it is a part."""
+    height, width = (round(2 / side) for side in cell[0].tolist())
+    return (height, width) if height * width == len(cell) else None

@@ -1,0 +1,113 @@
+"""Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int, ...}``."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from configs.spec import UserError
+from models import registry
+
+
+def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint so that the file is always either the old or the new one, whole.
+
+    Args:
+        path: Its folder must exist.
+        checkpoint: Tensors and plain values only, so that it loads with ``weights_only=True``.
+
+    Raises:
+        OSError: If it cannot be written; the old file is then as it was.
+    """
+    path = Path(path)
+    buffer = io.BytesIO()  # so that a full disk is an OSError, and not a RuntimeError of torch
+    torch.save(dict(checkpoint), buffer)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        try:
+            part.write(buffer.getbuffer())
+            part.flush()
+            os.fsync(part.fileno())
+            os.chmod(part.name, 0o666 & ~_umask())
+            os.replace(part.name, path)
+        except BaseException:
+            os.unlink(part.name)
+            raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint on the CPU, without running any code it may hold.
+
+    Raises:
+        UserError: If it is missing, damaged, holds code, or is no checkpoint of a model.
+    """
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path}: refused: {_reason(error)}") from None
+    except Exception as error:  # a damaged file fails anywhere within unpickling
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: damaged or no checkpoint: {first[:200]}") from None
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
+        raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
+    return loaded
+
+
+def _reason(error: pickle.UnpicklingError) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    named = [line for line in lines if "GLOBAL" in line or "nsupported" in line]
+    if named:
+        return f"it would run code or holds more than weights ({named[0].split('.')[0][:160]})"
+    return "it is damaged, or holds more than weights"
+
+
+def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
+    """Build a checkpoint's model and load its weights.
+
+    Args:
+        path: For messages.
+
+    Raises:
+        UserError: If its spec or weights do not fit this code.
+    """
+    try:
+        return registry.make(checkpoint["model"], load_sd=True)
+    except UserError as error:
+        lines = str(error).splitlines()
+        raise UserError("\n".join(f"{path}: {line}" for line in lines)) from None
+
+
+def load_model(name: str | Path) -> tuple[nn.Module, dict[str, Any] | None]:
+    """The model of a checkpoint file, or ``bicubic``, the baseline; in evaluation mode.
+
+    Returns:
+        (model on the CPU, the normalisation it was trained with or None if the file has none).
+
+    Raises:
+        UserError: As `load_checkpoint` and `model_from`.
+    """
+    if str(name) == "bicubic":
+        return registry.make({"name": "bicubic"}).eval(), None
+    checkpoint = load_checkpoint(name)
+    return model_from(checkpoint, name).eval(), checkpoint.get("data_norm")
