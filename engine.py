@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -109,7 +109,7 @@ def batched_predict(
 class Evaluated(NamedTuple):
     """One image of an evaluation: its number, PSNR, and picture (3, H, W) in [0, 1] if whole."""
 
-    index: int
+    number: int
     psnr: float
     picture: Tensor | None
 
@@ -166,6 +166,7 @@ def eval_psnr(
     eval_type: str | None = None,
     eval_bsize: int | None = None,
     verbose: bool = False,
+    on_image: Callable[[Evaluated], None] | None = None,
 ) -> float:
     """Mean over images of each image's PSNR in dB; arguments as of `evaluate`.
 
@@ -173,18 +174,20 @@ def eval_psnr(
 
     Args:
         verbose: Show a progress bar with the mean so far.
+        on_image: Called with each result, e.g. to keep its picture.
     """
     model.eval()
-    batches = _progress(loader, "val") if verbose else loader
+    batches = _progress(loader, "val", hidden=not verbose)
     mean = Averager()
     exact = 0
     for result in evaluate(batches, model, data_norm, eval_type, eval_bsize):
+        if on_image is not None:
+            on_image(result)
         if math.isinf(result.psnr):
             exact += 1
             continue
         mean.add(result.psnr)
-        if verbose:
-            batches.set_postfix(psnr=f"{mean.item():.4f}")  # type: ignore[attr-defined]
+        batches.set_postfix(psnr=f"{mean.item():.4f}")
     if exact:
         warnings.warn(
             f"{exact} images are reproduced exactly and left out of the mean PSNR", stacklevel=2
@@ -221,12 +224,9 @@ def super_resolve(
     return denormalise(pred, norm["gt"], 2).clamp(0, 1)[0].T.unflatten(1, size).cpu()
 
 
-def _progress(batches: Iterable[Any], title: str) -> Any:
-    return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=not _interactive())
-
-
-def _interactive() -> bool:
-    return sys.stderr.isatty()
+def _progress(batches: Iterable[Any], title: str, hidden: bool = False) -> Any:
+    off = hidden or not sys.stderr.isatty()
+    return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=off)
 
 
 def _to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

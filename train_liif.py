@@ -1,6 +1,6 @@
 """Train a continuous model from a YAML.
 
-    python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml --gpu 0
+python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml --gpu 0
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Pure mathematics of pixel grids: coordinates, nearest codes, interpolation, normalisation, PSNR.
 
 Convention used everywhere: a coordinate is (row, column) in [-1, 1]; an axis of n pixels has its
-pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as `torch.nn.functional.grid_sample`
-with ``align_corners=False`` has it. A cell is the size of one output pixel, (2/H, 2/W).
+pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as `F.grid_sample` with
+``align_corners=False`` has it. A cell is the size of one output pixel, (2/H, 2/W).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def nearest_index(coord: Tensor, size: int) -> Tensor:
 
 
 def sample_nearest(image: Tensor, coord: Tensor) -> Tensor:
-    """Value of the pixel nearest to each query: image (B, C, h, w), coord (B, Q, 2) -> (B, Q, C)."""
+    """The pixel nearest to each query: (B, C, h, w), (B, Q, 2) -> (B, Q, C)."""
     h, w = image.shape[-2:]
     index = nearest_index(coord[..., 0], h) * w + nearest_index(coord[..., 1], w)
     taps = image.flatten(2).gather(2, index.unsqueeze(1).expand(-1, image.shape[1], -1))
@@ -132,14 +132,19 @@ def sample_bicubic(image: Tensor, coord: Tensor) -> Tensor:
     kernel of Pillow and MATLAB, exact for quadratics (``F.interpolate`` and ``F.grid_sample`` have
     a = -3/4). There is no antialiasing: at scales below 1 it samples, it does not average.
     """
-    h, w = image.shape[-2:]
+    batch, channels, h, w = image.shape
     rows, row_weights = _cubic_taps(coord[..., 0], h)
     cols, col_weights = _cubic_taps(coord[..., 1], w)
-    index = (rows.unsqueeze(-1) * w + cols.unsqueeze(-2)).flatten(1)
-    taps = image.flatten(2).gather(2, index.unsqueeze(1).expand(-1, image.shape[1], -1))
-    taps = taps.unflatten(2, (-1, 4, 4))
-    weights = (row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)).unsqueeze(1)
-    return (taps * weights.to(taps.dtype)).sum((-2, -1)).transpose(1, 2)
+    first = torch.arange(batch, device=image.device).view(-1, 1, 1, 1) * (h * w)
+    index = first + rows.unsqueeze(-1) * w + cols.unsqueeze(-2)
+    weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
+    # A gather of 16 pixels and their weighted sum in one call.
+    return F.embedding_bag(
+        index.reshape(-1, 16),
+        image.permute(0, 2, 3, 1).reshape(-1, channels),
+        per_sample_weights=weights.reshape(-1, 16).to(image.dtype),
+        mode="sum",
+    ).view(batch, -1, channels)
 
 
 def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import pydantic
@@ -184,7 +184,7 @@ class _Entry:
     @cached_property
     def hints(self) -> dict[str, Any]:
         is_class = isinstance(self.factory, type)
-        target = self.factory.__init__ if is_class else self.factory  # type: ignore[misc]
+        target = self.factory.__init__ if is_class else self.factory
         try:
             return get_type_hints(target, include_extras=True)
         except NameError:  # a dropped-in file may name types that exist for its checker only
@@ -213,11 +213,9 @@ def type_message(message: str, value: Any) -> str:
     return text
 
 
-@lru_cache(maxsize=None)
+@cache
 def _adapter(expected: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(
-        expected, config=pydantic.ConfigDict(arbitrary_types_allowed=True)
-    )
+    return pydantic.TypeAdapter(expected, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
 
 
 def _is_number(text: str) -> bool:
@@ -258,4 +256,6 @@ def _load_strictly(module: Any, spec: Mapping[str, Any]) -> None:
         module.load_state_dict(spec["sd"])
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
-        raise UserError(f"{spec['name']!r}: the weights do not fit: {' '.join(lines)[:400]}") from None
+        raise UserError(
+            f"{spec['name']!r}: the weights do not fit: {' '.join(lines)[:400]}"
+        ) from None

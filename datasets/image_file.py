@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from configs.files import written_whole
 from configs.spec import UserError
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
@@ -52,6 +53,41 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.asarray(image.convert("RGB"))
+
+
+def write_image(path: str | Path, picture: Tensor) -> None:
+    """Write a picture (3, H, W) in [0, 1], rounded to 8 bits; see `write_pixels`."""
+    pixels = (picture * 255).round().clamp(0, 255).byte()
+    write_pixels(path, pixels.permute(1, 2, 0).contiguous().numpy())
+
+
+def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
+    """Write 8-bit pixels; the folder is made, a half-written file never seen.
+
+    Args:
+        path: The ending names the format.
+        pixels: uint8 (H, W, 3).
+
+    Raises:
+        UserError: If the ending names no image format.
+        OSError: If it cannot be written.
+    """
+    path = Path(path)
+    check_output(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as file:
+        Image.fromarray(pixels).save(file, format=_format(path))
+
+
+def check_output(path: str | Path) -> None:
+    """Raise a `UserError` if a picture cannot be written to ``path`` for its ending."""
+    if _format(Path(path)) not in FORMATS:
+        known = ", ".join(sorted(EXTENSIONS))
+        raise UserError(f"{path}: cannot tell the image format from the ending; use one of {known}")
+
+
+def _format(path: Path) -> str:
+    return Image.registered_extensions().get(path.suffix.lower(), "")
 
 
 def to_unit(pixels: Tensor) -> Tensor:

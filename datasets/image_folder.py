@@ -6,7 +6,6 @@ import glob
 import json
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from configs.files import written_whole
 from configs.spec import UserError
 from datasets import register
 from datasets.image_file import EXTENSIONS, read_image, to_unit
@@ -200,7 +200,8 @@ def _cached(file: Path) -> np.ndarray:
         pixels = read_image(file)
         try:
             folder.mkdir(exist_ok=True)
-            _write_whole(path, pixels)
+            with written_whole(path) as part:
+                np.save(part, pixels)
             stale = [p for p in folder.glob(f"{glob.escape(file.name)}.*.*.npy") if p != path]
             for old in stale:
                 old.unlink(missing_ok=True)
@@ -210,15 +211,3 @@ def _cached(file: Path) -> np.ndarray:
                 "use cache: in_memory or none"
             ) from None
     return np.load(path, mmap_mode="r")
-
-
-def _write_whole(path: Path, array: np.ndarray) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            np.save(part, array)
-            part.flush()
-            os.fsync(part.fileno())
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise

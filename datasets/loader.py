@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 import datasets
 from configs.spec import UserError
-from datasets.wrappers import SampleWrapper
+from datasets.wrappers import SampleWrapper, file_name
 
 
 class EpochSampler(Sampler[int]):
@@ -24,11 +24,11 @@ class EpochSampler(Sampler[int]):
         epoch: Set before iterating, from 0.
     """
 
-    def __init__(self, length: int, seed: int, shuffle: bool, count_on: bool) -> None:
-        self.length = length
+    def __init__(self, samples: Any, seed: int, shuffle: bool) -> None:
+        self.length = len(samples)
+        self.count_on = isinstance(samples, SampleWrapper)
         self.seed = seed
         self.shuffle = shuffle
-        self.count_on = count_on
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class EpochSampler(Sampler[int]):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.length, generator=generator).tolist()
         else:
-            order = range(self.length)
+            order = list(range(self.length))
         first = self.epoch * self.length if self.count_on else 0
         return (first + index for index in order)
 
@@ -50,7 +50,7 @@ class BatchLoader(DataLoader[Any]):
     Args:
         samples: A wrapper dataset.
         batch_size: Samples per batch; the last batch of an epoch may be smaller.
-        shuffle: Draw a new order, and new samples, in each epoch; otherwise always those of epoch 0.
+        shuffle: Draw a new order, and new samples, in each epoch; otherwise always the same.
         seed: Of order and samples.
         num_workers: Processes; by default one per core, at most 8.
         pin_memory: Page-locked batches, for CUDA.
@@ -66,10 +66,10 @@ class BatchLoader(DataLoader[Any]):
         num_workers: int | None = None,
         pin_memory: bool = False,
     ) -> None:
-        ours = isinstance(samples, SampleWrapper)
-        if ours:
+        self.samples = samples
+        if isinstance(samples, SampleWrapper):
             samples.seed = seed
-        self.epoch_sampler = EpochSampler(len(samples), seed, shuffle, count_on=ours)  # type: ignore[arg-type]
+        self.epoch_sampler = EpochSampler(samples, seed, shuffle)
         workers = min(8, _cores()) if num_workers is None else num_workers
         super().__init__(
             _Carrying(samples),
@@ -87,6 +87,10 @@ class BatchLoader(DataLoader[Any]):
             if isinstance(batch, UserError):
                 raise batch
             yield batch
+
+    def file_name(self, index: int) -> str:
+        """The file of sample ``index`` of an unshuffled loader, or its number."""
+        return file_name(self.samples, index)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, from 0, that the next iteration goes through."""

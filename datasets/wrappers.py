@@ -57,19 +57,14 @@ class SampleWrapper(Dataset[Sample]):
         read = getattr(self.dataset, "pixels", self.dataset.__getitem__)
         return read(index)
 
-    def _file(self, index: int) -> str:
-        return str(self.dataset.file(index)) if hasattr(self.dataset, "file") else f"image {index}"
-
-    def _sample(
-        self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator
-    ) -> Sample:
+    def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
         height, width = target.shape[-2:]
         if self.sample_q is None:
             coord, gt = to_pixel_samples(target)
         else:
             if self.sample_q > height * width:
                 raise UserError(
-                    f"{self._file(index)}: sample_q {self.sample_q} is more than the "
+                    f"{file_name(self, index)}: sample_q {self.sample_q} is more than the "
                     f"{height * width} pixels of the {height}x{width} target"
                 )
             picked = torch.from_numpy(rng.choice(height * width, self.sample_q, replace=False))
@@ -111,7 +106,7 @@ class SRImplicitPaired(SampleWrapper):
         scale = self._scale(index, low, high)
         h, w = low.shape[-2:]
         if self.inp_size is not None:
-            low, (top, left) = random_crop(low, self.inp_size, rng, self._file(index))
+            low, (top, left) = random_crop(low, self.inp_size, rng, file_name(self, index))
             h = w = self.inp_size
         else:
             top = left = 0
@@ -122,7 +117,9 @@ class SRImplicitPaired(SampleWrapper):
         scales = {big // small for big, small in zip(high.shape[-2:], low.shape[-2:], strict=True)}
         if len(scales) > 1 or 0 in scales:
             sizes = " and ".join("x".join(map(str, x.shape[-2:])) for x in (low, high))
-            raise UserError(f"{self._file(index)}: {sizes} pixels are no pair of one integer scale")
+            raise UserError(
+                f"{file_name(self, index)}: {sizes} pixels are no pair of one integer scale"
+            )
         return scales.pop()
 
 
@@ -164,14 +161,14 @@ class SRImplicitDownsampled(SampleWrapper):
             h, w = (int(np.floor(n / scale + 1e-9)) for n in (height, width))
             if min(h, w) < 1:
                 raise UserError(
-                    f"{self._file(index)}: {height}x{width} pixels are too few to shrink "
+                    f"{file_name(self, index)}: {height}x{width} pixels are too few to shrink "
                     f"by {scale:g}"
                 )
             target = crop(image, 0, 0, round(h * scale), round(w * scale))
         else:
             h = w = self.inp_size
             side = round(self.inp_size * scale)
-            target, _ = random_crop(image, side, rng, self._file(index))
+            target, _ = random_crop(image, side, rng, file_name(self, index))
         inp = resize_bicubic(target, h, w)
         return flip_alike(rng, inp, target) if self.augment else (inp, target)
 
@@ -216,6 +213,12 @@ class SRImplicitUniformVaried(SampleWrapper):
         return inp, target
 
 
+def file_name(samples: Any, index: int) -> str:
+    """The file behind a sample, for messages and outputs; its number where that is not known."""
+    file = getattr(getattr(samples, "dataset", None), "file", None)
+    return f"image-{index}" if file is None else str(file(index))
+
+
 def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
     """A view of part of an image (C, H, W)."""
     return image[:, top : top + height, left : left + width]
@@ -239,9 +242,7 @@ def random_crop(
     return crop(image, top, left, side, side), (top, left)
 
 
-def flip_alike(
-    rng: np.random.Generator, inp: Tensor, target: Tensor
-) -> tuple[Tensor, Tensor]:
+def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The same flips for both: left-right, up-down, diagonal, each with probability 1/2."""
     left_right, up_down, diagonal = rng.random(3) < 0.5
     if left_right:

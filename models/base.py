@@ -62,7 +62,7 @@ class ContinuousModel(nn.Module):
     A subclass defines `decode`, and `encode` where the latent is more than the encoder's output.
     """
 
-    encoder: nn.Module
+    encoder: Any
     latent: Latent | None = None
 
     def encode(self, inp: Tensor) -> Latent:

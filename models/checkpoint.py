@@ -1,11 +1,9 @@
-"""Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int, ...}``."""
+"""Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int}``."""
 
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from configs.files import written_whole
 from configs.spec import UserError
 from models import registry
 
@@ -27,31 +26,10 @@ def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written; the old file is then as it was.
     """
-    path = Path(path)
     buffer = io.BytesIO()  # so that a full disk is an OSError, and not a RuntimeError of torch
     torch.save(dict(checkpoint), buffer)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(buffer.getbuffer())
-            part.flush()
-            os.fsync(part.fileno())
-            os.chmod(part.name, 0o666 & ~_umask())
-            os.replace(part.name, path)
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    with written_whole(path) as file:
+        file.write(buffer.getbuffer())
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

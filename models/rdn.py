@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from models import register
 from models.base import Encoder
-from models.blocks import conv3x3
 
 # Number of blocks, convolutions in each, and channels that each convolution adds.
 CONFIGS = {"A": (20, 6, 32), "B": (16, 8, 64)}

@@ -1,0 +1,59 @@
+"""Make the sizes of the celebAHQ experiments from the 1024x1024 images.
+
+    python scripts/resize_celebahq.py --input celebAHQ/1024 --output load/celebAHQ
+
+writes ``OUTPUT/256``, ``128``, ``64`` and ``32`` with Pillow's bicubic, each from the input, and
+``OUTPUT/split.json`` unless there is one: every tenth image in the list ``val``, the others in
+``train``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.command import run
+from configs.spec import UserError
+from datasets.image_file import read_image, resize_bicubic, write_pixels
+from datasets.image_folder import ImageFolder
+
+VAL_EVERY = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make the sizes of the celebAHQ experiments.")
+    parser.add_argument("--input", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--output", type=Path, default=Path("load/celebAHQ"), metavar="DIR")
+    parser.add_argument("--size", type=int, nargs="+", default=[256, 128, 64, 32], metavar="N")
+    args = parser.parse_args()
+    if min(args.size) < 1:
+        raise UserError("--size: expected positive sizes")
+    files = ImageFolder(str(args.input)).files
+    for file in tqdm(files, disable=None):
+        pixels = torch.from_numpy(read_image(file)).permute(2, 0, 1)
+        for size in args.size:
+            small = resize_bicubic(pixels, size, size).permute(1, 2, 0).contiguous().numpy()
+            write_pixels(args.output / str(size) / f"{file.stem}.png", small)
+    write_split(args.output / "split.json", [f"{file.stem}.png" for file in files])
+    print(f"{args.output}: {len(files)} images at {', '.join(map(str, args.size))}")
+
+
+def write_split(path: Path, names: list[str]) -> None:
+    """Every tenth name for validation; a split that is already there is kept."""
+    if path.exists():
+        print(f"{path}: kept as it is")
+        return
+    val = names[::VAL_EVERY]
+    split = {"train": sorted(set(names) - set(val)), "val": val}
+    path.write_text(json.dumps(split, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

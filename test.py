@@ -1,0 +1,137 @@
+"""Evaluate PSNR on test sets.
+
+python test.py --config configs/test/set5.yaml configs/test/set14.yaml --model M.pth
+python test.py --config configs/test/set5.yaml --scale 4 --model M.pth --save pictures
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+import datasets
+from configs import TestCase, load_test
+from configs.command import add_gpu_option, choose_devices, run
+from configs.spec import UserError
+from datasets.image_file import write_image
+from datasets.loader import make_loader
+from engine import PUBLISHED_NORM, DataNorm, Evaluated, eval_psnr
+from models.checkpoint import load_model
+
+
+def main() -> None:
+    args = parse_args()
+    cases = [case for path in args.config for case in load_test(path, datasets=datasets.registry)]
+    cases = choose_scales(cases, args.scale)
+    model, trained_norm = load_model(args.model)
+    model.to(choose_devices(args.gpu)[0])
+    results: dict[str, dict[float | None, float]] = {}
+    for case in cases:
+        norm = choose_norm(case, trained_norm)
+        psnr = evaluate_case(case, model, norm, workers=args.workers, save=args.save)
+        results.setdefault(case.name, {})[case.scale] = psnr
+        if len(cases) > 1:
+            print(f"{title(case)}: {psnr:.4f}", flush=True)
+    if len(cases) == 1:
+        print(f"result: {psnr:.4f}")
+    else:
+        print(table(results))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Evaluate PSNR on test sets.")
+    parser.add_argument("--config", required=True, nargs="+", metavar="C.yaml")
+    parser.add_argument(
+        "--model", required=True, metavar="M.pth", help="a checkpoint, or bicubic: the baseline"
+    )
+    parser.add_argument(
+        "--scale", type=float, nargs="+", metavar="S", help="only these scales of the configs"
+    )
+    parser.add_argument("--save", type=Path, metavar="DIR", help="keep the pictures in DIR")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that load images")
+    add_gpu_option(parser)
+    return parser.parse_args()
+
+
+def choose_scales(cases: list[TestCase], scales: list[float] | None) -> list[TestCase]:
+    """The cases of the given scales.
+
+    Raises:
+        UserError: If a scale has no case.
+    """
+    if scales is None:
+        return cases
+    known = sorted({case.scale for case in cases if case.scale is not None})
+    if missing := [s for s in scales if s not in known]:
+        listed = ", ".join(f"{s:g}" for s in known) or "none (published form: one scale)"
+        raise UserError(f"--scale {missing[0]:g}: not in the configs; their scales: {listed}")
+    return [case for case in cases if case.scale in scales]
+
+
+def choose_norm(case: TestCase, trained: DataNorm | None) -> DataNorm:
+    """The normalisation the model was trained with; the config's if the checkpoint has none."""
+    given = case.config.data_norm.model_dump() if case.config.data_norm else None
+    if trained is not None and given is not None and trained != given:
+        print(
+            f"{title(case)}: data_norm of the config differs from the checkpoint's, which is used",
+            file=sys.stderr,
+        )
+    return trained or given or PUBLISHED_NORM
+
+
+def evaluate_case(
+    case: TestCase,
+    model: nn.Module,
+    norm: DataNorm,
+    *,
+    workers: int | None,
+    save: Path | None,
+) -> float:
+    """Mean PSNR of one case; the pictures go to SAVE/NAME/xS."""
+    config = case.config
+    loader = make_loader(config.test_dataset, num_workers=workers)
+
+    def keep(result: Evaluated) -> None:
+        assert save is not None
+        if result.picture is None:
+            raise UserError(f"--save: {title(case)} has samples that are no whole pictures")
+        scale = f"x{case.scale:g}" if case.scale else ""
+        name = Path(loader.file_name(result.number)).stem
+        write_image(save / case.name / scale / f"{name}.png", result.picture)
+
+    return eval_psnr(
+        loader,
+        model,
+        norm,
+        config.eval_type,
+        config.eval_bsize,
+        verbose=True,
+        on_image=None if save is None else keep,
+    )
+
+
+def title(case: TestCase) -> str:
+    return case.name if case.scale is None else f"{case.name} x{case.scale:g}"
+
+
+def table(results: Mapping[str, Mapping[float | None, float]]) -> str:
+    """Sets by scales, PSNR in dB, aligned for reading and valid Markdown."""
+    scales = sorted({scale for row in results.values() for scale in row}, key=lambda s: s or 0)
+    width = max(map(len, [*results, "PSNR (dB)"]))
+    heads = ["" if scale is None else f"x{scale:g}" for scale in scales]
+    lines = [
+        f"| {'PSNR (dB)':{width}} | " + " | ".join(f"{head:>5}" for head in heads) + " |",
+        f"|{'-' * (width + 2)}|" + "------:|" * len(scales),
+    ]
+    for name, row in results.items():
+        cells = [f"{row[scale]:5.2f}" if scale in row else "    -" for scale in scales]
+        lines.append(f"| {name:{width}} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)
