@@ -86,6 +86,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run has got as far as a checkpoint there."""
+    return any(folder.glob("epoch-*.pth"))
+
+
 def find_checkpoint(
     folder: Path, config: TrainConfig, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, str]:
@@ -102,7 +107,7 @@ def find_checkpoint(
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is in the way of the run folder; choose another --name")
     last = folder / "epoch-last.pth"
-    if folder.is_dir() and any(folder.iterdir()):
+    if holds_run(folder):
         if resume and last.exists():
             return load_checkpoint(last), str(last)
         if not resume and not overwrite:
@@ -192,7 +197,7 @@ def make_loaders(
 
 def open_folder(folder: Path, config_path: str, overwrite: bool) -> None:
     """Make the run folder and put the config into it; an old run is moved aside, never deleted."""
-    if overwrite and folder.is_dir() and any(folder.iterdir()):
+    if overwrite and holds_run(folder):
         number = 1
         while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
             number += 1

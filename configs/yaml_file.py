@@ -53,6 +53,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{where}: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not YAML: {str(error).splitlines()[0]}") from None
+    if loaded is None:
+        raise UserError(f"{path}: the file is empty")
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: expected a mapping of keys, got {type(loaded).__name__}")
     return loaded

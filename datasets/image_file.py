@@ -52,7 +52,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bits")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
 def write_image(path: str | Path, picture: Tensor) -> None:

@@ -16,6 +16,7 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from configs.files import written_whole
 from configs.spec import UserError
@@ -62,7 +63,10 @@ class ImageFolder(Dataset[Tensor]):
     def keep(self, indices: Sequence[int]) -> None:
         """Keep these images only, in this order, and fill the memory cache."""
         self.files = [self.files[i] for i in indices]
-        self._held = [read_image(f) for f in self.files] if self.cache == "in_memory" else []
+        self._held = []
+        if self.cache == "in_memory":
+            files = tqdm(self.files, desc=str(self.root), leave=False, disable=None)
+            self._held = [read_image(file) for file in files]
 
     def __len__(self) -> int:
         return len(self.files) * self.repeat
@@ -79,9 +83,7 @@ class ImageFolder(Dataset[Tensor]):
             array = _cached(self.file(index))
         else:
             array = read_image(self.file(index))
-        with warnings.catch_warnings():  # the view may be read-only; nothing writes to it
-            warnings.simplefilter("ignore", UserWarning)
-            return torch.from_numpy(array).permute(2, 0, 1)
+        return torch.from_numpy(array).permute(2, 0, 1)
 
     def __getitem__(self, index: int) -> Tensor:
         return to_unit(self.pixels(index))
@@ -173,15 +175,17 @@ def _partners(low: ImageFolder, high: ImageFolder) -> list[int]:
     """For each high-resolution image the index of its low-resolution partner."""
     same = {file.stem: i for i, file in enumerate(low.files)}
     scaled = {re.sub(r"x\d+(\.\d+)?$", "", stem): i for stem, i in same.items()}
-    partners = []
-    for file in high.files:
-        partner = same.get(file.stem, scaled.get(file.stem))
+    partners: list[int | None] = []
+    for names in (scaled, same, {**scaled, **same}):  # one rule for all, or else any for each
+        partners = [names.get(file.stem) for file in high.files]
+        found = [i for i in partners if i is not None]
+        if len(found) == len(partners) and len(set(found)) == len(low.files):
+            return found
+    for file, partner in zip(high.files, partners, strict=True):
         if partner is None:
             raise UserError(f"{file}: has no partner in {low.root} ({file.stem}xS or {file.stem})")
-        partners.append(partner)
-    if lonely := sorted(set(range(len(low.files))) - set(partners)):
-        raise UserError(f"{low.files[lonely[0]]}: has no partner in {high.root}")
-    return partners
+    lonely = next(file for i, file in enumerate(low.files) if i not in partners)
+    raise UserError(f"{lonely}: has no partner in {high.root}")
 
 
 def _cached(file: Path) -> np.ndarray:
@@ -210,4 +214,4 @@ def _cached(file: Path) -> np.ndarray:
                 f"{folder}: cannot write the image cache: {error.strerror}; "
                 "use cache: in_memory or none"
             ) from None
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="c")  # copy on write: torch wants no read-only memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,13 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: If it is missing, damaged, holds code, or is no checkpoint of a model.
     """
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot read the checkpoint: {error.strerror or error}") from None
+        raise UserError(f"{path}: cannot read the checkpoint: {error.strerror}") from None
+    try:
+        with warnings.catch_warnings():  # torch warns of pickles that it then refuses
+            warnings.simplefilter("ignore", UserWarning)
+            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: {_reason(error)}") from None
     except Exception as error:  # a damaged file fails anywhere within unpickling

@@ -1,0 +1,44 @@
+"""Small instances of every registered name, and inputs for them.
+
+A new name needs a line here only if it cannot be built as its neighbours are.
+"""
+
+from __future__ import annotations
+
+import torch
+
+import models
+
+SMALL_ARGS = {
+    "edsr-baseline": {"n_resblocks": 2, "n_feats": 8},
+    "edsr": {"n_resblocks": 2, "n_feats": 8},
+    "rdn": {"RDNconfig": "A", "G0": 8},
+    "rcan": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 16},
+}
+DECODERS = ["mlp"]
+ENCODERS = [name for name in models.registry.names() if name in SMALL_ARGS]
+CONTINUOUS = [n for n in models.registry.names() if n not in ENCODERS and n not in DECODERS]
+
+ENCODER = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 2, "n_feats": 8}}
+IMNET = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16]}}
+SPECS = {
+    "liif": {"name": "liif", "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET}},
+    "metasr": {"name": "metasr", "args": {"encoder_spec": ENCODER}},
+    "bicubic": {"name": "bicubic", "args": {}},
+}
+
+
+def make(name: str, **args: object) -> torch.nn.Module:
+    """A small continuous model with fixed random weights, in evaluation mode."""
+    torch.manual_seed(0)
+    return models.make(SPECS[name], args=args).eval()
+
+
+def queries(
+    batch: int, count: int, dtype: torch.dtype = torch.float32, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinates in [-1, 1] in no order, and cells of different sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    coord = torch.rand(batch, count, 2, generator=generator, dtype=dtype) * 2 - 1
+    cell = torch.rand(batch, count, 2, generator=generator, dtype=dtype) * 0.3 + 0.01
+    return coord, cell

@@ -1,0 +1,205 @@
+"""YAML files: every mistake at once, before an image is read."""
+
+from pathlib import Path
+
+import pytest
+
+import datasets
+import models
+from configs import load_test, load_train
+from configs.spec import UserError
+from configs.yaml_file import read_yaml
+from engine import optimizers
+
+ROOT = Path(__file__).parents[2]
+REGISTRIES = {
+    "models": models.registry,
+    "datasets": datasets.registry,
+    "optimizers": optimizers,
+}
+TRAIN = """
+train_dataset:
+  dataset: {name: image-folder, args: {root_path: nowhere}}
+  wrapper: {name: sr-implicit-downsampled, args: {inp_size: 8, scale_max: 4}}
+  batch_size: 16
+model:
+  name: liif
+  args:
+    encoder_spec: {name: edsr-baseline, args: {no_upsampling: true}}
+    imnet_spec: {name: mlp, args: {out_dim: 3, hidden_list: [16]}}
+optimizer: {name: adam, args: {lr: 1.e-4}}
+epoch_max: 3
+"""
+
+
+def problems(tmp_path, text, load=None):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        (load or (lambda p: load_train(p, **REGISTRIES)))(path)
+    prefix = f"{path}: "
+    return [line.removeprefix(prefix) for line in str(error.value).splitlines()]
+
+
+def test_a_right_config(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(TRAIN)
+    config = load_train(path, **REGISTRIES)
+    assert config.epoch_max == 3
+    assert config.train_dataset.batch_size == 16
+    assert config.optimizer["args"]["lr"] == 1e-4
+    assert config.data_norm is None
+
+
+def test_all_mistakes_at_once(tmp_path):
+    text = (
+        TRAIN.replace("edsr-baseline", "edsr_baseline")
+        .replace("inp_size", "inp_sizee")
+        .replace("out_dim: 3, ", "")
+        .replace("1.e-4", "1e-4")
+        .replace("batch_size: 16", "batch_size: 0")
+        .replace("epoch_max: 3", "epoch_vall: 1\neval_type: set5\nmulti_step_lr: {milestones: 2}")
+        + "data_norm: {inp: {sub: [0.5], div: [0]}}\n"
+    )
+    found = problems(tmp_path, text)
+    wanted = [
+        "train_dataset.batch_size: input should be greater than 0, got 0",
+        "epoch_vall: unknown key; did you mean 'epoch_val'?",
+        "epoch_max: this key is missing",
+        "eval_type: expected benchmark-S or div2k-S with the scale S, e.g. benchmark-2, got 'set5'",
+        "multi_step_lr.milestones: input should be a valid list, got 2",
+        "data_norm.inp: div cannot be 0, got {'sub': [0.5], 'div': [0]}",
+        "data_norm.gt: this key is missing",
+        "train_dataset.wrapper.args: 'sr-implicit-downsampled' takes no argument 'inp_sizee'; "
+        "did you mean 'inp_size'?",
+        "model.args.encoder_spec.name: unknown model 'edsr_baseline'; did you mean 'edsr-baseline'?",
+        "model.args.imnet_spec.args: 'mlp' needs the argument 'out_dim'",
+        "optimizer.args.lr: input should be a valid number, got '1e-4'; "
+        "YAML reads '1e-4' as text, write 1.0e-4",
+    ]
+    assert sorted(found) == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", ":3:1: the key 'a' is given twice"),
+        ("a: {b: 1, b: 2}\n", ":1:11: the key 'b' is given twice"),
+        ("a: [1\nb: 2\n", ":2:2: expected ',' or ']', but got ':'"),
+        ("", ": the file is empty"),
+        ("- 1\n", ": expected a mapping of keys, got list"),
+        ("a: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("{[1]: 2}\n", ":1:2: [1] cannot be a key"),
+        ("a: \x00", "not YAML"),
+    ],
+)
+def test_yaml_that_cannot_be_read(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_yaml(path)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_and_binary_files(tmp_path):
+    with pytest.raises(UserError, match=r"nothing\.yaml: No such file"):
+        read_yaml(tmp_path / "nothing.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"b\.yaml: it is not a text file"):
+        read_yaml(tmp_path / "b.yaml")
+    with pytest.raises(UserError, match="directory"):
+        read_yaml(tmp_path)
+
+
+def test_merge_keys_work(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("base: &b {x: 1, y: 2}\nmore: {<<: *b, z: 3}\n")
+    assert read_yaml(path)["more"] == {"x": 1, "y": 2, "z": 3}
+
+
+SUITE = """
+name: Set0
+tests:
+  - scales: [2, 3.5]
+    test_dataset:
+      dataset: {name: image-folder, args: {root_path: "a/X{scale}"}}
+      wrapper: {name: sr-implicit-downsampled, args: {scale_min: "{scale}"}}
+      batch_size: 1
+    eval_type: benchmark-{scale}
+"""
+
+
+def load_tests(path):
+    return load_test(path, datasets=datasets.registry)
+
+
+def test_a_suite_becomes_a_case_per_scale(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text(SUITE)
+    two, more = load_tests(path)
+    assert (two.name, two.scale, two.config.eval_type) == ("Set0", 2, "benchmark-2")
+    assert more.config.test_dataset.dataset["args"]["root_path"] == "a/X3.5"
+    assert more.config.test_dataset.wrapper["args"]["scale_min"] == 3.5
+    assert more.config.eval_type == "benchmark-3.5"
+
+
+def test_the_published_single_form(tmp_path):
+    path = tmp_path / "test-set5-2.yaml"
+    path.write_text(
+        "test_dataset:\n"
+        "  dataset: {name: paired-image-folders, args: {root_path_1: a, root_path_2: b}}\n"
+        "  wrapper: {name: sr-implicit-paired}\n"
+        "  batch_size: 1\n"
+        "data_norm: {inp: {sub: [0.5], div: [0.5]}, gt: {sub: [0.5], div: [0.5]}}\n"
+        "eval_type: benchmark-2\neval_bsize: 30000\n"
+    )
+    (case,) = load_tests(path)
+    assert (case.name, case.scale) == ("test-set5-2", None)
+
+
+def test_mistakes_in_a_suite(tmp_path):
+    text = SUITE.replace("scale_min", "scale_mim").replace("benchmark-", "bench-")
+    found = problems(tmp_path, text, load_tests)
+    assert [line.split(":")[0] for line in found] == [
+        "eval_type",
+        "tests.0.test_dataset.wrapper.args",
+    ]
+    found = problems(tmp_path, SUITE.replace("scales", "scale"), load_tests)
+    assert "tests.0.scale: unknown key; did you mean 'scales'?" in found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_config_is_right_and_builds(path):
+    if "test" in (path.parent.name, path.stem):
+        assert load_tests(path)
+    else:
+        config = load_train(path, **REGISTRIES)
+        model = models.make(config.model)
+        assert config.data_norm is not None
+        assert sum(p.numel() for p in model.parameters()) > 0
+
+
+def test_the_published_experiments_are_all_there():
+    names = {path.stem for path in (ROOT / "configs").glob("train-*/*.yaml")}
+    div2k = ["edsr-baseline-liif", "rdn-liif", "edsr-baseline-metasr", "rdn-metasr"]
+    div2k += ["edsr-baseline-x2", "rdn-x2"]
+    div2k += [f"edsr-baseline-liif-{k}" for k in ("c", "u", "e", "d", "x2", "x3", "x4")]
+    celeb = [f"celebAHQ-{s}_{k}" for s in ("32-256", "64-128") for k in ("liif", "upsample")]
+    assert {f"train_{name}" for name in div2k + celeb} <= names
+
+
+def test_parameter_counts_of_the_paper():
+    """Published: encoder 1,220,440 (EDSR-baseline) and 21,973,952 (RDN); LIIF 346,883."""
+    counts = {}
+    for stem in ("edsr-baseline-liif", "rdn-liif", "edsr-baseline-metasr"):
+        path = ROOT / "configs" / "train-div2k" / f"train_{stem}.yaml"
+        model = models.make(load_train(path, **REGISTRIES).model)
+        parts = (model.encoder, model.imnet)
+        counts[stem] = tuple(sum(p.numel() for p in part.parameters()) for part in parts)
+    assert counts == {
+        "edsr-baseline-liif": (1_220_440, 346_883),
+        "rdn-liif": (21_973_952, 346_883),
+        "edsr-baseline-metasr": (1_220_440, 445_120),
+    }

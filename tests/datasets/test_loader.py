@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from configs.schema import DataSection
+from configs.spec import UserError
+from datasets.image_file import write_pixels
+from datasets.loader import BatchLoader, make_loader
+from datasets.wrappers import SRImplicitDownsampled
+
+
+@pytest.fixture
+def section(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        write_pixels(tmp_path / "photos" / f"{i}.png", pixels)
+    wrapper = {"inp_size": 6, "scale_max": 4, "augment": True, "sample_q": 10}
+    return DataSection(
+        dataset={"name": "image-folder", "args": {"root_path": str(tmp_path / "photos")}},
+        wrapper={"name": "sr-implicit-downsampled", "args": wrapper},
+        batch_size=2,
+    )
+
+
+def run(loader, epochs):
+    samples = []
+    for epoch in range(epochs):
+        loader.set_epoch(epoch)
+        samples += [batch["gt"] for batch in loader]
+    return torch.cat(samples)
+
+
+def test_samples_do_not_depend_on_the_number_of_workers(section):
+    none, two = (
+        run(make_loader(section, shuffle=True, seed=3, num_workers=n), 3) for n in (0, 2)
+    )
+    assert none.shape == (15, 10, 3)
+    assert torch.equal(none, two)
+
+
+def test_an_epoch_can_be_entered_directly(section):
+    whole = run(make_loader(section, shuffle=True, num_workers=0), 3)
+    last = make_loader(section, shuffle=True, num_workers=0)
+    last.set_epoch(2)
+    assert torch.equal(torch.cat([batch["gt"] for batch in last]), whole[10:])
+
+
+def test_epochs_and_seeds_differ(section):
+    loader = make_loader(section, shuffle=True, num_workers=0)
+    first, second = run(loader, 2).split(5)
+    assert not torch.equal(first.sort(0).values, second.sort(0).values)
+    other = run(make_loader(section, shuffle=True, seed=1, num_workers=0), 1)
+    assert not torch.equal(first.sort(0).values, other.sort(0).values)
+
+
+def test_validation_samples_are_always_the_same(section):
+    loader = make_loader(section, num_workers=0)
+    first, second = ([batch["gt"] for batch in loader] for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert [len(batch) for batch in first] == [2, 2, 1]
+    assert loader.file_name(3).endswith("3.png")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_in_the_data_arrives_as_one_line(section, workers):
+    broken = section.model_copy(update={"wrapper": {**section.wrapper, "args": {"inp_size": 99}}})
+    with pytest.raises(UserError, match=r"\.png: 40x50 pixels") as error:
+        list(make_loader(broken, num_workers=workers))
+    assert "\n" not in str(error.value)
+
+
+class Published(Dataset):
+    """A wrapper in the published style: plain indices only."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        assert 0 <= index < 4
+        return {"inp": torch.tensor([index])}
+
+
+def test_wrappers_written_elsewhere_get_plain_indices():
+    loader = BatchLoader(Published(), 3, shuffle=True, num_workers=0)
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        assert sorted(torch.cat([b["inp"] for b in loader]).flatten().tolist()) == [0, 1, 2, 3]
+
+
+def test_keys_count_on_through_the_epochs():
+    wrapper = SRImplicitDownsampled([torch.rand(3, 9, 9)] * 4, inp_size=2, scale_max=2)
+    loader = BatchLoader(wrapper, 2, shuffle=True, num_workers=0)
+    loader.set_epoch(2)
+    assert sorted(loader.epoch_sampler) == [8, 9, 10, 11]

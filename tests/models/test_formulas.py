@@ -1,0 +1,92 @@
+"""The models against the literal formulas, in float64, with gradients."""
+
+import itertools
+
+import pytest
+import torch
+
+from models.base import NeighbourhoodCodes
+from tests.cases import make, queries
+from tests.oracle import ORACLES, unfold
+from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
+
+SWITCHES = [
+    dict(zip(("local_ensemble", "feat_unfold", "cell_decode"), values, strict=True))
+    for values in itertools.product((True, False), repeat=3)
+]
+CASES = [("liif", args) for args in SWITCHES] + [("metasr", {})]
+SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
+
+
+def double(name, args):
+    return make(name, **args).double()
+
+
+def gradients(output, tensors):
+    target = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    return torch.autograd.grad((output * target).sum(), tensors)
+
+
+@pytest.mark.parametrize(("name", "args"), CASES, ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_values_and_gradients(name, args, size):
+    model = double(name, args)
+    inp = torch.randn(2, 3, *size, dtype=torch.float64)
+    coord, cell = queries(2, 60, torch.float64)
+    inp.requires_grad_()
+    used = [inp] + [p for p in model.parameters() if p.requires_grad]
+    fast, literal = model(inp, coord, cell), ORACLES[name](model, inp, coord, cell)
+    torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+    for got, wanted in zip(gradients(fast, used), gradients(literal, used), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("size", [(8, 12), (3, 5), (4, 27), (20, 9)], ids=str)
+def test_pixel_grids_of_any_scale(size):
+    """Grids of scales below, at and above 1, different in both directions."""
+    model = double("liif", {})
+    inp = torch.randn(1, 3, 8, 9, dtype=torch.float64)
+    coord = make_coord(size).double().unsqueeze(0)
+    cell = make_cell(size).double().expand_as(coord)
+    with torch.no_grad():
+        fast, literal = model(inp, coord, cell), ORACLES["liif"](model, inp, coord, cell)
+    torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+
+
+def test_order_of_queries_does_not_matter():
+    model = double("liif", {})
+    inp = torch.randn(1, 3, 6, 5, dtype=torch.float64)
+    coord, cell = queries(1, 40, torch.float64)
+    order = torch.randperm(40)
+    with torch.no_grad():
+        straight = model(inp, coord, cell)
+        shuffled = model(inp, coord[:, order], cell[:, order])
+    torch.testing.assert_close(shuffled, straight[:, order], rtol=1e-12, atol=1e-12)
+
+
+def test_input_skip_adds_the_interpolated_input():
+    inp = torch.randn(2, 3, 6, 5)
+    coord, cell = queries(2, 40)
+    for kind, sample in (("bilinear", sample_bilinear), ("bicubic", sample_bicubic)):
+        plain, skipping = make("liif"), make("liif", input_skip=kind)
+        with torch.no_grad():
+            difference = skipping(inp, coord, cell) - plain(inp, coord, cell)
+        torch.testing.assert_close(difference, sample(inp, coord), atol=1e-5, rtol=1e-5)
+
+
+def test_neighbourhood_codes_are_the_unfolded_map():
+    feat = torch.randn(2, 5, 4, 3)
+    codes = NeighbourhoodCodes(feat, unfold=True)
+    rows, cols = torch.meshgrid(torch.arange(4), torch.arange(3), indexing="ij")
+    got = codes.at(rows.flatten().expand(2, -1), cols.flatten().expand(2, -1))
+    assert torch.equal(got, unfold(feat).flatten(2).transpose(1, 2))
+
+
+def test_without_imnet_the_nearest_pixel_of_the_upsampler_is_returned():
+    encoder = {"name": "edsr-baseline", "args": {"n_resblocks": 1, "n_feats": 4, "scale": 2}}
+    model = make("liif", encoder_spec=encoder, imnet_spec=None)
+    inp = torch.randn(1, 3, 5, 4)
+    with torch.no_grad():
+        image = model.encoder(inp)
+        rgb = model(inp, make_coord((10, 8)).unsqueeze(0))
+    assert torch.equal(rgb[0], image[0].flatten(1).T)
