@@ -72,7 +72,8 @@ def test_all_mistakes_at_once(tmp_path):
         "data_norm.gt: this key is missing",
         "train_dataset.wrapper.args: 'sr-implicit-downsampled' takes no argument 'inp_sizee'; "
         "did you mean 'inp_size'?",
-        "model.args.encoder_spec.name: unknown model 'edsr_baseline'; did you mean 'edsr-baseline'?",
+        "model.args.encoder_spec.name: unknown model 'edsr_baseline'; "
+        "did you mean 'edsr-baseline'?",
         "model.args.imnet_spec.args: 'mlp' needs the argument 'out_dim'",
         "optimizer.args.lr: input should be a valid number, got '1e-4'; "
         "YAML reads '1e-4' as text, write 1.0e-4",

@@ -57,7 +57,11 @@ def test_load_sd_is_strict():
     sd = models.make(spec).state_dict()
     again = models.make({**spec, "sd": sd}, load_sd=True)
     assert torch.equal(again.layers[0].weight, sd["layers.0.weight"])
-    for broken in ({}, {**sd, "extra": sd["layers.0.bias"]}, {**sd, "layers.0.bias": torch.ones(9)}):
+    for broken in (
+        {},
+        {**sd, "extra": sd["layers.0.bias"]},
+        {**sd, "layers.0.bias": torch.ones(9)},
+    ):
         with pytest.raises(UserError, match=r"layers\.0\.bias|extra") as error:
             models.make({**spec, "sd": broken}, load_sd=True)
         assert "\n" not in str(error.value)

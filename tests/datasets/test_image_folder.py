@@ -87,7 +87,9 @@ def test_all_caches_give_the_same_pixels(tmp_path):
     for name, mode in {"rgb": "RGB", "gray": "L", "alpha": "RGBA"}.items():
         save(root / f"{name}.png", mode=mode)
     Image.fromarray(RNG.integers(0, 65536, (6, 5), dtype=np.uint16)).save(root / "sixteen.png")
-    Image.fromarray(RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)).quantize(9).save(root / "p.png")
+    Image.fromarray(RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)).quantize(9).save(
+        root / "p.png"
+    )
     plain, held, stored = (
         ImageFolder(str(root), cache=cache) for cache in ("none", "in_memory", "bin")
     )
@@ -175,7 +177,10 @@ def paired(root, **args):
 
 def test_pairs_are_matched_by_name(pair):
     folders = paired(pair)
-    names = [(low.name, high.name) for low, high in zip(folders.low.files, folders.high.files)]
+    names = [
+        (low.name, high.name)
+        for low, high in zip(folders.low.files, folders.high.files, strict=True)
+    ]
     assert names == [("0801x2.png", "0801.png"), ("babyx2.png", "baby.png"), ("same.png",) * 2]
     low, high = folders[1]
     assert low.shape == (3, 4, 6)

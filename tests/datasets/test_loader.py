@@ -33,9 +33,7 @@ def run(loader, epochs):
 
 
 def test_samples_do_not_depend_on_the_number_of_workers(section):
-    none, two = (
-        run(make_loader(section, shuffle=True, seed=3, num_workers=n), 3) for n in (0, 2)
-    )
+    none, two = (run(make_loader(section, shuffle=True, seed=3, num_workers=n), 3) for n in (0, 2))
     assert none.shape == (15, 10, 3)
     assert torch.equal(none, two)
 

@@ -15,7 +15,7 @@ from utils import make_coord
 
 
 class Images:
-    """Three coordinate charts: channel 0 counts rows, 1 columns, so that a pixel tells its place."""
+    """Three charts: channel 0 counts rows and 1 columns, so that a pixel tells its place."""
 
     def __init__(self, height=60, width=50):
         rows, cols = np.mgrid[:height, :width]
@@ -54,7 +54,9 @@ def test_downsampled_whole_image():
     assert sample["cell"].tolist()[0] == pytest.approx([2 / size[0], 2 / size[1]])
     cut = Images().chart[:, : size[0], : size[1]]
     assert torch.equal(target_image(sample, size), cut.int())
-    shrunk = Image.fromarray(cut.permute(1, 2, 0).numpy()).resize((14, 17), Image.Resampling.BICUBIC)
+    shrunk = Image.fromarray(cut.permute(1, 2, 0).numpy()).resize(
+        (14, 17), Image.Resampling.BICUBIC
+    )
     wanted = torch.from_numpy(np.array(shrunk)).permute(2, 0, 1) / 255
     assert torch.equal(sample["inp"], wanted)
 
@@ -184,7 +186,7 @@ def test_samples_follow_from_seed_epoch_and_index():
             Images(), inp_size=8, scale_max=4, augment=True, sample_q=20
         )
         wrapper.seed = seed
-        np.random.seed(key)  # noqa: NPY002 - global state must not matter
+        np.random.seed(key)
         return wrapper[key]["gt"]
 
     assert torch.equal(draw(1), draw(1))

@@ -1,0 +1,112 @@
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.spec import UserError
+from models.checkpoint import load_checkpoint, load_model, save_checkpoint
+from tests.cases import SPECS, make
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "m.pth"
+    model = {**SPECS["liif"], "sd": make("liif").state_dict()}
+    norm = {key: {"sub": [0.1], "div": [0.2]} for key in ("inp", "gt")}
+    save_checkpoint(path, {"model": model, "epoch": 1, "data_norm": norm})
+    return path
+
+
+def test_loads_with_weights_only(path):
+    loaded = torch.load(path, weights_only=True)
+    assert loaded["model"]["name"] == "liif"
+    assert set(loaded["model"]) == {"name", "args", "sd"}
+    model, norm = load_model(path)
+    assert norm == {key: {"sub": [0.1], "div": [0.2]} for key in ("inp", "gt")}
+    assert not model.training
+
+
+def test_a_truncated_file_is_one_clear_line(path):
+    whole = path.read_bytes()
+    for part in range(20):
+        path.write_bytes(whole[: len(whole) * part // 20])
+        with pytest.raises(UserError, match=r"m\.pth: ") as error:
+            load_checkpoint(path)
+        assert "\n" not in str(error.value)
+
+
+def test_other_files_are_one_clear_line(tmp_path):
+    for name, data in {
+        "text": b"hello",
+        "zip": b"PK\x03\x04" + bytes(99),
+        "zero": bytes(999),
+    }.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=name):
+            load_checkpoint(tmp_path / name)
+    with pytest.raises(UserError, match=r"none\.pth: cannot read the checkpoint: No such file"):
+        load_checkpoint(tmp_path / "none.pth")
+    with pytest.raises(UserError, match="directory"):
+        load_checkpoint(tmp_path)
+    for i, other in enumerate([[1, 2], {"state": 1}, {"model": 3}, torch.zeros(3)]):
+        torch.save(other, tmp_path / f"{i}.pth")
+        with pytest.raises(UserError, match="no entry 'model'"):
+            load_checkpoint(tmp_path / f"{i}.pth")
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path, recwarn, zipped, protocol):
+    evil = {"model": Malicious(tmp_path / "harm")}
+    path = tmp_path / "evil.pth"
+    if zipped:
+        torch.save(evil, path, pickle_protocol=protocol)
+    else:
+        path.write_bytes(pickle.dumps(evil, protocol))
+    with pytest.raises(UserError, match=r"evil\.pth: refused") as error:
+        load_checkpoint(path)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "harm").exists()
+    assert not recwarn.list
+
+
+def test_a_spec_that_does_not_fit_names_the_file(tmp_path):
+    path = tmp_path / "m.pth"
+    sd = make("liif").state_dict()
+    args = {**SPECS["liif"]["args"], "feat_unfold": False}
+    save_checkpoint(path, {"model": {"name": "liif", "args": args, "sd": sd}})
+    with pytest.raises(UserError, match=r"m\.pth: 'liif': the weights do not fit.*imnet") as error:
+        load_model(path)
+    assert "\n" not in str(error.value)
+    save_checkpoint(path, {"model": {"name": "liiif", "args": args, "sd": sd}})
+    with pytest.raises(UserError, match=r"m\.pth: .*did you mean 'liif'"):
+        load_model(path)
+
+
+def test_a_failed_save_keeps_the_old_file(path, monkeypatch):
+    before = path.read_bytes()
+
+    def fails(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, {"model": {}})
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_bicubic_needs_no_file():
+    model, norm = load_model("bicubic")
+    assert norm is None
+    assert not list(model.parameters())

@@ -1,0 +1,157 @@
+import math
+
+import pytest
+import torch
+
+from configs.spec import UserError
+from engine import (
+    IDENTITY_NORM,
+    batched_predict,
+    eval_psnr,
+    evaluate,
+    super_resolve,
+    train_one_epoch,
+)
+from tests.cases import make, queries
+from utils import calc_psnr, make_cell, make_coord
+
+HALF = {key: {"sub": [0.5], "div": [0.5]} for key in ("inp", "gt")}
+
+
+def sample(size, target=None, seed=0):
+    """A batch of one whole image, 8 x 10 pixels of input."""
+    generator = torch.Generator().manual_seed(seed)
+    coord = make_coord(size).unsqueeze(0)
+    gt = torch.rand(1, len(coord[0]), 3, generator=generator) if target is None else target
+    inp = torch.rand(1, 3, 8, 10, generator=generator)
+    return {"inp": inp, "coord": coord, "cell": make_cell(size).expand_as(coord), "gt": gt}
+
+
+def predict(model, batch, norm=HALF):
+    with torch.no_grad():
+        inp = (batch["inp"] - norm["inp"]["sub"][0]) / norm["inp"]["div"][0]
+        pred = model(inp, batch["coord"], batch["cell"])
+    return (pred * norm["gt"]["div"][0] + norm["gt"]["sub"][0]).clamp(0, 1)
+
+
+@pytest.mark.parametrize("eval_type", [None, "benchmark-2", "div2k-3", "benchmark-2.5"])
+def test_eval_psnr_is_the_mean_of_the_images_own(eval_type):
+    model = make("liif")
+    batches = [sample((28, 33), seed=1), sample((40, 31), seed=2), sample((33, 33), seed=3)]
+    wanted = []
+    for batch, (h, w) in zip(batches, [(28, 33), (40, 31), (33, 33)], strict=True):
+        sr, hr = (x[0].T.view(3, h, w) for x in (predict(model, batch), batch["gt"]))
+        dataset, _, scale = (eval_type or "-1").partition("-")
+        wanted.append(calc_psnr(sr, hr, dataset or None, float(scale)).item())
+    got = eval_psnr(batches, model, HALF, eval_type, eval_bsize=77)
+    assert got == pytest.approx(sum(wanted) / 3, abs=1e-4)
+
+
+def test_images_of_a_batch_count_one_each():
+    model = make("liif")
+    one, two = sample((20, 21), seed=1), sample((20, 21), seed=2)
+    both = {key: torch.cat([one[key], two[key]]) for key in one}
+    assert eval_psnr([both], model) == pytest.approx(eval_psnr([one, two], model), abs=1e-4)
+
+
+def test_points_without_an_image_are_compared_as_they_are():
+    model = make("liif")
+    coord, cell = queries(2, 50)
+    batch = {
+        "inp": torch.rand(2, 3, 8, 8),
+        "coord": coord,
+        "cell": cell,
+        "gt": torch.rand(2, 50, 3),
+    }
+    results = list(evaluate([batch], model, HALF))
+    wanted = (predict(model, batch) - batch["gt"]).square().mean((1, 2))
+    assert [r.psnr for r in results] == pytest.approx((-10 * wanted.log10()).tolist(), abs=1e-4)
+    assert [r.number for r in results] == [0, 1]
+    assert results[0].picture is None
+    with pytest.raises(UserError, match="whole images"):
+        list(evaluate([batch], model, HALF, "benchmark-2"))
+
+
+def test_an_image_reproduced_exactly_does_not_spoil_the_mean():
+    model = make("bicubic")
+    rough = sample((20, 21), seed=1)
+    exact = sample((8, 10))
+    exact["gt"] = batched_predict(model, exact["inp"], exact["coord"], exact["cell"], None)
+    with pytest.warns(UserWarning, match="1 images are reproduced exactly"):
+        assert eval_psnr([rough, exact], model) == eval_psnr([rough], model)
+    with pytest.warns(UserWarning, match="exactly"):
+        assert math.isinf(eval_psnr([exact], model))
+
+
+def test_wrong_eval_type():
+    with pytest.raises(UserError, match="set5-2"):
+        eval_psnr([], make("bicubic"), eval_type="set5-2")
+
+
+def test_on_image_gets_the_picture():
+    model, batch = make("liif"), sample((20, 25))
+    seen = []
+    eval_psnr([batch], model, HALF, on_image=seen.append)
+    assert seen[0].picture.shape == (3, 20, 25)
+    torch.testing.assert_close(seen[0].picture, predict(model, batch)[0].T.view(3, 20, 25))
+
+
+@pytest.mark.parametrize("size", [(20, 25), (3, 4), (1, 1), (8, 31)], ids=str)
+def test_super_resolve(size):
+    model, image = make("liif"), torch.rand(3, 8, 10)
+    picture = super_resolve(model, image, size, bsize=100)
+    batch = {**sample(size), "inp": image.unsqueeze(0)}
+    wanted = predict(model, batch)[0].T.view(3, *size)
+    torch.testing.assert_close(picture, wanted, atol=1e-5, rtol=0)
+
+
+def test_super_resolve_at_scale_one_with_bicubic_is_the_image():
+    image = torch.rand(3, 8, 10)
+    torch.testing.assert_close(super_resolve(make("bicubic"), image, (8, 10)), image)
+
+
+def batches(count):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(count):
+        coord, cell = queries(2, 30)
+        yield {
+            "inp": torch.rand(2, 3, 8, 8, generator=generator),
+            "coord": coord,
+            "cell": cell,
+            "gt": torch.rand(2, 30, 3, generator=generator),
+        }
+
+
+def test_train_one_epoch_is_adam_on_the_l1_loss():
+    """Against the loop written out, with the normalisation and the mean of the losses."""
+    model, twin = make("liif"), make("liif")
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loss = train_one_epoch(model, list(batches(4)), optimizer, HALF, device=torch.device("cpu"))
+    losses = []
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-3)
+    for batch in batches(4):
+        pred = twin(batch["inp"] * 2 - 1, batch["coord"], batch["cell"])
+        step = (pred - (batch["gt"] * 2 - 1)).abs().mean()
+        optimizer.zero_grad()
+        step.backward()
+        optimizer.step()
+        losses.append(step.item())
+    assert loss == pytest.approx(sum(losses) / 4, rel=1e-6)
+    for got, wanted in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_grad_clip_bounds_the_step():
+    def moved(clip):
+        model = make("liif")
+        before = [p.detach().clone() for p in model.parameters()]
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        one = [next(batches(1))]
+        train_one_epoch(
+            model, one, optimizer, IDENTITY_NORM, device=torch.device("cpu"), grad_clip=clip
+        )
+        after = model.parameters()
+        return sum((a - b).square().sum() for a, b in zip(after, before, strict=True)).sqrt().item()
+
+    assert moved(None) > 0.02
+    assert moved(0.01) == pytest.approx(0.01, rel=1e-3)

@@ -1,0 +1,366 @@
+"""The commands, as a user types them."""
+
+import contextlib
+import io
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from skimage import data
+
+from models.checkpoint import save_checkpoint
+from tests.cases import SPECS, make
+
+ROOT = Path(__file__).parents[1]
+NORM = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [0.5]}}
+
+
+def run(cwd, program, *args):
+    """A command in this process, which saves the start of a new one."""
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, [program, *map(str, args)]
+    code = 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.argv = argv
+    if isinstance(code, str):
+        err.write(f"{code}\n")
+        code = 1
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+
+
+def succeeds(cwd, program, *args):
+    done = run(cwd, program, *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fails(cwd, program, *args):
+    """The error, which must be lines that start with ``error:`` and no traceback."""
+    done = run(cwd, program, *args)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines, done.stderr
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A working folder outside the repository with images, and a model."""
+    root = tmp_path_factory.mktemp("work")
+    (root / "photos").mkdir()
+    image = data.astronaut()
+    for i, (top, left) in enumerate([(0, 150), (200, 100), (300, 300)]):
+        crop = image[top : top + 90, left : left + 100]
+        Image.fromarray(crop).save(root / "photos" / f"{i}.png")
+    model = make("liif", input_skip="bicubic")
+    args = {**SPECS["liif"]["args"], "input_skip": "bicubic"}
+    spec = {"name": "liif", "args": args, "sd": model.state_dict()}
+    save_checkpoint(root / "m.pth", {"model": spec, "data_norm": NORM})
+    return root
+
+
+def train_config(**changes):
+    wrapper = {"inp_size": 8, "scale_max": 3, "augment": True, "sample_q": 64}
+    folder = {"name": "image-folder", "args": {"root_path": "photos"}}
+    return {
+        "train_dataset": {
+            "dataset": {"name": "image-folder", "args": {"root_path": "photos", "repeat": 4}},
+            "wrapper": {"name": "sr-implicit-downsampled", "args": wrapper},
+            "batch_size": 4,
+        },
+        "val_dataset": {
+            "dataset": folder,
+            "wrapper": {"name": "sr-implicit-downsampled", "args": {"scale_min": 2}},
+            "batch_size": 1,
+        },
+        "data_norm": NORM,
+        "model": SPECS["liif"],
+        "optimizer": {"name": "adam", "args": {"lr": 0.001}},
+        "epoch_max": 4,
+        "multi_step_lr": {"milestones": [1, 3], "gamma": 0.5},
+        "epoch_val": 1,
+        "epoch_save": 2,
+        "eval_type": "benchmark-2",
+        "eval_bsize": 3000,
+        "num_workers": 0,
+        **changes,
+    }
+
+
+@pytest.fixture
+def folder(photos, tmp_path):
+    (tmp_path / "photos").symlink_to(photos / "photos")
+    return tmp_path
+
+
+def train(folder, *args, **changes):
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**changes)))
+    return succeeds(folder, "train_liif.py", "--config", "c.yaml", *args)
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def test_training_writes_the_run_folder(folder):
+    out = train(folder, "--tag", "t1")
+    run_folder = folder / "save" / "_c_t1"
+    names = {p.name for p in run_folder.iterdir()}
+    files = {"config.yaml", "log.txt", "tensorboard"}
+    assert names == files | {f"epoch-{k}.pth" for k in ("last", "best", "2", "4")}
+    log = (run_folder / "log.txt").read_text()
+    assert log == out
+    values = [float(v) for v in re.findall(r"val: psnr=([\d.]+)", log)]
+    losses = [float(v) for v in re.findall(r"loss=([\d.]+)", log)]
+    assert len(values) == len(losses) == 4
+    assert losses[-1] < losses[0]
+    last, best = load(run_folder / "epoch-last.pth"), load(run_folder / "epoch-best.pth")
+    assert {"model", "optimizer", "epoch"} <= last.keys()
+    assert last["epoch"] == 4
+    assert last["model"]["args"] == SPECS["liif"]["args"]
+    assert last["optimizer"]["args"] == {"lr": 0.001}
+    assert last["optimizer"]["sd"]["param_groups"][0]["lr"] == pytest.approx(0.00025)
+    assert best["best"] == pytest.approx(max(values), abs=1e-3)
+    assert best["epoch"] == values.index(max(values)) + 1
+    events = (run_folder / "tensorboard").glob("events*")
+    written = b"".join(path.read_bytes() for path in events)
+    assert all(tag in written for tag in (b"loss/train", b"psnr/val", b"lr"))
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(folder):
+    train(folder, "--name", "whole")
+    train(folder, "--name", "parts", "--resume", epoch_max=2)
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
+    out = succeeds(folder, "train_liif.py", "--config", "c.yaml", "--name", "parts", "--resume")
+    assert "after epoch 2" in out
+    assert "epoch 3/4" in out
+    whole, parts = (load(folder / "save" / n / "epoch-last.pth") for n in ("whole", "parts"))
+    assert same(whole, parts)
+
+
+def test_a_run_is_never_deleted(folder):
+    train(folder, "--name", "r", epoch_max=1)
+    before = (folder / "save/r/epoch-last.pth").read_bytes()
+    error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
+    assert "save/r: holds a run" in error
+    assert "--resume" in error
+    assert "--overwrite" in error
+    assert (folder / "save/r/epoch-last.pth").read_bytes() == before
+    train(folder, "--name", "r", "--overwrite", epoch_max=1, seed=5)
+    assert (folder / "save/r.old-1/epoch-last.pth").read_bytes() == before
+    assert load(folder / "save/r/epoch-last.pth")["seed"] == 5
+
+
+def test_resume_from_a_published_checkpoint(folder):
+    """It holds less, and its optimizer's rate has decayed already: it must not decay twice."""
+    train(folder, "--name", "first", epoch_max=2)
+    checkpoint = load(folder / "save/first/epoch-last.pth")
+    published = {key: checkpoint[key] for key in ("model", "optimizer", "epoch")}
+    torch.save(published, folder / "published.pth")
+    out = train(folder, "--name", "second", resume="published.pth")
+    assert "continued from published.pth after epoch 2" in out
+    whole = train(folder, "--name", "whole")
+    resumed, straight = (load(folder / "save" / n / "epoch-last.pth") for n in ("second", "whole"))
+    assert same(resumed["model"], straight["model"])
+    assert same(resumed["optimizer"], straight["optimizer"])
+    strip = [re.sub(r", [\d.]+s, .*", "", text).splitlines()[-2:] for text in (out, whole)]
+    assert strip[0] == strip[1]
+
+
+def test_training_without_schedule_and_validation(folder):
+    out = train(folder, epoch_max=1, multi_step_lr=None, val_dataset=None, epoch_val=None)
+    assert "val:" not in out
+
+
+def test_user_mistakes_in_training(folder):
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config()).replace("adam", "adamm"))
+    assert "did you mean 'adam'" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert not (folder / "save").exists()
+    assert "none.yaml" in fails(folder, "train_liif.py", "--config", "none.yaml")
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(resume="gone.pth")))
+    assert "gone.pth" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    torch.save({"model": {**SPECS["liif"], "sd": {}}}, folder / "gone.pth")
+    assert "gone.pth" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    config = train_config()
+    config["train_dataset"]["wrapper"]["args"]["inp_size"] = 60
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    assert "90x100 pixels are too few" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    (folder / "save").rename(folder / "old")
+    (folder / "save").write_text("in the way")
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
+    assert "save" in fails(folder, "train_liif.py", "--config", "c.yaml")
+
+
+def write_tests(folder, root="photos"):
+    dataset = {"name": "image-folder", "args": {"root_path": root}}
+    wrapper = {"name": "sr-implicit-downsampled", "args": {"scale_min": "{scale}"}}
+    section = {"dataset": dataset, "wrapper": wrapper, "batch_size": 1}
+    test = {"scales": [2, 3.5], "test_dataset": section, "eval_type": "benchmark-{scale}"}
+    (folder / "suite.yaml").write_text(yaml.safe_dump({"name": "Photos", "tests": [test]}))
+    wrapper = {"name": "sr-implicit-downsampled", "args": {"scale_min": 2}}
+    single = {"test_dataset": {**section, "wrapper": wrapper}, "eval_type": "benchmark-2"}
+    (folder / "single.yaml").write_text(yaml.safe_dump({**single, "data_norm": NORM}))
+
+
+def test_evaluation_prints_results_and_tables(photos, tmp_path):
+    write_tests(photos)
+    single = succeeds(photos, "test.py", "--config", "single.yaml", "--model", "m.pth")
+    assert re.fullmatch(r"result: \d\d\.\d{4}\n", single)
+    pictures = tmp_path / "pictures"
+    out = succeeds(
+        photos, "test.py", "--config", "suite.yaml", "--model", "m.pth", "--save", pictures
+    )
+    assert f"Photos x2: {single.split()[1]}" in out
+    assert re.search(r"\| Photos +\| +\d\d\.\d\d \| +\d\d\.\d\d \|\n$", out)
+    assert "|    x2 |  x3.5 |" in out
+    saved = sorted(str(p.relative_to(pictures)) for p in pictures.rglob("*.png"))
+    assert saved == [f"Photos/{s}/{i}.png" for s in ("x2", "x3.5") for i in range(3)]
+    assert Image.open(pictures / "Photos/x2/0.png").size == (100, 90)
+    one = succeeds(photos, "test.py", "--config", "suite.yaml", "--model", "m.pth", "--scale", "2")
+    assert one == single
+
+
+def pillow_bicubic(image, size):
+    """Pillow's bicubic without its rounding to 8 bits, (H, W, 3) in [0, 255]."""
+    channels = [Image.fromarray(np.float32(c)) for c in np.moveaxis(np.asarray(image), -1, 0)]
+    resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
+    return np.stack(resized, -1).clip(0, 255)
+
+
+def test_evaluation_of_bicubic_agrees_with_pillow(photos):
+    write_tests(photos)
+    out = succeeds(photos, "test.py", "--config", "single.yaml", "--model", "bicubic")
+    wanted = []
+    for i in range(3):
+        hr = Image.open(photos / "photos" / f"{i}.png")
+        small = hr.resize((50, 45), Image.Resampling.BICUBIC)
+        sr = pillow_bicubic(small, (100, 90))
+        diff = (sr - np.asarray(hr)) / 255 @ np.array([65.738, 129.057, 25.064]) / 256
+        wanted.append(-10 * np.log10((diff[2:-2, 2:-2] ** 2).mean()))
+    assert float(out.split()[1]) == pytest.approx(np.mean(wanted), abs=0.02)
+
+
+def test_the_checkpoints_normalisation_wins(photos, tmp_path):
+    write_tests(photos)
+    other = {"inp": {"sub": [0.4], "div": [0.3]}, "gt": {"sub": [0.4], "div": [0.3]}}
+    save_checkpoint(tmp_path / "n.pth", {**load(photos / "m.pth"), "data_norm": other})
+    done = run(photos, "test.py", "--config", "single.yaml", "--model", tmp_path / "n.pth")
+    assert "differs from the checkpoint's" in done.stderr
+    (photos / "other.yaml").write_text(
+        yaml.safe_dump({**yaml.safe_load((photos / "single.yaml").read_text()), "data_norm": other})
+    )
+    same = succeeds(photos, "test.py", "--config", "other.yaml", "--model", tmp_path / "n.pth")
+    assert done.stdout == same
+
+
+def test_user_mistakes_in_evaluation(photos, tmp_path):
+    write_tests(photos)
+
+    def error(config, model="m.pth", *more):
+        return fails(photos, "test.py", "--config", config, "--model", model, *more)
+
+    assert "none.pth" in error("single.yaml", "none.pth")
+    assert "scales: 2, 3.5" in error("suite.yaml", "m.pth", "--scale", "4")
+    assert "published form" in error("single.yaml", "m.pth", "--scale", "4")
+    (tmp_path / "cut.pth").write_bytes((photos / "m.pth").read_bytes()[:999])
+    assert "cut.pth" in error("single.yaml", tmp_path / "cut.pth")
+    write_tests(photos, "gone")
+    assert "gone: cannot read the image folder" in error("single.yaml")
+
+
+@pytest.mark.parametrize(
+    ("option", "size"),
+    [
+        (["--resolution", "120,77"], (120, 77)),
+        (["--scale", "1.37"], (123, 137)),
+        (["--scale", "2,0.5"], (180, 50)),
+    ],
+)
+def test_rendering(photos, tmp_path, option, size):
+    output = tmp_path / "new" / "out.png"
+    args = ["--input", "photos/0.png", "--model", "m.pth", "--output", output]
+    out = succeeds(photos, "demo.py", *args, *option, "--gpu", "cpu")
+    assert f"{size[0]}x{size[1]}" in out
+    assert Image.open(output).size == size[::-1]
+
+
+def test_rendering_with_bicubic_is_pillows(photos, tmp_path):
+    args = ["--input", "photos/0.png", "--model", "bicubic", "--scale", "3"]
+    succeeds(photos, "demo.py", *args, "--output", tmp_path / "o.png")
+    wanted = pillow_bicubic(Image.open(photos / "photos/0.png"), (300, 270))
+    got = np.asarray(Image.open(tmp_path / "o.png"))
+    assert np.abs(got - wanted)[6:-6, 6:-6].max() <= 1
+
+
+def test_user_mistakes_in_rendering(photos, tmp_path):
+    def error(**changes):
+        args = {
+            "input": "photos/0.png",
+            "model": "m.pth",
+            "scale": "2",
+            "output": tmp_path / "o.png",
+        }
+        flat = [x for k, v in {**args, **changes}.items() for x in (f"--{k}", v)]
+        return fails(photos, "demo.py", *flat)
+
+    assert "nope.png: no such image" in error(input="nope.png")
+    assert "not a readable image" in error(input="m.pth")
+    assert "ending" in error(output=tmp_path / "o.xyz")
+    assert "less than one" in error(scale="0.001")
+    assert "--gpu x" in error(gpu="x")
+    for scale in ("0", "-1", "nan", "inf", "1,2,3", "a"):
+        done = run(
+            photos, "demo.py", "--input", "photos/0.png", "--model", "m.pth", f"--scale={scale}"
+        )
+        assert done.returncode == 2
+        assert "expected one or two positive numbers" in done.stderr
+    both = ["--input", "photos/0.png", "--model", "m.pth", "--scale", "2", "--resolution", "3,4"]
+    assert run(photos, "demo.py", *both).returncode == 2
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_torch_hub(photos):
+    model = torch.hub.load(str(ROOT), "liif", str(photos / "m.pth"), source="local")
+    assert model(torch.zeros(1, 3, 4, 4), torch.zeros(1, 5, 2), torch.ones(1, 5, 2)).shape == (
+        1,
+        5,
+        3,
+    )
+
+
+@pytest.mark.parametrize("program", ["train_liif.py", "test.py", "demo.py"])
+def test_programs_start_as_processes_from_any_folder(tmp_path, program):
+    command = [sys.executable, str(ROOT / program)]
+    shown = subprocess.run([*command, "--help"], cwd=tmp_path, capture_output=True, check=True)
+    assert b"usage: " in shown.stdout
+    wrong = ["--config", "none.yaml", "--model", "none.pth", "--input", "none.png", "--scale", "2"]
+    wrong = {"train_liif.py": wrong[:2], "test.py": wrong[:4], "demo.py": wrong[2:]}[program]
+    failed = subprocess.run([*command, *wrong], cwd=tmp_path, capture_output=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(b"error: ")
+    assert b"none" in failed.stderr
+    assert b"Traceback" not in failed.stderr
+    assert not list(tmp_path.iterdir())
