@@ -96,12 +96,10 @@ def batched_predict(
         (B, Q, 3); chunks change nothing but rounding.
     """
     model.gen_feat(inp)
-    count = coord.shape[1]
-    if bsize is None or bsize >= count:
-        return model.query_rgb(coord, cell)
+    step = max(1, bsize or coord.shape[1])
     chunks = []
-    for start in range(0, count, bsize):
-        part = slice(start, start + bsize)
+    for start in range(0, max(1, coord.shape[1]), step):
+        part = slice(start, start + step)
         chunks.append(model.query_rgb(coord[:, part], None if cell is None else cell[:, part]))
     return torch.cat(chunks, dim=1)
 

@@ -120,8 +120,10 @@ def sample_nearest(image: Tensor, coord: Tensor) -> Tensor:
 
 def sample_bilinear(image: Tensor, coord: Tensor) -> Tensor:
     """Bilinear interpolation, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C)."""
-    grid = coord.flip(-1).unsqueeze(1).to(image.dtype)
-    taps = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    grid = coord.flip(-1).unsqueeze(1)  # grid_sample has (column, row)
+    taps = F.grid_sample(
+        image.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
     return taps.squeeze(2).transpose(1, 2)
 
 

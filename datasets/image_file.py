@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from configs.files import written_whole
@@ -20,7 +20,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 def read_image(path: str | Path) -> np.ndarray:
     """An image file as 8-bit RGB.
 
-    Gray becomes RGB, a palette is looked up, alpha is dropped, 16 bits are rounded to 8.
+    Gray becomes RGB, a palette is looked up, alpha is dropped, 16 bits are rounded to 8, and the
+    orientation that a camera noted is applied.
 
     Returns:
         uint8 (H, W, 3).
@@ -33,7 +34,7 @@ def read_image(path: str | Path) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 image.load()
-                return _to_rgb(image)
+                return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils import nearest_index, pixel_centres
 
 # Queries are moved by this much so that points between two codes take the same one on any machine.
 EPS = 1e-6
+
+# Floats of one layer's activations in a chunk of queries: 4 MiB.
+CPU_CHUNK = 2**20
 
 
 class Encoder(nn.Module):
@@ -43,6 +47,103 @@ class Encoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+class CodeTable:
+    """A map whose vectors are read by index, each with its 3 x 3 neighbours if ``unfold``.
+
+    Unfolded it reads the same numbers as `F.unfold` (zeros outside, channel-major) without ever
+    holding the map that is nine times as large.
+
+    Args:
+        feat: (B, C, h, w).
+    """
+
+    def __init__(self, feat: Tensor, unfold: bool = False) -> None:
+        self.unfold = unfold
+        padded = F.pad(feat, (1, 1, 1, 1)) if unfold else feat
+        self.batch, self.channels, self.height, self.width = padded.shape
+        self.rows = padded.permute(0, 2, 3, 1).reshape(-1, self.channels)
+
+    def index(self, row: Tensor, col: Tensor) -> Tensor:
+        """What `read` takes: (..., B, Q), for indices of rows and columns (..., B, Q) each."""
+        image = torch.arange(self.batch, device=row.device).unsqueeze(1) * self.height * self.width
+        return image + row * self.width + col
+
+    def read(self, index: Tensor) -> Tensor:
+        """The vectors (..., C or 9C) at an index (...)."""
+        if not self.unfold:
+            return self._rows_at(index)
+        steps = torch.arange(3, device=index.device)
+        neighbours = (steps.unsqueeze(1) * self.width + steps).flatten()
+        return self._rows_at(index.unsqueeze(-1) + neighbours).transpose(-1, -2).flatten(-2)
+
+    def _rows_at(self, index: Tensor) -> Tensor:
+        return self.rows.index_select(0, index.flatten()).view(*index.shape, self.channels)
+
+
+class Corners(NamedTuple):
+    """The codes that queries take from each of T = 4 corners, or T = 1 without the ensemble.
+
+    Attributes:
+        row, col: Index of the code, (T, B, Q) each.
+        rel_coord: (T, B, Q, 2), from the code to the query in units of half a code's side.
+    """
+
+    row: Tensor
+    col: Tensor
+    rel_coord: Tensor
+
+
+def corners(coord: Tensor, h: int, w: int, ensemble: bool) -> Corners:
+    """The nearest codes of each query, seen from its four corners (LIIF, eq. 4).
+
+    The corner t = (-1,-1), (-1,+1), (+1,-1), (+1,+1) moves the query by half a code's side each
+    way; the area between query and code of the opposite corner 3 - t is its weight.
+
+    Args:
+        coord: (B, Q, 2), fp32 or wider; indices are computed in its dtype.
+        h, w: Size of the grid of codes.
+        ensemble: Without it there is one corner, not moved.
+    """
+    (row, rel_row), (col, rel_col) = (
+        _along_axis(coord[..., axis], n, ensemble) for axis, n in enumerate((h, w))
+    )
+    shape = (len(row), len(col), *row.shape[1:])  # (row shift, column shift, B, Q)
+    row, rel_row = (x.unsqueeze(1).expand(shape).flatten(0, 1) for x in (row, rel_row))
+    col, rel_col = (x.unsqueeze(0).expand(shape).flatten(0, 1) for x in (col, rel_col))
+    return Corners(row, col, torch.stack([rel_row, rel_col], dim=-1))
+
+
+def _along_axis(x: Tensor, n: int, ensemble: bool) -> tuple[Tensor, Tensor]:
+    """Index of, and distance from, the code nearest to each shift of x: (shifts, B, Q) each."""
+    moved = torch.stack([x + (shift / n + EPS) for shift in (-1, 1)] if ensemble else [x])
+    index = nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n)
+    centres = pixel_centres(n, dtype=x.dtype, device=x.device)
+    return index, (x - centres[index]) * n
+
+
+def ensemble_weights(rel_coord: Tensor) -> Tensor:
+    """Area of the corner opposite to each, over their sum: (T, B, Q, 2) -> (T, B, Q, 1)."""
+    areas = (rel_coord[..., 0] * rel_coord[..., 1]).abs() + 1e-9
+    return (areas.flip(0) / areas.sum(0)).unsqueeze(-1)
+
+
+def in_cache(function: Callable[..., Tensor], floats: int, *inputs: Tensor) -> Tensor:
+    """Apply a function to chunks of queries whose activations stay in the processor's cache.
+
+    While gradients are recorded, and on other devices than a CPU, it is one chunk.
+
+    Args:
+        function: Of the inputs, with results (B, q, C).
+        floats: Of the widest activation, per query of one image.
+        inputs: (T, B, Q, ...) each.
+    """
+    if torch.is_grad_enabled() or inputs[0].device.type != "cpu":
+        return function(*inputs)
+    step = max(1, CPU_CHUNK // (floats * inputs[0].shape[1]))
+    parts = zip(*(x.split(step, dim=2) for x in inputs), strict=True)
+    return torch.cat([function(*part) for part in parts], dim=1)
+
+
 @dataclass(frozen=True)
 class Latent:
     """An encoded image, all that decoding needs of it.
@@ -50,10 +151,12 @@ class Latent:
     Attributes:
         feat: Feature map (B, C, h, w).
         inp: The image it was made from (B, 3, h, w), normalised.
+        codes: What queries read per code, if it is more than the feature map.
     """
 
     feat: Tensor
     inp: Tensor
+    codes: CodeTable | None = None
 
 
 class ContinuousModel(nn.Module):
@@ -115,82 +218,3 @@ class ContinuousModel(nn.Module):
         """`gen_feat`, then `query_rgb`."""
         self.gen_feat(inp)
         return self.query_rgb(coord, cell)
-
-
-@dataclass(frozen=True)
-class Corner:
-    """The code that each query takes from one of its corners.
-
-    Attributes:
-        row, col: Index of the code, (B, Q) each.
-        rel_coord: (B, Q, 2), from the code to the query in units of half a code's side.
-    """
-
-    row: Tensor
-    col: Tensor
-    rel_coord: Tensor
-
-
-def corners(coord: Tensor, h: int, w: int, ensemble: bool) -> Iterator[Corner]:
-    """The nearest codes of each query, seen from its four corners (LIIF, eq. 4).
-
-    The corner t = (-1,-1), (-1,+1), (+1,-1), (+1,+1) moves the query by half a code's side each
-    way; the area between query and code of the opposite corner 3 - t is its weight in `blend`.
-
-    Args:
-        coord: (B, Q, 2), fp32 or wider; indices are computed in its dtype.
-        h, w: Size of the grid of codes.
-        ensemble: Without it there is one corner, not moved.
-    """
-    centres = [pixel_centres(n, dtype=coord.dtype, device=coord.device) for n in (h, w)]
-    for shift in ((-1, -1), (-1, 1), (1, -1), (1, 1)) if ensemble else ((0, 0),):
-        index, rel = [], []
-        for axis, n in enumerate((h, w)):
-            x = coord[..., axis]
-            moved = x + (shift[axis] / n + EPS) if ensemble else x
-            index.append(nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n))
-            rel.append((x - centres[axis][index[axis]]) * n)
-        yield Corner(index[0], index[1], torch.stack(rel, dim=-1))
-
-
-def blend(predictions: list[Tensor], rel_coords: list[Tensor]) -> Tensor:
-    """Local ensemble: each prediction weighted by the area of the diagonally opposite corner.
-
-    Args:
-        predictions: (B, Q, C) of each corner, in the order of `corners`.
-        rel_coords: (B, Q, 2) of each corner.
-
-    Returns:
-        (B, Q, C), in the dtype of the coordinates.
-    """
-    if len(predictions) == 1:
-        return predictions[0]
-    areas = torch.stack([(rel[..., 0] * rel[..., 1]).abs() + 1e-9 for rel in rel_coords])
-    weights = (areas.flip(0) / areas.sum(0)).unsqueeze(-1)
-    return (torch.stack(predictions) * weights).sum(0)
-
-
-class NeighbourhoodCodes:
-    """Reads codes of a feature map by index, each with its 3 x 3 neighbours if ``unfold``.
-
-    The same numbers as `F.unfold` (zeros outside, channel-major) without ever holding the map that
-    is nine times as large.
-
-    Args:
-        feat: (B, C, h, w).
-    """
-
-    def __init__(self, feat: Tensor, unfold: bool) -> None:
-        pad = 1 if unfold else 0
-        padded = nn.functional.pad(feat, (pad, pad, pad, pad))
-        self.batch, self.channels, self.height, self.width = padded.shape
-        self.table = padded.permute(0, 2, 3, 1).reshape(-1, self.channels)
-        steps = torch.arange(2 * pad + 1, device=feat.device)
-        self.offsets = (steps.unsqueeze(1) * self.width + steps).flatten()
-
-    def at(self, row: Tensor, col: Tensor) -> Tensor:
-        """Codes (B, Q, C or 9C) at index (B, Q) each."""
-        image = torch.arange(self.batch, device=row.device).unsqueeze(1) * self.height * self.width
-        index = (image + row * self.width + col).unsqueeze(-1) + self.offsets
-        codes = self.table.index_select(0, index.flatten()).view(*index.shape, self.channels)
-        return codes.transpose(-1, -2).flatten(-2)

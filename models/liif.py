@@ -6,12 +6,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, Latent, NeighbourhoodCodes, blend, corners
+from models.base import CodeTable, ContinuousModel, Latent, corners, ensemble_weights, in_cache
+from models.mlp import MLP
 from utils import sample_bicubic, sample_bilinear, sample_nearest
 
 INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
@@ -51,33 +53,69 @@ class LIIF(ContinuousModel):
             self.imnet = None
         else:
             code_dim = self.encoder.out_dim * (9 if feat_unfold else 1)
-            in_dim = code_dim + 2 + (2 if cell_decode else 0)
-            self.imnet = models.make(imnet_spec, args={"in_dim": in_dim})
+            self.imnet = models.make(imnet_spec, args={"in_dim": code_dim + self._extra_dim})
+
+    def encode(self, inp: Tensor) -> Latent:
+        """See `ContinuousModel.encode`; what depends on a code alone is computed here, once.
+
+        The decoder's first layer is linear in [unfolded code, rel_coord, rel_cell], and unfolding
+        followed by a linear layer is a 3 x 3 convolution. So that part of the layer is applied to
+        the feature map, and neither the unfolded map nor the unfolded codes ever exist.
+        """
+        feat = self.encoder(inp)
+        if self.imnet is None:
+            return Latent(feat, inp)
+        if not self._factors:
+            return Latent(feat, inp, CodeTable(feat, self.feat_unfold))
+        first = self.imnet.first
+        side = 3 if self.feat_unfold else 1
+        kernel = first.weight[:, : -self._extra_dim].unflatten(1, (feat.shape[1], side, side))
+        return Latent(feat, inp, CodeTable(F.conv2d(feat, kernel, first.bias, padding=side // 2)))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
         if self.imnet is None:
             rgb = sample_nearest(latent.feat, coord)
         else:
-            rgb = self._decode_codes(latent.feat, coord, cell)
+            rgb = self._decode_codes(latent, coord, cell)
         if self.input_skip is not None:
             rgb = rgb + self.input_skip(latent.inp, coord)
         return rgb
 
-    def _decode_codes(self, feat: Tensor, coord: Tensor, cell: Tensor | None) -> Tensor:
-        assert self.imnet is not None
-        h, w = feat.shape[-2:]
-        extra = []
+    def _decode_codes(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        codes = latent.codes
+        assert codes is not None
+        h, w = latent.feat.shape[-2:]
+        row, col, rel_coord = corners(coord, h, w, self.local_ensemble)
+        place = rel_coord
         if self.cell_decode:
             if cell is None:
                 raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
-            extra.append(cell * cell.new_tensor([h, w]))
-        codes = NeighbourhoodCodes(feat, self.feat_unfold)
-        predictions, rel_coords = [], []
-        for corner in corners(coord, h, w, self.local_ensemble):
-            x = [codes.at(corner.row, corner.col), corner.rel_coord, *extra]
-            inp = torch.cat([part.to(feat.dtype) for part in x], dim=-1)
-            pred = self.imnet(inp.flatten(0, 1)).unflatten(0, coord.shape[:2])
-            predictions.append(pred)
-            rel_coords.append(corner.rel_coord)
-        return blend(predictions, rel_coords)
+            rel_cell = torch.stack([cell[..., 0] * h, cell[..., 1] * w], dim=-1)
+            place = torch.cat([place, rel_cell.expand_as(place)], dim=-1)
+
+        def ensemble(index: Tensor, place: Tensor, weights: Tensor) -> Tensor:
+            return (self._predict(codes.read(index), place) * weights).sum(0)
+
+        floats = len(row) * (codes.channels if self._factors else 9 * codes.channels)
+        weights = ensemble_weights(rel_coord)
+        return in_cache(ensemble, floats, codes.index(row, col), place, weights)
+
+    def _predict(self, codes: Tensor, place: Tensor) -> Tensor:
+        """Predictions (T, B, Q, 3) from codes (T, B, Q, D) and places (T, B, Q, 2 or 4)."""
+        assert self.imnet is not None
+        place = place.to(codes.dtype)
+        if not self._factors:
+            x = torch.cat([codes, place], dim=-1)
+            return self.imnet(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+        weight = self.imnet.first.weight[:, -self._extra_dim :].to(codes.dtype)
+        x = codes.flatten(0, -2).addmm_(place.flatten(0, -2), weight.T.contiguous())
+        return self.imnet.rest(x).unflatten(0, codes.shape[:-1])
+
+    @property
+    def _extra_dim(self) -> int:
+        return 4 if self.cell_decode else 2
+
+    @property
+    def _factors(self) -> bool:
+        return isinstance(self.imnet, MLP) and len(self.imnet.layers) > 1

@@ -6,12 +6,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import EPS, ContinuousModel, Latent, NeighbourhoodCodes
+from models.base import EPS, CodeTable, ContinuousModel, Latent, in_cache
 from utils import nearest_index, pixel_centres
 
 HIDDEN = 256
@@ -35,21 +36,43 @@ class MetaSR(ContinuousModel):
         mlp = {"name": "mlp", "args": {"in_dim": 3, "out_dim": weights, "hidden_list": [HIDDEN]}}
         self.imnet = models.make(mlp)
 
+    def encode(self, inp: Tensor) -> Latent:
+        """See `ContinuousModel.encode`.
+
+        The matrix is linear in the hidden layer of the mlp, so its product with the unfolded code
+        is, too: per code and colour a vector over the hidden units, and a constant. These are a
+        3 x 3 convolution of the feature map.
+        """
+        feat = self.encoder(inp)
+        last = self.imnet.layers[-1]
+        channels = feat.shape[1]
+        kernel = last.weight.view(channels, 3, 3, 3, HIDDEN)  # channel, row, column, colour, hidden
+        kernel = kernel.permute(3, 4, 0, 1, 2).flatten(0, 1)
+        constant = last.bias.view(channels, 3, 3, 3).permute(3, 0, 1, 2)
+        return Latent(
+            feat, inp, CodeTable(F.conv2d(feat, torch.cat([kernel, constant]), padding=1))
+        )
+
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         if cell is None:
             raise ValueError("metasr depends on the scale: query_rgb needs cell (B, Q, 2)")
-        feat = latent.feat
+        codes = latent.codes
+        assert codes is not None
+        h, w = latent.feat.shape[-2:]
         index, rel = [], []
-        for axis, n in enumerate(feat.shape[-2:]):
+        for axis, n in enumerate((h, w)):
             corner = coord[..., axis] - cell[..., axis] / 2
             nearest = nearest_index((corner + EPS).clamp(-1 + EPS, 1 - EPS), n)
             centres = pixel_centres(n, dtype=coord.dtype, device=coord.device)
             code_corner = centres[nearest] - 1 / n
             index.append(nearest)
             rel.append((corner - code_corner) * (n / 2))
-        inverse_scale = cell[..., 0] * (feat.shape[-2] / 2)
-        x = torch.stack([*rel, inverse_scale], dim=-1).to(feat.dtype)
-        codes = NeighbourhoodCodes(feat, unfold=True).at(*index)
-        matrix = self.imnet(x.flatten(0, 1)).view(-1, codes.shape[-1], 3)
-        return torch.bmm(codes.flatten(0, 1).unsqueeze(1), matrix).view(*coord.shape[:2], 3)
+        x = torch.stack([*rel, cell[..., 0] * (h / 2)], dim=-1)
+
+        def predict(index: Tensor, x: Tensor) -> Tensor:
+            vectors, constant = codes.read(index[0]).split([3 * HIDDEN, 3], dim=-1)
+            hidden = F.relu(self.imnet.first(x[0].to(vectors.dtype))).unsqueeze(-1)
+            return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
+
+        return in_cache(predict, codes.channels, codes.index(*index).unsqueeze(0), x.unsqueeze(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import register
@@ -24,6 +25,16 @@ class MLP(nn.Module):
             layers += [nn.Linear(in_dim, width), nn.ReLU()]
             in_dim = width
         self.layers = nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
+
+    @property
+    def first(self) -> nn.Linear:
+        return self.layers[0]  # type: ignore[return-value]
+
+    def rest(self, x: Tensor) -> Tensor:
+        """All but the first layer: (..., hidden_list[0]) -> (..., out_dim); overwrites x."""
+        for layer in self.layers[1:]:
+            x = F.relu_(x) if isinstance(layer, nn.ReLU) else layer(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_dim) -> (..., out_dim)."""

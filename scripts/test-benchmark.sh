@@ -3,5 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 model=${1:?usage: bash scripts/test-benchmark.sh M.pth [options of test.py]}
-exec "${PYTHON:-python}" test.py --model "$model" \
+[ -x .venv/bin/python ] && PATH=$PWD/.venv/bin:$PATH
+exec python test.py --model "$model" \
     --config configs/test/{set5,set14,b100,urban100}.yaml "${@:2}"

@@ -1,6 +1,6 @@
 """Small instances of every registered name, and inputs for them.
 
-A new name needs a line here only if it cannot be built as its neighbours are.
+A new name needs a line here: how to make it small. A test fails until it has one.
 """
 
 from __future__ import annotations

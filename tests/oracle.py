@@ -45,7 +45,8 @@ def liif(model, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
             parts = [nearest(codes, moved), rel]
             if model.cell_decode:
                 parts.append(cell * size)
-            preds.append(model.imnet(torch.cat(parts, dim=-1)))
+            x = torch.cat(parts, dim=-1)
+            preds.append(model.imnet(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
             areas.append((rel[..., 0] * rel[..., 1]).abs() + 1e-9)
     if not model.local_ensemble:
         return preds[0]

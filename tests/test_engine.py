@@ -96,6 +96,11 @@ def test_on_image_gets_the_picture():
     torch.testing.assert_close(seen[0].picture, predict(model, batch)[0].T.view(3, 20, 25))
 
 
+def test_no_queries_give_no_colours():
+    empty = torch.zeros(1, 0, 2)
+    assert batched_predict(make("liif"), torch.rand(1, 3, 8, 8), empty, empty, 9).shape == (1, 0, 3)
+
+
 @pytest.mark.parametrize("size", [(20, 25), (3, 4), (1, 1), (8, 31)], ids=str)
 def test_super_resolve(size):
     model, image = make("liif"), torch.rand(3, 8, 10)

@@ -39,6 +39,13 @@ def test_every_mode_becomes_rgb(tmp_path):
         np.testing.assert_array_equal(got, wanted, err_msg=name)
 
 
+def test_the_orientation_of_a_photograph_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
+    Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), np.rot90(RGB, -1))
+
+
 @pytest.mark.parametrize("suffix", sorted(EXTENSIONS - {".jpg", ".jpeg", ".webp", ".pgm"}))
 def test_write_then_read(tmp_path, suffix):
     path = tmp_path / "new" / f"x{suffix}"

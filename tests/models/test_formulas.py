@@ -5,7 +5,8 @@ import itertools
 import pytest
 import torch
 
-from models.base import NeighbourhoodCodes
+import models
+from models.base import CodeTable
 from tests.cases import make, queries
 from tests.oracle import ORACLES, unfold
 from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
@@ -14,7 +15,11 @@ SWITCHES = [
     dict(zip(("local_ensemble", "feat_unfold", "cell_decode"), values, strict=True))
     for values in itertools.product((True, False), repeat=3)
 ]
-CASES = [("liif", args) for args in SWITCHES] + [("metasr", {})]
+FOREIGN = {"name": "foreign", "args": {"out_dim": 3, "hidden_list": [16]}}
+LINEAR = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": []}}
+CASES = [("liif", args) for args in SWITCHES]
+CASES += [("liif", {**args, "imnet_spec": FOREIGN}) for args in SWITCHES]
+CASES += [("liif", {"imnet_spec": LINEAR}), ("metasr", {})]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
@@ -25,6 +30,23 @@ def double(name, args):
 def gradients(output, tensors):
     target = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
     return torch.autograd.grad((output * target).sum(), tensors)
+
+
+@pytest.fixture(autouse=True)
+def foreign_decoder(monkeypatch):
+    """A decoder of a dropped-in file, of whose layers nothing is known."""
+    monkeypatch.setattr(models.registry, "_entries", dict(models.registry._entries))
+
+    @models.register("foreign")
+    class Foreign(torch.nn.Module):
+        def __init__(self, in_dim, out_dim, hidden_list):
+            super().__init__()
+            self.enter = torch.nn.Linear(in_dim, hidden_list[0])
+            self.leave = torch.nn.Linear(hidden_list[0], out_dim)
+
+        def forward(self, x):
+            assert x.ndim == 2  # as published decoders are called
+            return self.leave(torch.sin(self.enter(x)))
 
 
 @pytest.mark.parametrize(("name", "args"), CASES, ids=str)
@@ -53,6 +75,16 @@ def test_pixel_grids_of_any_scale(size):
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["liif", "metasr"])
+def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
+    model, inp = double(name, {}), torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    coord, cell = queries(2, 40, torch.float64)
+    whole = model(inp, coord, cell).detach()
+    monkeypatch.setattr("models.base.CPU_CHUNK", 9000)
+    with torch.no_grad():
+        torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
+
+
 def test_order_of_queries_does_not_matter():
     model = double("liif", {})
     inp = torch.randn(1, 3, 6, 5, dtype=torch.float64)
@@ -74,12 +106,12 @@ def test_input_skip_adds_the_interpolated_input():
         torch.testing.assert_close(difference, sample(inp, coord), atol=1e-5, rtol=1e-5)
 
 
-def test_neighbourhood_codes_are_the_unfolded_map():
+def test_code_table_reads_the_unfolded_map():
     feat = torch.randn(2, 5, 4, 3)
-    codes = NeighbourhoodCodes(feat, unfold=True)
+    codes = CodeTable(feat, unfold=True)
     rows, cols = torch.meshgrid(torch.arange(4), torch.arange(3), indexing="ij")
-    got = codes.at(rows.flatten().expand(2, -1), cols.flatten().expand(2, -1))
-    assert torch.equal(got, unfold(feat).flatten(2).transpose(1, 2))
+    index = codes.index(rows.flatten().expand(2, -1), cols.flatten().expand(2, -1))
+    assert torch.equal(codes.read(index), unfold(feat).flatten(2).transpose(1, 2))
 
 
 def test_without_imnet_the_nearest_pixel_of_the_upsampler_is_returned():
