@@ -15,8 +15,8 @@ from utils import nearest_index, pixel_centres
 # Queries are moved by this much so that points between two codes take the same one on any machine.
 EPS = 1e-6
 
-# Floats of one layer's activations in a chunk of queries: 4 MiB.
-CPU_CHUNK = 2**20
+# Floats of one layer's activations in a chunk of queries: 2 MiB.
+CPU_CHUNK = 2**19
 
 
 class Encoder(nn.Module):
@@ -68,16 +68,22 @@ class CodeTable:
         image = torch.arange(self.batch, device=row.device).unsqueeze(1) * self.height * self.width
         return image + row * self.width + col
 
-    def read(self, index: Tensor) -> Tensor:
-        """The vectors (..., C or 9C) at an index (...)."""
+    def read(self, index: Tensor, memory: Tensor | None = None) -> Tensor:
+        """The vectors (..., C or 9C) at an index (...).
+
+        Args:
+            memory: At least as many rows of length C to write the vectors to; not if unfolded.
+        """
         if not self.unfold:
-            return self._rows_at(index)
+            return self._rows_at(index, memory)
         steps = torch.arange(3, device=index.device)
         neighbours = (steps.unsqueeze(1) * self.width + steps).flatten()
         return self._rows_at(index.unsqueeze(-1) + neighbours).transpose(-1, -2).flatten(-2)
 
-    def _rows_at(self, index: Tensor) -> Tensor:
-        return self.rows.index_select(0, index.flatten()).view(*index.shape, self.channels)
+    def _rows_at(self, index: Tensor, memory: Tensor | None = None) -> Tensor:
+        out = None if memory is None else memory[: index.numel()]
+        rows = torch.index_select(self.rows, 0, index.flatten(), out=out)
+        return rows.view(*index.shape, self.channels)
 
 
 class Corners(NamedTuple):
@@ -127,21 +133,28 @@ def ensemble_weights(rel_coord: Tensor) -> Tensor:
     return (areas.flip(0) / areas.sum(0)).unsqueeze(-1)
 
 
-def in_cache(function: Callable[..., Tensor], floats: int, *inputs: Tensor) -> Tensor:
+def in_cache(function: Callable[..., Tensor], codes: CodeTable, *inputs: Tensor) -> Tensor:
     """Apply a function to chunks of queries whose activations stay in the processor's cache.
 
     While gradients are recorded, and on other devices than a CPU, it is one chunk.
 
     Args:
-        function: Of the inputs, with results (B, q, C).
-        floats: Of the widest activation, per query of one image.
+        function: Of the inputs and ``memory``, with results (B, q, C). The memory is None, or two
+            pieces (2, T*B*q or more, channels of the codes) to write activations to; that every
+            chunk has the same ones keeps them in the cache.
         inputs: (T, B, Q, ...) each.
     """
-    if torch.is_grad_enabled() or inputs[0].device.type != "cpu":
-        return function(*inputs)
-    step = max(1, CPU_CHUNK // (floats * inputs[0].shape[1]))
+    rows = codes.rows
+    if torch.is_grad_enabled() or rows.device.type != "cpu":
+        return function(*inputs, memory=None)
+    corners, batch, queries = inputs[0].shape[:3]
+    width = codes.channels * (9 if codes.unfold else 1)
+    step = max(1, CPU_CHUNK // (width * corners * batch))
+    memory = None
+    if not codes.unfold and not torch.is_autocast_enabled("cpu"):
+        memory = rows.new_empty(2, min(step, queries) * corners * batch, width)
     parts = zip(*(x.split(step, dim=2) for x in inputs), strict=True)
-    return torch.cat([function(*part) for part in parts], dim=1)
+    return torch.cat([function(*part, memory=memory) for part in parts], dim=1)
 
 
 @dataclass(frozen=True)

@@ -94,23 +94,29 @@ class LIIF(ContinuousModel):
             rel_cell = torch.stack([cell[..., 0] * h, cell[..., 1] * w], dim=-1)
             place = torch.cat([place, rel_cell.expand_as(place)], dim=-1)
 
-        def ensemble(index: Tensor, place: Tensor, weights: Tensor) -> Tensor:
-            return (self._predict(codes.read(index), place) * weights).sum(0)
+        def ensemble(
+            index: Tensor, place: Tensor, weights: Tensor, memory: Tensor | None
+        ) -> Tensor:
+            return (self._predict(codes, index, place, memory) * weights).sum(0)
 
-        floats = len(row) * (codes.channels if self._factors else 9 * codes.channels)
-        weights = ensemble_weights(rel_coord)
-        return in_cache(ensemble, floats, codes.index(row, col), place, weights)
+        return in_cache(ensemble, codes, codes.index(row, col), place, ensemble_weights(rel_coord))
 
-    def _predict(self, codes: Tensor, place: Tensor) -> Tensor:
-        """Predictions (T, B, Q, 3) from codes (T, B, Q, D) and places (T, B, Q, 2 or 4)."""
+    def _predict(
+        self, codes: CodeTable, index: Tensor, place: Tensor, memory: Tensor | None
+    ) -> Tensor:
+        """Predictions (T, B, Q, 3) from codes at an index (T, B, Q) and places (T, B, Q, 2 or 4)."""
         assert self.imnet is not None
-        place = place.to(codes.dtype)
         if not self._factors:
-            x = torch.cat([codes, place], dim=-1)
-            return self.imnet(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
-        weight = self.imnet.first.weight[:, -self._extra_dim :].to(codes.dtype)
-        x = codes.flatten(0, -2).addmm_(place.flatten(0, -2), weight.T.contiguous())
-        return self.imnet.rest(x).unflatten(0, codes.shape[:-1])
+            found = codes.read(index)
+            x = torch.cat([found, place.to(found.dtype)], dim=-1)
+            return self.imnet(x.flatten(0, -2)).unflatten(0, index.shape)
+        first = spare = None
+        if memory is not None:
+            first, spare = memory[:, : index.numel()]
+        found = codes.read(index, first).flatten(0, -2)
+        weight = self.imnet.first.weight[:, -self._extra_dim :].to(found.dtype)
+        found.addmm_(place.to(found.dtype).flatten(0, -2), weight.T.contiguous())
+        return self.imnet.rest(found, spare).unflatten(0, index.shape)
 
     @property
     def _extra_dim(self) -> int:

@@ -70,9 +70,10 @@ class MetaSR(ContinuousModel):
             rel.append((corner - code_corner) * (n / 2))
         x = torch.stack([*rel, cell[..., 0] * (h / 2)], dim=-1)
 
-        def predict(index: Tensor, x: Tensor) -> Tensor:
-            vectors, constant = codes.read(index[0]).split([3 * HIDDEN, 3], dim=-1)
+        def predict(index: Tensor, x: Tensor, memory: Tensor | None) -> Tensor:
+            found = codes.read(index[0], None if memory is None else memory[0])
+            vectors, constant = found.split([3 * HIDDEN, 3], dim=-1)
             hidden = F.relu(self.imnet.first(x[0].to(vectors.dtype))).unsqueeze(-1)
             return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
 
-        return in_cache(predict, codes.channels, codes.index(*index).unsqueeze(0), x.unsqueeze(0))
+        return in_cache(predict, codes, codes.index(*index).unsqueeze(0), x.unsqueeze(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,10 +31,28 @@ class MLP(nn.Module):
     def first(self) -> nn.Linear:
         return self.layers[0]  # type: ignore[return-value]
 
-    def rest(self, x: Tensor) -> Tensor:
-        """All but the first layer: (..., hidden_list[0]) -> (..., out_dim); overwrites x."""
+    def rest(self, x: Tensor, spare: Tensor | None = None) -> Tensor:
+        """All but the first layer, overwriting x.
+
+        Args:
+            x: Output of the first layer (N, hidden_list[0]).
+            spare: Memory of x's shape, if no gradients are needed: layers of that width then write
+                to it and to x in turn, which stay in the cache.
+
+        Returns:
+            (N, out_dim).
+        """
         for layer in self.layers[1:]:
-            x = F.relu_(x) if isinstance(layer, nn.ReLU) else layer(x)
+            if isinstance(layer, nn.ReLU):
+                x = F.relu_(x)
+            elif (
+                isinstance(layer, nn.Linear)
+                and spare is not None
+                and spare.shape[1] == layer.out_features
+            ):
+                x, spare = torch.addmm(layer.bias, x, layer.weight.T, out=spare), x
+            else:
+                x = layer(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:

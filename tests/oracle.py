@@ -27,9 +27,8 @@ def unfold(feat: Tensor) -> Tensor:
     return F.unfold(feat, 3, padding=1).view(b, c * 9, h, w)
 
 
-def liif(model, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+def liif(model, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """LIIF, section 3 of the paper: four grid_samples of the unfolded map, four mlp calls."""
-    feat = model.encoder(inp)
     h, w = feat.shape[-2:]
     size = torch.tensor([h, w], dtype=coord.dtype)
     codes = unfold(feat) if model.feat_unfold else feat
@@ -54,8 +53,7 @@ def liif(model, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     return sum(p * (areas[3 - t] / total).unsqueeze(-1) for t, p in enumerate(preds))
 
 
-def metasr(model, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    feat = model.encoder(inp)
+def metasr(model, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     h, w = feat.shape[-2:]
     size = torch.tensor([h, w], dtype=coord.dtype)
     corner = coord - cell / 2

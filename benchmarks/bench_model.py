@@ -1,0 +1,122 @@
+"""Speed of rendering: python -m benchmarks.bench_model --config C.yaml --size 128 --scale 4
+
+For each size and scale: seconds to encode and for the whole call, decoded Mpixel/s, the whole call
+over the floor (the decoder's hidden layers as matrix products, for every corner), and with
+--literal how many times faster it is than the published computation (`tests/oracle.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import datasets
+import models
+from benchmarks.measure import in_turn, report
+from configs import load_train
+from configs.command import add_gpu_option, choose_devices, run
+from engine import batched_predict, optimizers
+from models.mlp import MLP
+from tests.oracle import ORACLES
+from utils import make_cell, make_coord
+
+EVAL_BSIZE = 30000  # of the published test configs
+FLOOR_ROWS = 2048
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of rendering.")
+    parser.add_argument(
+        "--config", nargs="+", default=["configs/train-div2k/train_edsr-baseline-liif.yaml"]
+    )
+    parser.add_argument("--size", type=int, nargs="+", default=[128], help="side of the input")
+    parser.add_argument("--scale", type=float, nargs="+", default=[4.0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--literal", action="store_true", help="time the published computation too")
+    add_gpu_option(parser)
+    args = parser.parse_args()
+    device = choose_devices(args.gpu)[0]
+    rows = []
+    for path in args.config:
+        registries = {"models": models.registry, "datasets": datasets.registry}
+        spec = load_train(path, optimizers=optimizers, **registries).model
+        model = models.make(spec).eval().to(device)
+        name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
+        for size in args.size:
+            for scale in args.scale:
+                row = measure(model, spec["name"], size, scale, args.rounds, args.literal)
+                rows.append({"model": name, "size": size, "scale": scale, **row})
+    report("model", device, rows)
+
+
+@torch.no_grad()
+def measure(
+    model: Any, kind: str, size: int, scale: float, rounds: int, literal: bool
+) -> dict[str, Any]:
+    """One row of the table."""
+    device = next(model.parameters()).device
+    inp = torch.rand(1, 3, size, size, device=device)
+    side = round(size * scale)
+    coord = make_coord((side, side)).to(device).unsqueeze(0)
+    cell = make_cell((side, side)).to(device).expand_as(coord)
+    functions: dict[str, Callable[[], Any]] = {
+        "encode": lambda: model.encode(inp),
+        "whole": lambda: batched_predict(model, inp, coord, cell, EVAL_BSIZE),
+    }
+    hidden = hidden_layers(model)
+    corners = 4 if getattr(model, "local_ensemble", False) else 1
+    if hidden:
+        functions["floor"] = lambda: run_floor(hidden, side * side * corners, device)
+    if literal:
+        functions["literal"] = lambda: run_literal(model, kind, inp, coord, cell)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = in_turn(functions, rounds, device)
+    row: dict[str, Any] = {
+        "encode s": seconds["encode"],
+        "whole s": seconds["whole"],
+        "decode Mpixel/s": side * side / 1e6 / (seconds["whole"] - seconds["encode"]),
+        "whole/floor": seconds["whole"] / seconds["floor"] if hidden else "-",
+    }
+    if literal:
+        row["times faster"] = seconds["literal"] / seconds["whole"]
+        wanted = run_literal(model, kind, inp, coord, cell)
+        error = (batched_predict(model, inp, coord, cell, EVAL_BSIZE) - wanted).abs().max()
+        row["largest difference"] = error.item()
+    peak = (
+        torch.cuda.max_memory_allocated(device) / 2**20
+        if device.type == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    )
+    return {**row, "peak MiB": round(peak)}
+
+
+def hidden_layers(model: nn.Module) -> list[nn.Linear]:
+    """The layers between the first and the last of an ensemble's decoder."""
+    decoder = getattr(model, "imnet", None)
+    if not isinstance(decoder, MLP):
+        return []
+    return [layer for layer in decoder.layers[1:-1] if isinstance(layer, nn.Linear)]
+
+
+def run_floor(layers: list[nn.Linear], rows: int, device: torch.device) -> None:
+    x = torch.rand(FLOOR_ROWS, layers[0].in_features, device=device)
+    for _ in range(rows // FLOOR_ROWS):
+        y = x
+        for layer in layers:
+            y = layer(y)
+
+
+def run_literal(model: Any, kind: str, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+    feat = model.encoder(inp)
+    parts = zip(coord.split(EVAL_BSIZE, 1), cell.split(EVAL_BSIZE, 1), strict=True)
+    return torch.cat([ORACLES[kind](model, feat, *part) for part in parts], dim=1)
+
+
+if __name__ == "__main__":
+    run(main)

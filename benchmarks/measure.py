@@ -1,0 +1,67 @@
+"""What the benchmarks share: timing in turn, and results that say where they were measured."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def in_turn(
+    functions: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
+) -> dict[str, float]:
+    """Median seconds of each function, called in turn so that a slow minute hits them all.
+
+    The first round warms up and is not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds + 1):
+        for name, function in functions.items():
+            wait(device)
+            start = time.perf_counter()
+            function()
+            wait(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def report(benchmark: str, device: torch.device, rows: list[dict[str, Any]]) -> None:
+    """A table for reading, and one line of JSON with versions, device and date."""
+    widths = {key: max(len(key), *(len(_text(row[key])) for row in rows)) for key in rows[0]}
+    print("  ".join(f"{key:>{width}}" for key, width in widths.items()))
+    for row in rows:
+        print("  ".join(f"{_text(row[key]):>{width}}" for key, width in widths.items()))
+    cuda = device.type == "cuda"
+    where = {
+        "benchmark": benchmark,
+        "date": datetime.date.today().isoformat(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+    print(json.dumps({**where, "rows": rows}))
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            names = (line.split(":")[1].strip() for line in file if line.startswith("model name"))
+            return next(names, platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()
