@@ -104,7 +104,7 @@ class LIIF(ContinuousModel):
     def _predict(
         self, codes: CodeTable, index: Tensor, place: Tensor, memory: Tensor | None
     ) -> Tensor:
-        """Predictions (T, B, Q, 3) from codes at an index (T, B, Q) and places (T, B, Q, 2 or 4)."""
+        """Colours (T, B, Q, 3) from codes at an index (T, B, Q) and places (T, B, Q, 2 or 4)."""
         assert self.imnet is not None
         if not self._factors:
             found = codes.read(index)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,7 +29,7 @@ def unfold(feat: Tensor) -> Tensor:
     return F.unfold(feat, 3, padding=1).view(b, c * 9, h, w)
 
 
-def liif(model, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+def liif(model: Any, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """LIIF, section 3 of the paper: four grid_samples of the unfolded map, four mlp calls."""
     h, w = feat.shape[-2:]
     size = torch.tensor([h, w], dtype=coord.dtype)
@@ -53,7 +55,7 @@ def liif(model, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     return sum(p * (areas[3 - t] / total).unsqueeze(-1) for t, p in enumerate(preds))
 
 
-def metasr(model, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+def metasr(model: Any, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     h, w = feat.shape[-2:]
     size = torch.tensor([h, w], dtype=coord.dtype)
     corner = coord - cell / 2
