@@ -148,11 +148,14 @@ def evaluate(
                     f"eval_type {eval_type} shaves a border: it needs whole images, "
                     "so the wrapper must not have sample_q"
                 )
-            if size is None:
-                psnr, picture = calc_psnr(sr, hr), None
-            else:
-                picture = sr.T.unflatten(1, size)
-                psnr = calc_psnr(picture, hr.T.unflatten(1, size), protocol, scale)
+            picture = None
+            if size is not None:
+                sr, hr = (x.T.unflatten(1, size) for x in (sr, hr))
+                picture = sr
+            try:
+                psnr = calc_psnr(sr, hr, protocol, scale)
+            except ValueError as error:
+                raise UserError(f"image {index + 1} of the set: {error}") from None
             yield Evaluated(index, psnr.item(), picture)
             index += 1
 

@@ -16,6 +16,7 @@ from configs.schema import (
     data_problems,
     parse_section,
     raise_problems,
+    sampled_problems,
 )
 from configs.spec import Registry
 from configs.yaml_file import read_yaml
@@ -51,6 +52,7 @@ def load_train(
     config, problems = parse_section(TrainConfig, raw)
     for key in ("train_dataset", "val_dataset"):
         problems += data_problems(raw.get(key), key, datasets)
+    problems += sampled_problems(raw.get("eval_type"), raw.get("val_dataset"), "val_dataset")
     if isinstance(raw.get("model"), dict):
         problems += models.check(raw["model"], "model")
     if isinstance(raw.get("optimizer"), dict):
@@ -68,7 +70,7 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     raw = read_yaml(path)
     if "tests" not in raw:
         config, problems = parse_section(TestConfig, raw)
-        problems += data_problems(raw.get("test_dataset"), "test_dataset", datasets)
+        problems += _section_problems(raw, "test_dataset", datasets)
         raise_problems(path, problems)
         return [TestCase(Path(path).stem, None, config)]
     suite, problems = parse_section(TestSuite, raw)
@@ -78,11 +80,16 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
         for scale in test.scales:
             case = _fill(test.model_dump(exclude={"scales"}), scale)
             config, problems = parse_section(TestConfig, case)
-            section = case["test_dataset"]
-            problems += data_problems(section, f"tests.{i}.test_dataset", datasets)
+            problems += _section_problems(case, f"tests.{i}.test_dataset", datasets)
             raise_problems(path, problems)
             cases.append(TestCase(suite.name, scale, config))
     return cases
+
+
+def _section_problems(raw: dict[str, Any], place: str, datasets: Registry) -> list[str]:
+    section = raw.get("test_dataset")
+    problems = data_problems(section, place, datasets)
+    return problems + sampled_problems(raw.get("eval_type"), section, place)
 
 
 def _fill(value: Any, scale: float) -> Any:

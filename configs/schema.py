@@ -159,6 +159,15 @@ def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
     return problems
 
 
+def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
+    """That a protocol which shaves a border is to be applied to samples that are no images."""
+    wrapper = section.get("wrapper") if isinstance(section, Mapping) else None
+    args = wrapper.get("args") if isinstance(wrapper, Mapping) else None
+    if eval_type is None or not isinstance(args, Mapping) or args.get("sample_q") is None:
+        return []
+    return [f"eval_type: {eval_type} needs whole images: leave sample_q out of {place}.wrapper"]
+
+
 def raise_problems(path: object, problems: Iterable[str]) -> None:
     """One `UserError` that lists all problems, each on a line with its file."""
     unique = list(dict.fromkeys(problems))

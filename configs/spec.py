@@ -96,7 +96,12 @@ class Registry:
         if problems := self.check(spec, self.kind, supplied=added):
             raise UserError("\n".join(problems))
         merged = copy.deepcopy(dict(spec.get("args") or {})) | added
-        made = self._entries[spec["name"]].factory(**merged)
+        try:
+            made = self._entries[spec["name"]].factory(**merged)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{self.kind} {spec['name']!r}: {error}") from error
         if load_sd:
             _load_strictly(made, spec)
         return made
@@ -128,7 +133,11 @@ class Registry:
     def _check_args(
         self, entry: _Entry, args: Mapping[str, Any], place: str, supplied: set[str]
     ) -> list[str]:
-        problems = []
+        problems = [
+            f"{place}: {entry.name!r} cannot stand here: it takes no argument {key!r}"
+            for key in sorted(supplied)
+            if key not in entry.parameters and not entry.takes_any
+        ]
         for key, value in args.items():
             if key in supplied:
                 continue
@@ -152,7 +161,7 @@ class Registry:
         return problems
 
     def _required(self, spec: Mapping[str, Any]) -> list[str]:
-        entry = self._entries.get(spec["name"])
+        entry = self._entries.get(str(spec["name"]))
         return entry.required if entry else []
 
 
@@ -209,7 +218,8 @@ def type_message(message: str, value: Any) -> str:
     """One line about a value of the wrong type, with the usual slip of YAML named."""
     text = f"{message[:1].lower()}{message[1:]}, got {_short(value)}"
     if isinstance(value, str) and _is_number(value):
-        text += f"; YAML reads {value!r} as text, write {_as_yaml_number(value)}"
+        better = _as_yaml_number(value, whole="integer" in message)
+        text += f"; YAML reads {value!r} as text, write {better}"
     return text
 
 
@@ -226,7 +236,9 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _as_yaml_number(text: str) -> str:
+def _as_yaml_number(text: str, whole: bool) -> str:
+    if whole and float(text).is_integer():
+        return str(int(float(text)))
     mantissa, e, exponent = text.lower().partition("e")
     if not e:
         return text

@@ -121,7 +121,14 @@ class _Carrying(Dataset[Any]):
 
 
 def _collate(samples: list[Any]) -> Any:
-    return next((s for s in samples if isinstance(s, UserError)), None) or default_collate(samples)
+    if (mistake := next((s for s in samples if isinstance(s, UserError)), None)) is not None:
+        return mistake
+    sizes = {tuple(getattr(v, "shape", None) for v in sample.values()) for sample in samples}
+    if len(sizes) > 1:
+        return UserError(
+            "the samples of a batch differ in size: give inp_size and sample_q, or batch_size: 1"
+        )
+    return default_collate(samples)
 
 
 def _cores() -> int:

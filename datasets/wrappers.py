@@ -52,10 +52,18 @@ class SampleWrapper(Dataset[Sample]):
         """Input (3, h, w) and target (3, H, W), 8-bit or float, of one sample."""
         raise NotImplementedError
 
-    def _pixels(self, index: int) -> Any:
+    def _images(self, index: int, count: int) -> tuple[Tensor, ...]:
         """An image or a pair; 8-bit views where the dataset has them, what it returns if not."""
         read = getattr(self.dataset, "pixels", self.dataset.__getitem__)
-        return read(index)
+        item = read(index)
+        images = (item,) if isinstance(item, Tensor) else tuple(item)
+        if len(images) != count:
+            wanted = "single images" if count == 1 else "pairs of images"
+            raise UserError(
+                f"{type(self).__name__} takes {wanted}, and {type(self.dataset).__name__} "
+                "has others: check the names of dataset and wrapper"
+            )
+        return images
 
     def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
         height, width = target.shape[-2:]
@@ -102,7 +110,7 @@ class SRImplicitPaired(SampleWrapper):
         self.augment = augment
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        low, high = self._pixels(index)
+        low, high = self._images(index, 2)
         scale = self._scale(index, low, high)
         h, w = low.shape[-2:]
         if self.inp_size is not None:
@@ -154,7 +162,7 @@ class SRImplicitDownsampled(SampleWrapper):
         self.augment = augment
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        image = self._pixels(index)
+        (image,) = self._images(index, 1)
         scale = rng.uniform(self.scale_min, self.scale_max)
         if self.inp_size is None:
             height, width = image.shape[-2:]
@@ -202,7 +210,7 @@ class SRImplicitUniformVaried(SampleWrapper):
         self.gt_resize = gt_resize
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        inp, target = self._pixels(index)
+        inp, target = self._images(index, 2)
         progress = index / max(len(self) - 1, 1)
         side = round(self.size_min + (self.size_max - self.size_min) * progress)
         target = resize_bicubic(target, side, side)

@@ -88,6 +88,11 @@ def test_wrong_eval_type():
         eval_psnr([], make("bicubic"), eval_type="set5-2")
 
 
+def test_an_image_too_small_for_the_protocol():
+    with pytest.raises(UserError, match="image 1 of the set: nothing of 20x25 pixels is left"):
+        eval_psnr([sample((20, 25))], make("bicubic"), eval_type="div2k-4")
+
+
 def test_on_image_gets_the_picture():
     model, batch = make("liif"), sample((20, 25))
     seen = []

@@ -120,6 +120,26 @@ def test_merge_keys_work(tmp_path):
     assert read_yaml(path)["more"] == {"x": 1, "y": 2, "z": 3}
 
 
+def test_a_border_cannot_be_shaved_of_sampled_pixels(tmp_path):
+    val = TRAIN.split("model:")[0].replace("train_dataset", "val_dataset")
+    val = val.replace("scale_max: 4", "scale_max: 4, sample_q: 9")
+    (found,) = problems(tmp_path, TRAIN + val + "eval_type: div2k-2\n")
+    assert (
+        found == "eval_type: div2k-2 needs whole images: leave sample_q out of val_dataset.wrapper"
+    )
+
+
+def test_dataset_and_wrapper_swapped(tmp_path):
+    text = TRAIN.replace("image-folder, args: {root_path: nowhere}", "sr-implicit-paired")
+    assert problems(tmp_path, text) == [
+        "train_dataset.dataset.args: 'sr-implicit-paired' needs the argument 'dataset'"
+    ]
+    text = TRAIN.replace(
+        "sr-implicit-downsampled, args: {inp_size: 8, scale_max: 4}", "image-folder"
+    )
+    assert "'image-folder' cannot stand here" in problems(tmp_path, text)[0]
+
+
 SUITE = """
 name: Set0
 tests:

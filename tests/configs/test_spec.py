@@ -100,7 +100,7 @@ def test_a_second_thing_of_the_same_name_is_an_error(registry):
             {"name": "part", "args": {"width": "1e3"}},
             [
                 "x.args.width: input should be a valid integer, got '1e3'; "
-                "YAML reads '1e3' as text, write 1.0e+3"
+                "YAML reads '1e3' as text, write 1000"
             ],
         ),
         (
@@ -132,6 +132,17 @@ def test_check_finds_every_mistake(registry, spec, problems):
 def test_make_raises_what_check_finds(registry):
     with pytest.raises(UserError, match="did you mean 'part'"):
         registry.make({"name": "prat"})
+
+
+def test_an_owner_cannot_give_what_is_not_taken(registry):
+    assert registry.check({"name": "part", "args": {"width": 1}}, "x", ["dataset"]) == [
+        "x.args: 'part' cannot stand here: it takes no argument 'dataset'"
+    ]
+
+
+def test_a_value_that_the_factory_refuses_is_a_user_error():
+    with pytest.raises(UserError, match=r"'edsr-baseline': scale must be 3 or a power of two"):
+        models.make({"name": "edsr-baseline", "args": {"scale": 5}})
 
 
 def test_optimizers_take_the_arguments_of_torch():

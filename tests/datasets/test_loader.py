@@ -69,6 +69,13 @@ def test_a_mistake_in_the_data_arrives_as_one_line(section, workers):
     assert "\n" not in str(error.value)
 
 
+def test_samples_of_different_sizes_do_not_make_a_batch(section):
+    wrapper = {"name": "sr-implicit-downsampled", "args": {"inp_size": 6, "scale_max": 4}}
+    varied = section.model_copy(update={"wrapper": wrapper})
+    with pytest.raises(UserError, match=r"differ in size.*batch_size: 1"):
+        list(make_loader(varied, num_workers=0))
+
+
 class Published(Dataset):
     """A wrapper in the published style: plain indices only."""
 

@@ -232,6 +232,13 @@ def test_a_dataset_of_float_tensors_works_as_well():
             torch.testing.assert_close(published[key], value, atol=1e-6, rtol=0)
 
 
+def test_images_for_pairs_and_pairs_for_images_are_a_clear_error():
+    with pytest.raises(UserError, match="SRImplicitPaired takes pairs of images, and Images has"):
+        SRImplicitPaired(Images())[0]
+    with pytest.raises(UserError, match="SRImplicitDownsampled takes single images, and Pairs has"):
+        SRImplicitDownsampled(Pairs())[0]
+
+
 def test_wrappers_are_registered():
     spec = {"name": "sr-implicit-downsampled", "args": {"scale_min": 2}}
     assert len(datasets.make(spec, args={"dataset": Images()})) == 3
