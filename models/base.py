@@ -110,18 +110,21 @@ def corners(coord: Tensor, h: int, w: int, ensemble: bool) -> Corners:
         h, w: Size of the grid of codes.
         ensemble: Without it there is one corner, not moved.
     """
-    (row, rel_row), (col, rel_col) = (
-        _along_axis(coord[..., axis], n, ensemble) for axis, n in enumerate((h, w))
+    shifts = (-1, 1) if ensemble else (0,)
+    rows, cols = (
+        [_nearest(coord[..., axis], n, shift) for shift in shifts] for axis, n in enumerate((h, w))
     )
-    shape = (len(row), len(col), *row.shape[1:])  # (row shift, column shift, B, Q)
-    row, rel_row = (x.unsqueeze(1).expand(shape).flatten(0, 1) for x in (row, rel_row))
-    col, rel_col = (x.unsqueeze(0).expand(shape).flatten(0, 1) for x in (col, rel_col))
-    return Corners(row, col, torch.stack([rel_row, rel_col], dim=-1))
+    pairs = [(row, col) for row in rows for col in cols]
+    return Corners(
+        torch.stack([row for (row, _), _ in pairs]),
+        torch.stack([col for _, (col, _) in pairs]),
+        torch.stack([torch.stack([y, x], dim=-1) for (_, y), (_, x) in pairs]),
+    )
 
 
-def _along_axis(x: Tensor, n: int, ensemble: bool) -> tuple[Tensor, Tensor]:
-    """Index of, and distance from, the code nearest to each shift of x: (shifts, B, Q) each."""
-    moved = torch.stack([x + (shift / n + EPS) for shift in (-1, 1)] if ensemble else [x])
+def _nearest(x: Tensor, n: int, shift: int) -> tuple[Tensor, Tensor]:
+    """Index of, and distance from, the code nearest to x moved by half a code's side; as x."""
+    moved = x + (shift / n + EPS) if shift else x
     index = nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n)
     centres = pixel_centres(n, dtype=x.dtype, device=x.device)
     return index, (x - centres[index]) * n
@@ -136,7 +139,7 @@ def ensemble_weights(rel_coord: Tensor) -> Tensor:
 def in_cache(function: Callable[..., Tensor], codes: CodeTable, *inputs: Tensor) -> Tensor:
     """Apply a function to chunks of queries whose activations stay in the processor's cache.
 
-    While gradients are recorded, and on other devices than a CPU, it is one chunk.
+    While gradients are recorded, when traced, and on other devices than a CPU, it is one chunk.
 
     Args:
         function: Of the inputs and ``memory``, with results (B, q, C). The memory is None, or two
@@ -145,7 +148,8 @@ def in_cache(function: Callable[..., Tensor], codes: CodeTable, *inputs: Tensor)
         inputs: (T, B, Q, ...) each.
     """
     rows = codes.rows
-    if torch.is_grad_enabled() or rows.device.type != "cpu":
+    traced = torch.compiler.is_compiling()  # or exported: the number of queries must stay open
+    if torch.is_grad_enabled() or traced or rows.device.type != "cpu":
         return function(*inputs, memory=None)
     corners, batch, queries = inputs[0].shape[:3]
     width = codes.channels * (9 if codes.unfold else 1)

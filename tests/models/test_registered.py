@@ -158,6 +158,15 @@ class TestContinuous:
         with torch.no_grad():
             assert torch.equal(loaded(inp, *queries(1, 9)), model(inp, *queries(1, 9)))
 
+    def test_exports_with_any_number_of_queries(self, name):
+        model, inp = make(name), torch.randn(1, 3, 6, 7)
+        count = torch.export.Dim("count", min=2)
+        sizes = ({}, {1: count}, {1: count})
+        with torch.no_grad():
+            program = torch.export.export(model, (inp, *queries(1, 20)), dynamic_shapes=sizes)
+            exported = program.module()(inp, *queries(1, 33))
+            torch.testing.assert_close(exported, model(inp, *queries(1, 33)))
+
     def test_meta_device_follows_the_tensors(self, name):
         """Nothing below the programs names a device: all of it runs where the tensors are."""
         model = make(name).to("meta")
