@@ -16,6 +16,8 @@ from datasets.image_file import check_output, read_image, to_unit, write_image
 from engine import super_resolve
 from models.checkpoint import load_model
 
+MAX_PIXELS = 2**29  # an output is held in memory, with 32 bytes a pixel
+
 
 def main() -> None:
     args = parse_args()
@@ -60,14 +62,17 @@ def output_size(
     """Rows and columns of the output.
 
     Raises:
-        UserError: If it would have no pixels.
+        UserError: If it would have no pixels, or too many.
     """
     if resolution is not None:
-        return resolution
-    assert scale is not None
-    height, width = (round(n * s) for n, s in zip(inp, scale, strict=True))
-    if min(height, width) < 1:
-        raise UserError(f"--scale: {inp[0]}x{inp[1]} pixels at this scale are less than one")
+        height, width = resolution
+    else:
+        assert scale is not None
+        height, width = (round(n * s) for n, s in zip(inp, scale, strict=True))
+        if min(height, width) < 1:
+            raise UserError(f"--scale: {inp[0]}x{inp[1]} pixels at this scale are less than one")
+    if height * width > MAX_PIXELS:
+        raise UserError(f"{height}x{width} pixels are more than the {MAX_PIXELS} that are allowed")
     return height, width
 
 

@@ -66,6 +66,7 @@ def train_one_epoch(
     for step, batch in enumerate(progress):
         batch = _to_device(batch, device)
         pred = model(normalise(batch["inp"], data_norm["inp"], 1), batch["coord"], batch["cell"])
+        _check_channels(pred, batch["gt"])
         loss = nn.functional.l1_loss(pred, normalise(batch["gt"], data_norm["gt"], 2))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -77,7 +78,10 @@ def train_one_epoch(
         count += size
         if step % LOSS_SHOWN_EVERY == 0:
             progress.set_postfix(loss=f"{total.item() / count:.4f}")
-    return total.item() / count
+    mean = total.item() / count
+    if not math.isfinite(mean):
+        raise UserError(f"the loss became {mean}: lower the learning rate, or set grad_clip")
+    return mean
 
 
 @torch.no_grad()
@@ -140,9 +144,10 @@ def evaluate(
         batch = _to_device(batch, device)
         inp = normalise(batch["inp"], norm["inp"], 1)
         pred = batched_predict(model, inp, batch["coord"], batch["cell"], eval_bsize)
+        _check_channels(pred, batch["gt"])
         pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
-        for sr, hr, cell in zip(pred, batch["gt"], batch["cell"], strict=True):
-            size = _whole_image(cell)
+        for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
+            size = _whole_image(*place)
             if protocol is not None and size is None:
                 raise UserError(
                     f"eval_type {eval_type} shaves a border: it needs whole images, "
@@ -243,7 +248,18 @@ def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float]:
     return match[1], float(match[2])
 
 
-def _whole_image(cell: Tensor) -> tuple[int, int] | None:
-    """The size of the image that a sample is all of, by its cell; None if it is a part."""
+def _check_channels(pred: Tensor, gt: Tensor) -> None:
+    if pred.shape != gt.shape:
+        raise UserError(
+            f"the model gives {pred.shape[-1]} channels where {gt.shape[-1]} are wanted: see "
+            "out_dim of imnet_spec; without imnet_spec the encoder needs its upsampler"
+        )
+
+
+def _whole_image(coord: Tensor, cell: Tensor) -> tuple[int, int] | None:
+    """The size of the image whose pixels a sample has in order, by its cell; None if it is not."""
     height, width = (round(2 / side) for side in cell[0].tolist())
-    return (height, width) if height * width == len(cell) else None
+    if height * width != len(coord):
+        return None
+    grid = make_coord((height, width)).to(coord)
+    return (height, width) if torch.allclose(coord, grid, atol=1e-5) else None

@@ -27,6 +27,9 @@ def main() -> None:
     args = parse_args()
     cases = [case for path in args.config for case in load_test(path, datasets=datasets.registry)]
     cases = choose_scales(cases, args.scale)
+    titles = [title(case) for case in cases]
+    if again := next((name for name in titles if titles.count(name) > 1), None):
+        raise UserError(f"{again} is in the configs twice: give them different names")
     model, trained_norm = load_model(args.model)
     model.to(choose_devices(args.gpu)[0])
     results: dict[str, dict[float | None, float]] = {}
@@ -52,9 +55,15 @@ def parse_args() -> argparse.Namespace:
         "--scale", type=float, nargs="+", metavar="S", help="only these scales of the configs"
     )
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the pictures in DIR")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that load images")
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images")
     add_gpu_option(parser)
     return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text!r}")
+    return int(text)
 
 
 def choose_scales(cases: list[TestCase], scales: list[float] | None) -> list[TestCase]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
 import time
 import warnings
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ import datasets
 import models
 from configs import load_train
 from configs.command import add_gpu_option, choose_devices, run
+from configs.files import written_whole
 from configs.schema import MultiStepLR, TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
 from engine import IDENTITY_NORM, DataNorm, eval_psnr, optimizers, train_one_epoch
-from models.checkpoint import load_checkpoint, model_from, save_checkpoint
+from models.checkpoint import is_continuous, load_checkpoint, model_from, save_checkpoint
 
 
 @dataclass
@@ -57,6 +57,7 @@ def main() -> None:
     args = parse_args()
     registries = {"models": models.registry, "datasets": datasets.registry}
     config = load_train(args.config, optimizers=optimizers, **registries)
+    config_text = Path(args.config).read_bytes()
     devices = choose_devices(args.gpu)
     name = args.name or f"_{Path(args.config).stem}"
     folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
@@ -65,7 +66,7 @@ def main() -> None:
     torch.manual_seed(config.seed)
     state = make_state(config, devices[0], *checkpoint)
     loaders = make_loaders(config, devices[0])
-    open_folder(folder, args.config, args.overwrite)
+    open_folder(folder, config_text, args.overwrite)
     with Log(folder) as log:
         describe(log, args, state, loaders, devices, checkpoint[1])
         train(config, state, loaders, devices, folder, log)
@@ -128,6 +129,8 @@ def make_state(
     """
     if checkpoint is None:
         model, model_spec = models.make(config.model), config.model
+        if not is_continuous(model):
+            raise UserError(f"model.name: {model_spec['name']!r} is a part, not a continuous model")
         optimizer_spec = config.optimizer
     else:
         try:
@@ -137,7 +140,12 @@ def make_state(
                 for spec in (checkpoint["model"], checkpoint["optimizer"])
             )
             epoch, optimizer_sd = int(checkpoint["epoch"]), checkpoint["optimizer"]["sd"]
-        except (KeyError, TypeError):
+            best = float(checkpoint.get("best", -math.inf))
+            if epoch < 0:
+                raise KeyError("epoch")
+        except UserError:
+            raise
+        except (KeyError, TypeError, ValueError):
             raise UserError(
                 f"{path}: holds no training state to resume (model, optimizer, epoch)"
             ) from None
@@ -148,10 +156,9 @@ def make_state(
     if checkpoint is not None:
         try:
             optimizer.load_state_dict(optimizer_sd)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
-        state.epoch = epoch
-        state.best = float(checkpoint.get("best", -math.inf))
+        state.epoch, state.best = epoch, best
     state.scheduler = make_scheduler(optimizer, rates, config.multi_step_lr, state.epoch)
     return state
 
@@ -195,7 +202,7 @@ def make_loaders(
     return train_loader, make_loader(config.val_dataset, **options)
 
 
-def open_folder(folder: Path, config_path: str, overwrite: bool) -> None:
+def open_folder(folder: Path, config_text: bytes, overwrite: bool) -> None:
     """Make the run folder and put the config into it; an old run is moved aside, never deleted."""
     if overwrite and holds_run(folder):
         number = 1
@@ -203,9 +210,8 @@ def open_folder(folder: Path, config_path: str, overwrite: bool) -> None:
             number += 1
         folder.rename(aside)
     folder.mkdir(parents=True, exist_ok=True)
-    target = folder / "config.yaml"
-    if not (target.exists() and target.samefile(config_path)):
-        shutil.copyfile(config_path, target)
+    with written_whole(folder / "config.yaml") as file:
+        file.write(config_text)
 
 
 class Log:
@@ -284,9 +290,13 @@ def train(
         report = f"epoch {epoch}/{config.epoch_max}, train: loss={loss:.4f}"
         improved = False
         if val_loader is not None and epoch % (config.epoch_val or 1) == 0:
-            psnr = eval_psnr(
-                val_loader, state.model, norm, config.eval_type, config.eval_bsize, verbose=True
-            )
+            try:
+                psnr = eval_psnr(
+                    val_loader, state.model, norm, config.eval_type, config.eval_bsize, verbose=True
+                )
+            except BaseException:  # whatever it is, the epoch's training is not lost
+                save(config, state, norm, folder, improved=False)
+                raise
             log.scalar("psnr/val", psnr, epoch)
             report += f", val: psnr={psnr:.4f}"
             improved = psnr > state.best

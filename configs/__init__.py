@@ -79,10 +79,11 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     for i, test in enumerate(suite.tests):
         for scale in test.scales:
             case = _fill(test.model_dump(exclude={"scales"}), scale)
-            config, problems = parse_section(TestConfig, case)
-            problems += _section_problems(case, f"tests.{i}.test_dataset", datasets)
-            raise_problems(path, problems)
+            config, mistakes = parse_section(TestConfig, case)
+            mistakes += _section_problems(case, "test_dataset", datasets)
+            problems += [f"tests.{i}.{mistake}" for mistake in mistakes]
             cases.append(TestCase(suite.name, scale, config))
+    raise_problems(path, problems)
     return cases
 
 

@@ -81,6 +81,6 @@ def run(main: Callable[[], None]) -> None:
     except MemoryError:
         sys.exit("error: out of memory")
     except RuntimeError as error:
-        if "out of memory" not in str(error):
+        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        sys.exit(f"error: {str(error).splitlines()[0]}")
+        sys.exit(f"error: out of memory: {str(error).splitlines()[0]}")

@@ -20,7 +20,9 @@ OneOrThree = Annotated[list[float], Field(min_length=1, max_length=3)]
 class _Section(pydantic.BaseModel):
     """A mapping without unknown keys; values are not coerced (text is no number)."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = pydantic.ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False
+    )
 
 
 class Stats(_Section):
@@ -59,7 +61,7 @@ class DataSection(_Section):
 
     dataset: Spec
     wrapper: Spec
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Field(gt=0, le=10**6)]
 
 
 class MultiStepLR(_Section):
@@ -84,7 +86,7 @@ class TrainConfig(_Section):
     epoch_save: PositiveInt | None = None
     eval_type: EvalType = None
     eval_bsize: PositiveInt | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     grad_clip: PositiveFloat | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
 

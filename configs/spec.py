@@ -147,7 +147,7 @@ class Registry:
                 continue
             hint_type = entry.hints.get(key)
             owner = _spec_of(hint_type)
-            if value is not None and (owner or (isinstance(value, Mapping) and "name" in value)):
+            if value is not None and (owner or self._looks_like_spec(key, value)):
                 # An owner that does not say what it supplies is taken to supply what is missing.
                 given = owner.supplied if owner else self._required(value)
                 problems += self.check(value, f"{place}.{key}", given)
@@ -159,6 +159,11 @@ class Registry:
             if key not in args and key not in supplied
         ]
         return problems
+
+    def _looks_like_spec(self, key: str, value: Any) -> bool:
+        """Of a parameter without annotation: another mapping may have a 'name' as well."""
+        named = isinstance(value, Mapping) and isinstance(value.get("name"), str)
+        return named and (key.endswith("_spec") or value["name"] in self)
 
     def _required(self, spec: Mapping[str, Any]) -> list[str]:
         entry = self._entries.get(str(spec["name"]))
@@ -223,9 +228,12 @@ def type_message(message: str, value: Any) -> str:
     return text
 
 
+_PLAIN = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
 @cache
 def _adapter(expected: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(expected, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
+    return pydantic.TypeAdapter(expected, config=_PLAIN)
 
 
 def _is_number(text: str) -> bool:
@@ -266,6 +274,8 @@ def _load_strictly(module: Any, spec: Mapping[str, Any]) -> None:
         raise UserError(f"{spec['name']!r}: the spec holds no state dict 'sd' to load")
     try:
         module.load_state_dict(spec["sd"])
+    except (TypeError, AttributeError):
+        raise UserError(f"{spec['name']!r}: its 'sd' is no state dict") from None
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:]]
         raise UserError(

@@ -15,20 +15,22 @@ class _Loader(yaml.SafeLoader):
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    made: dict[Any, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool):
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
             raise yaml.constructor.ConstructorError(
-                None, None, f"{key!r} cannot be a key", key_node.start_mark
+                None, None, "a list or mapping cannot be a key", key.start_mark
             )
-        if key in made:
+        if key.value in seen:
             raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
+                None, None, f"the key {key.value!r} is given twice", key.start_mark
             )
-        made[key] = loader.construct_object(value_node, deep=True)
-    return made
+        seen.add(key.value)
+    loader.flatten_mapping(node)  # puts what `<<` merges first, so that own keys win
+    return {
+        loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
+        for key, value in node.value
+    }
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)

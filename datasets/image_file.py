@@ -20,8 +20,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 def read_image(path: str | Path) -> np.ndarray:
     """An image file as 8-bit RGB.
 
-    Gray becomes RGB, a palette is looked up, alpha is dropped, 16 bits are rounded to 8, and the
-    orientation that a camera noted is applied.
+    Gray becomes RGB, a palette is looked up, alpha is dropped, 16-bit gray is rounded to 8 bits (of
+    16-bit colour Pillow gives the upper 8), and the orientation that a camera noted is applied.
 
     Returns:
         uint8 (H, W, 3).
@@ -47,6 +47,8 @@ def read_image(path: str | Path) -> np.ndarray:
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow's convert would saturate
         levels = np.asarray(image, dtype=np.float64)
+        if levels.max() > 65535:
+            raise ValueError("32-bit pixels have no agreed range; save it as 8 or 16 bits")
         gray = np.rint(levels / 257).clip(0, 255).astype(np.uint8)
         return np.repeat(gray[:, :, None], 3, axis=2)
     if image.mode == "F":
@@ -77,11 +79,16 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as file:
-        Image.fromarray(pixels).save(file, format=_format(path))
+        try:
+            Image.fromarray(pixels).save(file, format=_format(path))
+        except ValueError as error:  # such as a size that the format does not have
+            raise UserError(f"{path}: {error}") from None
 
 
 def check_output(path: str | Path) -> None:
-    """Raise a `UserError` if a picture cannot be written to ``path`` for its ending."""
+    """Raise a `UserError` if it is plain already that no picture can be written to ``path``."""
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
     if _format(Path(path)) not in FORMATS:
         known = ", ".join(sorted(EXTENSIONS))
         raise UserError(f"{path}: cannot tell the image format from the ending; use one of {known}")

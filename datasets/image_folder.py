@@ -7,13 +7,14 @@ import json
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -23,6 +24,7 @@ from configs.spec import UserError
 from datasets import register
 from datasets.image_file import EXTENSIONS, read_image, to_unit
 
+Repeat = Annotated[int, Field(gt=0, le=10**6)]
 Cache = Literal["none", "bin", "in_memory"]
 
 
@@ -50,7 +52,7 @@ class ImageFolder(Dataset[Tensor]):
         split_file: str | None = None,
         split_key: str | None = None,
         first_k: PositiveInt | None = None,
-        repeat: PositiveInt = 1,
+        repeat: Repeat = 1,
         cache: Cache | None = "none",
     ) -> None:
         self.repeat = repeat
@@ -112,7 +114,7 @@ class PairedImageFolders(Dataset[tuple[Tensor, Tensor]]):
         split_file: str | None = None,
         split_key: str | None = None,
         first_k: PositiveInt | None = None,
-        repeat: PositiveInt = 1,
+        repeat: Repeat = 1,
         cache: Cache | None = "none",
     ) -> None:
         # Paired before anything is cached, so that only the kept images are read.
@@ -146,15 +148,16 @@ def _list_images(root: Path) -> list[str]:
         entries = sorted(os.scandir(root), key=lambda entry: entry.name)
     except OSError as error:
         raise UserError(f"{root}: cannot read the image folder: {error.strerror}") from None
+    entries = [entry for entry in entries if not entry.name.startswith(".")]
     images = [e.name for e in entries if e.is_file() and Path(e.name).suffix.lower() in EXTENSIONS]
     kept = set(images)
-    skipped = [e.name for e in entries if e.name not in kept and not e.name.startswith(".")]
+    skipped = [entry.name for entry in entries if entry.name not in kept]
     if not images:
         raise UserError(f"{root}: no images here (of {', '.join(sorted(EXTENSIONS))})")
     if skipped:
         more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         warnings.warn(f"{root}: skipped, not images: {', '.join(skipped[:5])}{more}", stacklevel=4)
-    return [name for name in images if not name.startswith(".")]
+    return images
 
 
 def _split(path: str, key: str | None) -> list[str]:
@@ -168,6 +171,9 @@ def _split(path: str, key: str | None) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
         known = ", ".join(map(repr, split)) if isinstance(split, dict) else "none"
         raise UserError(f"{path}: no list of names under the key {key!r}; its keys: {known}")
+    if len(set(names)) < len(names):
+        twice, _ = Counter(names).most_common(1)[0]
+        raise UserError(f"{path}: {twice} is in the list {key!r} twice")
     return names
 
 

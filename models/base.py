@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import models
+from configs.spec import UserError
 from utils import nearest_index, pixel_centres
 
 # Queries are moved by this much so that points between two codes take the same one on any machine.
@@ -176,6 +178,18 @@ class Latent:
     codes: CodeTable | None = None
 
 
+def make_encoder(spec: dict[str, Any]) -> Any:
+    """The encoder of a spec.
+
+    Raises:
+        UserError: If the name is that of something else.
+    """
+    encoder = models.make(spec)
+    if not isinstance(getattr(encoder, "out_dim", None), int):
+        raise UserError(f"encoder_spec: {spec['name']!r} is no encoder: it has no out_dim")
+    return encoder
+
+
 class ContinuousModel(nn.Module):
     """An image as a function of a continuous coordinate: encode once, query anywhere.
 
@@ -206,14 +220,15 @@ class ContinuousModel(nn.Module):
         return self.latent.feat
 
     def query_rgb(
-        self, coord: Tensor, cell: Tensor | None = None, latent: Latent | None = None
+        self, coord: Tensor, cell: Tensor | None = None, latent: Latent | Tensor | None = None
     ) -> Tensor:
         """Colours at continuous coordinates.
 
         Args:
             coord: (B, Q, 2), (row, column) in [-1, 1], float32 or float64; in any order.
             cell: (B, Q, 2), height and width of the queried pixels: 2/H and 2/W.
-            latent: What `encode` returned; the one remembered by `gen_feat` if None.
+            latent: What `encode` returned; the one remembered by `gen_feat` if None. The tensor
+                that the last `gen_feat` returned stands for it, too.
 
         Returns:
             (B, Q, 3), normalised colours.
@@ -221,9 +236,13 @@ class ContinuousModel(nn.Module):
         Raises:
             ValueError: If nothing is encoded, or the coordinates have too few bits.
         """
-        latent = latent or self.latent
+        remembered = self.latent
+        if latent is None or (remembered is not None and latent is remembered.feat):
+            latent = remembered
         if latent is None:
             raise ValueError("nothing is encoded yet: call gen_feat(inp) before query_rgb")
+        if not isinstance(latent, Latent):
+            raise ValueError("a latent is what encode(inp) returns; this is not the one remembered")
         if coord.dtype not in (torch.float32, torch.float64):
             raise ValueError(
                 f"coordinates need float32 or float64, got {coord.dtype}: "

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from configs.files import written_whole
+from configs.schema import DataNorm, parse_section, raise_problems
 from configs.spec import UserError
 from models import registry
 
@@ -75,10 +76,20 @@ def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
         UserError: If its spec or weights do not fit this code.
     """
     try:
-        return registry.make(checkpoint["model"], load_sd=True)
+        model = registry.make(checkpoint["model"], load_sd=True)
     except UserError as error:
         lines = str(error).splitlines()
         raise UserError("\n".join(f"{path}: {line}" for line in lines)) from None
+    if not is_continuous(model):
+        raise UserError(f"{path}: holds a {checkpoint['model']['name']!r}, no continuous model")
+    return model
+
+
+def is_continuous(model: Any) -> bool:
+    """Whether it can be encoded with once and queried anywhere."""
+    return callable(getattr(model, "gen_feat", None)) and callable(
+        getattr(model, "query_rgb", None)
+    )
 
 
 def load_model(name: str | Path) -> tuple[nn.Module, dict[str, Any] | None]:
@@ -93,4 +104,8 @@ def load_model(name: str | Path) -> tuple[nn.Module, dict[str, Any] | None]:
     if str(name) == "bicubic":
         return registry.make({"name": "bicubic"}).eval(), None
     checkpoint = load_checkpoint(name)
-    return model_from(checkpoint, name).eval(), checkpoint.get("data_norm")
+    norm = checkpoint.get("data_norm")
+    if norm is not None:
+        _, problems = parse_section(DataNorm, norm)
+        raise_problems(f"{name}: data_norm", problems)
+    return model_from(checkpoint, name).eval(), norm

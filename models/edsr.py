@@ -3,6 +3,7 @@ CVPR Workshops 2017."""
 
 from __future__ import annotations
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from models import register
@@ -42,10 +43,10 @@ class EDSR(Encoder):
 
     def __init__(
         self,
-        n_resblocks: int,
-        n_feats: int,
+        n_resblocks: PositiveInt,
+        n_feats: PositiveInt,
         res_scale: float,
-        scale: int,
+        scale: PositiveInt,
         no_upsampling: bool,
         rgb_range: float,
     ) -> None:
@@ -70,10 +71,10 @@ class EDSR(Encoder):
 
 @register("edsr-baseline")
 def make_edsr_baseline(
-    n_resblocks: int = 16,
-    n_feats: int = 64,
+    n_resblocks: PositiveInt = 16,
+    n_feats: PositiveInt = 64,
     res_scale: float = 1,
-    scale: int = 2,
+    scale: PositiveInt = 2,
     no_upsampling: bool = False,
     rgb_range: float = 1,
 ) -> EDSR:
@@ -82,10 +83,10 @@ def make_edsr_baseline(
 
 @register("edsr")
 def make_edsr(
-    n_resblocks: int = 32,
-    n_feats: int = 256,
+    n_resblocks: PositiveInt = 32,
+    n_feats: PositiveInt = 256,
     res_scale: float = 0.1,
-    scale: int = 2,
+    scale: PositiveInt = 2,
     no_upsampling: bool = False,
     rgb_range: float = 1,
 ) -> EDSR:

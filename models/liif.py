@@ -12,7 +12,15 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import CodeTable, ContinuousModel, Latent, corners, ensemble_weights, in_cache
+from models.base import (
+    CodeTable,
+    ContinuousModel,
+    Latent,
+    corners,
+    ensemble_weights,
+    in_cache,
+    make_encoder,
+)
 from models.mlp import MLP
 from utils import sample_bicubic, sample_bilinear, sample_nearest
 
@@ -48,7 +56,7 @@ class LIIF(ContinuousModel):
         self.feat_unfold = feat_unfold
         self.cell_decode = cell_decode
         self.input_skip = INPUT_SKIPS.get(input_skip)
-        self.encoder = models.make(encoder_spec)
+        self.encoder = make_encoder(encoder_spec)
         if imnet_spec is None:
             self.imnet = None
         else:

@@ -12,7 +12,7 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import EPS, CodeTable, ContinuousModel, Latent, in_cache
+from models.base import EPS, CodeTable, ContinuousModel, Latent, in_cache, make_encoder
 from utils import nearest_index, pixel_centres
 
 HIDDEN = 256
@@ -31,7 +31,7 @@ class MetaSR(ContinuousModel):
 
     def __init__(self, encoder_spec: Annotated[dict[str, Any], SpecOf()]) -> None:
         super().__init__()
-        self.encoder = models.make(encoder_spec)
+        self.encoder = make_encoder(encoder_spec)
         weights = self.encoder.out_dim * 9 * 3
         mlp = {"name": "mlp", "args": {"in_dim": 3, "out_dim": weights, "hidden_list": [HIDDEN]}}
         self.imnet = models.make(mlp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from models import register
@@ -19,7 +20,9 @@ class MLP(nn.Module):
         hidden_list: Widths of the hidden layers.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, hidden_list: list[int]) -> None:
+    def __init__(
+        self, in_dim: PositiveInt, out_dim: PositiveInt, hidden_list: list[PositiveInt]
+    ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for width in hidden_list:

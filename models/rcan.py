@@ -3,6 +3,7 @@ Networks", ECCV 2018."""
 
 from __future__ import annotations
 
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from models import register
@@ -66,15 +67,17 @@ class RCAN(Encoder):
 
     def __init__(
         self,
-        n_resgroups: int = 10,
-        n_resblocks: int = 20,
-        n_feats: int = 64,
-        reduction: int = 16,
-        scale: int = 2,
+        n_resgroups: PositiveInt = 10,
+        n_resblocks: PositiveInt = 20,
+        n_feats: PositiveInt = 64,
+        reduction: PositiveInt = 16,
+        scale: PositiveInt = 2,
         no_upsampling: bool = False,
         rgb_range: float = 1,
     ) -> None:
         super().__init__()
+        if reduction > n_feats:
+            raise ValueError(f"reduction {reduction} leaves none of {n_feats} features")
         self.sub_mean = MeanShift(rgb_range, sign=-1)
         self.add_mean = MeanShift(rgb_range, sign=1)
         self.head = nn.Sequential(conv3x3(3, n_feats))

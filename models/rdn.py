@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from models import register
@@ -58,14 +59,16 @@ class RDN(Encoder):
 
     def __init__(
         self,
-        G0: int = 64,
-        RDNkSize: int = 3,
+        G0: PositiveInt = 64,
+        RDNkSize: PositiveInt = 3,
         RDNconfig: Literal["A", "B"] = "B",
-        scale: int = 2,
+        scale: PositiveInt = 2,
         no_upsampling: bool = False,
     ) -> None:
         super().__init__()
         n_blocks, n_convs, growth = CONFIGS[RDNconfig]
+        if RDNkSize % 2 == 0:
+            raise ValueError(f"RDNkSize must be odd, got {RDNkSize}")
         same = RDNkSize // 2
         self.SFENet1 = nn.Conv2d(3, G0, RDNkSize, padding=same)
         self.SFENet2 = nn.Conv2d(G0, G0, RDNkSize, padding=same)

@@ -120,6 +120,34 @@ def test_super_resolve_at_scale_one_with_bicubic_is_the_image():
     torch.testing.assert_close(super_resolve(make("bicubic"), image, (8, 10)), image)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_model_of_other_channels_is_refused(channels):
+    imnet = {"name": "mlp", "args": {"out_dim": channels, "hidden_list": [8]}}
+    model = make("liif", imnet_spec=imnet)
+    with pytest.raises(UserError, match=f"gives {channels} channels where 3"):
+        eval_psnr([sample((20, 25))], model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(UserError, match=f"gives {channels} channels where 3"):
+        train_one_epoch(model, batches(1), optimizer, HALF, device=torch.device("cpu"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run():
+    model = make("liif")
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    with pytest.raises(UserError, match="loss became"):
+        train_one_epoch(model, list(batches(4)), optimizer, HALF, device=torch.device("cpu"))
+
+
+def test_all_pixels_in_another_order_are_no_picture():
+    batch = sample((20, 25))
+    order = torch.randperm(500)
+    mixed = {k: v if k == "inp" else v[:, order] for k, v in batch.items()}
+    (straight,), (shuffled,) = (evaluate([b], make("liif"), HALF) for b in (batch, mixed))
+    assert straight.picture is not None
+    assert shuffled.picture is None
+    assert shuffled.psnr == pytest.approx(straight.psnr, abs=1e-4)
+
+
 def batches(count):
     generator = torch.Generator().manual_seed(0)
     for _ in range(count):

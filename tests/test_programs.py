@@ -174,6 +174,34 @@ def test_a_run_is_never_deleted(folder):
     assert load(folder / "save/r/epoch-last.pth")["seed"] == 5
 
 
+def test_a_run_can_be_overwritten_by_its_own_config(folder):
+    train(folder, "--name", "r", epoch_max=1)
+    args = ["--config", "save/r/config.yaml", "--name", "r", "--overwrite"]
+    succeeds(folder, "train_liif.py", *args)
+    assert (folder / "save/r/config.yaml").read_text() == (folder / "c.yaml").read_text()
+    assert (folder / "save/r.old-1/epoch-last.pth").exists()
+
+
+def test_a_failing_validation_does_not_lose_the_epoch(folder):
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(eval_type="div2k-60")))
+    assert "nothing of" in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
+    assert load(folder / "save/r/epoch-last.pth")["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"epoch": "abc"}, {"epoch": -5}, {"best": None}, {"optimizer": {"name": "adam"}}]
+)
+def test_odd_checkpoints_to_resume(folder, changes):
+    train(folder, "--name", "r", epoch_max=1)
+    path = folder / "save/r/epoch-last.pth"
+    torch.save({**load(path), **changes}, path)
+    args = ["--config", "c.yaml", "--name", "r", "--resume"]
+    assert "epoch-last.pth: holds no training state" in fails(folder, "train_liif.py", *args)
+    optimizer = {"name": "adam", "args": {"lr": 0.1}, "sd": 5}
+    torch.save({**load(path), "epoch": 1, "best": 1.0, "optimizer": optimizer}, path)
+    assert "epoch-last.pth: the optimizer" in fails(folder, "train_liif.py", *args)
+
+
 def test_resume_from_a_published_checkpoint(folder):
     """It holds less, and its optimizer's rate has decayed already: it must not decay twice."""
     train(folder, "--name", "first", epoch_max=2)
@@ -212,6 +240,12 @@ def test_user_mistakes_in_training(folder):
     (folder / "save").write_text("in the way")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
     assert "save" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    part = {"name": "mlp", "args": {"in_dim": 2, "out_dim": 3, "hidden_list": []}}
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(model=part)))
+    assert "'mlp' is a part" in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "m")
+    liif = {"name": "liif", "args": {**SPECS["liif"]["args"], "encoder_spec": part}}
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(model=liif)))
+    assert "no encoder" in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "m")
 
 
 def write_tests(folder, root="photos"):
@@ -287,6 +321,11 @@ def test_user_mistakes_in_evaluation(photos, tmp_path):
     assert "published form" in error("single.yaml", "m.pth", "--scale", "4")
     (tmp_path / "cut.pth").write_bytes((photos / "m.pth").read_bytes()[:999])
     assert "cut.pth" in error("single.yaml", tmp_path / "cut.pth")
+    (photos / "again").mkdir(exist_ok=True)
+    (photos / "again" / "single.yaml").write_text((photos / "single.yaml").read_text())
+    assert "single is in the configs twice" in error(
+        "single.yaml", "m.pth", "--config", *(["single.yaml", "again/single.yaml"])
+    )
     write_tests(photos, "gone")
     assert "gone: cannot read the image folder" in error("single.yaml")
 
@@ -330,6 +369,9 @@ def test_user_mistakes_in_rendering(photos, tmp_path):
     assert "not a readable image" in error(input="m.pth")
     assert "ending" in error(output=tmp_path / "o.xyz")
     assert "less than one" in error(scale="0.001")
+    assert "more than the" in error(scale="1e300")
+    (tmp_path / "d.png").mkdir()
+    assert "d.png: is a folder" in error(output=tmp_path / "d.png")
     assert "--gpu x" in error(gpu="x")
     for scale in ("0", "-1", "nan", "inf", "1,2,3", "a"):
         done = run(

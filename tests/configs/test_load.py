@@ -90,7 +90,7 @@ def test_all_mistakes_at_once(tmp_path):
         ("", ": the file is empty"),
         ("- 1\n", ": expected a mapping of keys, got list"),
         ("a: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
-        ("{[1]: 2}\n", ":1:2: [1] cannot be a key"),
+        ("{[1]: 2}\n", ":1:2: a list or mapping cannot be a key"),
         ("a: \x00", "not YAML"),
     ],
 )
@@ -116,8 +116,8 @@ def test_missing_and_binary_files(tmp_path):
 
 def test_merge_keys_work(tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text("base: &b {x: 1, y: 2}\nmore: {<<: *b, z: 3}\n")
-    assert read_yaml(path)["more"] == {"x": 1, "y": 2, "z": 3}
+    path.write_text("base: &b {x: 1, y: 2}\nmore: {<<: *b, y: 4, z: 3}\n")
+    assert read_yaml(path)["more"] == {"x": 1, "y": 4, "z": 3}
 
 
 def test_a_border_cannot_be_shaved_of_sampled_pixels(tmp_path):
@@ -127,6 +127,24 @@ def test_a_border_cannot_be_shaved_of_sampled_pixels(tmp_path):
     assert (
         found == "eval_type: div2k-2 needs whole images: leave sample_q out of val_dataset.wrapper"
     )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("lr: 1.e-4", "lr: .inf", "optimizer.args.lr"),
+        ("scale_max: 4", "scale_max: .nan", "train_dataset.wrapper.args.scale_max"),
+        ("batch_size: 16", "batch_size: 1000000000000", "train_dataset.batch_size"),
+        ("epoch_max: 3", "epoch_max: 3\nseed: -1", "seed"),
+        ("no_upsampling: true", "n_feats: 0", "model.args.encoder_spec.args.n_feats"),
+        ("no_upsampling: true", "n_resblocks: -1", "model.args.encoder_spec.args.n_resblocks"),
+        ("hidden_list: [16]", "hidden_list: [0]", "model.args.imnet_spec.args.hidden_list.0"),
+        ("out_dim: 3", "out_dim: 0", "model.args.imnet_spec.args.out_dim"),
+    ],
+)
+def test_numbers_out_of_range(tmp_path, old, new, place):
+    (found,) = problems(tmp_path, TRAIN.replace(old, new))
+    assert found.startswith(f"{place}: ")
 
 
 def test_dataset_and_wrapper_swapped(tmp_path):
@@ -183,10 +201,10 @@ def test_the_published_single_form(tmp_path):
 def test_mistakes_in_a_suite(tmp_path):
     text = SUITE.replace("scale_min", "scale_mim").replace("benchmark-", "bench-")
     found = problems(tmp_path, text, load_tests)
-    assert [line.split(":")[0] for line in found] == [
-        "eval_type",
+    assert {line.split(":")[0] for line in found} == {
+        "tests.0.eval_type",
         "tests.0.test_dataset.wrapper.args",
-    ]
+    }
     found = problems(tmp_path, SUITE.replace("scales", "scale"), load_tests)
     assert "tests.0.scale: unknown key; did you mean 'scales'?" in found
 

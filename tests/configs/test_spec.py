@@ -165,7 +165,7 @@ def test_a_model_file_in_the_published_style_drops_in(tmp_path, monkeypatch):
         "from utils import make_coord\n"
         "@register('dropped')\n"
         "class Dropped(nn.Module):\n"
-        "    def __init__(self, encoder_spec, imnet_spec=None, width=3):\n"
+        "    def __init__(self, encoder_spec, imnet_spec=None, act=None):\n"
         "        super().__init__()\n"
         "        self.encoder = models.make(encoder_spec)\n"
         "        self.imnet = models.make(imnet_spec, args={'in_dim': self.encoder.out_dim + 2})\n"
@@ -176,7 +176,8 @@ def test_a_model_file_in_the_published_style_drops_in(tmp_path, monkeypatch):
 
     encoder = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 1}}
     imnet = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [8]}}
-    spec = {"name": "dropped", "args": {"encoder_spec": encoder, "imnet_spec": imnet}}
+    args = {"encoder_spec": encoder, "imnet_spec": imnet, "act": {"name": "relu"}}
+    spec = {"name": "dropped", "args": args}
     assert models.make(spec).imnet.layers[0].in_features == 66
     spec["args"]["encoder_spec"] = {"name": "edsr_baseline"}
     assert "did you mean 'edsr-baseline'" in models.registry.check(spec, "model")[0]

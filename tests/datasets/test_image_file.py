@@ -67,6 +67,21 @@ def test_an_ending_of_no_image_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_thirty_two_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((2, 2), 10**8, np.int32)).save(tmp_path / "x.tif")
+    with pytest.raises(UserError, match=r"x\.tif.*32-bit"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_outputs_that_cannot_be_are_refused(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UserError, match=r"folder\.png: is a folder"):
+        write_image(tmp_path / "folder.png", torch.zeros(3, 2, 2))
+    with pytest.raises(UserError, match=r"wide\.webp"):
+        write_image(tmp_path / "wide.webp", torch.zeros(3, 1, 20000))
+    assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+
+
 def png_of(image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")

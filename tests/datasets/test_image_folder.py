@@ -63,6 +63,9 @@ def test_split(root, tmp_path):
     for key in ("test", "none", None):
         with pytest.raises(UserError, match=r"split\.json.*'train', 'val'"):
             ImageFolder(str(root), str(split), key)
+    split.write_text(json.dumps({"train": ["a.png", "b.png", "a.png"]}))
+    with pytest.raises(UserError, match=r"a\.png is in the list 'train' twice"):
+        ImageFolder(str(root), str(split), "train")
     split.write_text("{")
     with pytest.raises(UserError, match=r"split\.json.*JSON"):
         ImageFolder(str(root), str(split), "train")
@@ -70,14 +73,14 @@ def test_split(root, tmp_path):
         ImageFolder(str(root), str(tmp_path / "none.json"), "train")
 
 
-@pytest.mark.parametrize("make", ["missing", "file", "empty"])
+@pytest.mark.parametrize("make", ["missing", "file", "empty", "hidden"])
 def test_a_folder_without_images(tmp_path, make):
     path = tmp_path / make
     if make == "file":
         path.write_text("x")
-    elif make == "empty":
+    elif make != "missing":
         path.mkdir()
-        (path / "readme.txt").write_text("x")
+        (path / {"empty": "readme.txt", "hidden": "._a.png"}[make]).write_text("x")
     with pytest.raises(UserError, match=make):
         ImageFolder(str(path))
 

@@ -93,6 +93,31 @@ def test_a_spec_that_does_not_fit_names_the_file(tmp_path):
         load_model(path)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {**SPECS["liif"], "sd": [1]}},
+        {"model": {**SPECS["liif"], "sd": None}},
+        {"model": SPECS["liif"]},
+        {
+            "model": {
+                "name": "mlp",
+                "args": {"in_dim": 1, "out_dim": 1, "hidden_list": []},
+                "sd": {},
+            }
+        },
+        {"data_norm": "x"},
+        {"data_norm": {"inp": {"sub": [0.5], "div": [0.5]}}},
+        {"data_norm": {k: {"sub": [0.5, 0.5], "div": [0.5]} for k in ("inp", "gt")}},
+    ],
+    ids=str,
+)
+def test_odd_entries_are_a_clear_error(path, changes):
+    save_checkpoint(path, {**load_checkpoint(path), **changes})
+    with pytest.raises(UserError, match=r"m\.pth"):
+        load_model(path)
+
+
 def test_a_failed_save_keeps_the_old_file(path, monkeypatch):
     before = path.read_bytes()
 

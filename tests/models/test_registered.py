@@ -93,6 +93,9 @@ class TestContinuous:
             latent = model.encode(inp)
             model.gen_feat(torch.zeros_like(inp))
             assert torch.equal(model.query_rgb(coord, cell, latent), first)
+            assert torch.equal(model.query_rgb(coord, cell, model.gen_feat(inp)), first)
+        with pytest.raises(ValueError, match="what encode"):
+            model.query_rgb(coord, cell, feat.clone())
 
     def test_query_before_encoding_is_an_error(self, name):
         with pytest.raises(ValueError, match="gen_feat"):
