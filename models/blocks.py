@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from models.base import Encoder
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
@@ -42,3 +46,45 @@ class Upsampler(nn.Sequential):
         for factor in factors:
             layers += [conv3x3(n_feats, n_feats * factor**2), nn.PixelShuffle(factor)]
         super().__init__(*layers)
+
+
+class ResidualEncoder(Encoder):
+    """A convolution, blocks with a long skip around them, and optionally an upsampler.
+
+    Args:
+        blocks: Modules that keep (B, n_feats, h, w).
+        n_feats: Channels.
+        scale: Of the upsampler: a power of two, or 3.
+        no_upsampling: Return the features (B, n_feats, h, w) rather than the image
+            (B, 3, scale*h, scale*w).
+        rgb_range: Largest pixel value; only in the unused mean shift.
+    """
+
+    optional_keys = ("sub_mean.", "add_mean.")
+    surplus_keys = ("tail.",)
+
+    def __init__(
+        self,
+        blocks: Iterable[nn.Module],
+        n_feats: int,
+        scale: int,
+        no_upsampling: bool,
+        rgb_range: float,
+    ) -> None:
+        super().__init__()
+        # In the published order: optimizers in checkpoints count the parameters.
+        self.sub_mean = MeanShift(rgb_range, sign=-1)
+        self.add_mean = MeanShift(rgb_range, sign=1)
+        self.head = nn.Sequential(conv3x3(3, n_feats))
+        self.body = nn.Sequential(*blocks, conv3x3(n_feats, n_feats))
+        if no_upsampling:
+            self.tail = None
+            self.out_dim = n_feats
+        else:
+            self.tail = nn.Sequential(Upsampler(scale, n_feats), conv3x3(n_feats, 3))
+            self.out_dim = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        x = x + self.body(x)
+        return x if self.tail is None else self.tail(x)

@@ -7,8 +7,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from models import register
-from models.base import Encoder
-from models.blocks import MeanShift, Upsampler, conv3x3
+from models.blocks import ResidualEncoder, conv3x3
 
 
 class ChannelAttention(nn.Module):
@@ -48,22 +47,16 @@ def _attention_block(n_feats: int, reduction: int) -> Residual:
 
 
 @register("rcan")
-class RCAN(Encoder):
-    """Residual groups of channel-attention blocks and a long skip.
+class RCAN(ResidualEncoder):
+    """Residual groups of channel-attention blocks.
 
     Args:
         n_resgroups: Number of groups.
         n_resblocks: Blocks of each group.
         n_feats: Channels.
         reduction: Channels over the width of the attention's bottleneck.
-        scale: Of the upsampler: a power of two, or 3.
-        no_upsampling: Return the features (B, n_feats, h, w) rather than the image
-            (B, 3, scale*h, scale*w).
-        rgb_range: Largest pixel value; only in the unused mean shift.
+        scale, no_upsampling, rgb_range: As of `ResidualEncoder`.
     """
-
-    optional_keys = ("sub_mean.", "add_mean.")
-    surplus_keys = ("tail.",)
 
     def __init__(
         self,
@@ -75,12 +68,8 @@ class RCAN(Encoder):
         no_upsampling: bool = False,
         rgb_range: float = 1,
     ) -> None:
-        super().__init__()
         if reduction > n_feats:
             raise ValueError(f"reduction {reduction} leaves none of {n_feats} features")
-        self.sub_mean = MeanShift(rgb_range, sign=-1)
-        self.add_mean = MeanShift(rgb_range, sign=1)
-        self.head = nn.Sequential(conv3x3(3, n_feats))
         groups = [
             Residual(
                 *[_attention_block(n_feats, reduction) for _ in range(n_resblocks)],
@@ -88,15 +77,4 @@ class RCAN(Encoder):
             )
             for _ in range(n_resgroups)
         ]
-        self.body = nn.Sequential(*groups, conv3x3(n_feats, n_feats))
-        if no_upsampling:
-            self.tail = None
-            self.out_dim = n_feats
-        else:
-            self.tail = nn.Sequential(Upsampler(scale, n_feats), conv3x3(n_feats, 3))
-            self.out_dim = 3
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.head(x)
-        x = x + self.body(x)
-        return x if self.tail is None else self.tail(x)
+        super().__init__(groups, n_feats, scale, no_upsampling, rgb_range)
