@@ -70,7 +70,7 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     raw = read_yaml(path)
     if "tests" not in raw:
         config, problems = parse_section(TestConfig, raw)
-        problems += _section_problems(raw, "test_dataset", datasets)
+        problems += _section_problems(raw, datasets)
         raise_problems(path, problems)
         return [TestCase(Path(path).stem, None, config)]
     suite, problems = parse_section(TestSuite, raw)
@@ -80,17 +80,17 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
         for scale in test.scales:
             case = _fill(test.model_dump(exclude={"scales"}), scale)
             config, mistakes = parse_section(TestConfig, case)
-            mistakes += _section_problems(case, "test_dataset", datasets)
+            mistakes += _section_problems(case, datasets)
             problems += [f"tests.{i}.{mistake}" for mistake in mistakes]
             cases.append(TestCase(suite.name, scale, config))
     raise_problems(path, problems)
     return cases
 
 
-def _section_problems(raw: dict[str, Any], place: str, datasets: Registry) -> list[str]:
+def _section_problems(raw: dict[str, Any], datasets: Registry) -> list[str]:
     section = raw.get("test_dataset")
-    problems = data_problems(section, place, datasets)
-    return problems + sampled_problems(raw.get("eval_type"), section, place)
+    problems = data_problems(section, "test_dataset", datasets)
+    return problems + sampled_problems(raw.get("eval_type"), section, "test_dataset")
 
 
 def _fill(value: Any, scale: float) -> Any:
