@@ -63,7 +63,7 @@ class CodeTable:
         self.unfold = unfold
         padded = F.pad(feat, (1, 1, 1, 1)) if unfold else feat
         self.batch, self.channels, self.height, self.width = padded.shape
-        self.rows = padded.permute(0, 2, 3, 1).reshape(-1, self.channels)
+        self.rows = padded.permute(0, 2, 3, 1).contiguous().view(-1, self.channels)
 
     def index(self, row: Tensor, col: Tensor) -> Tensor:
         """What `read` takes: (..., B, Q), for indices of rows and columns (..., B, Q) each."""
@@ -138,10 +138,17 @@ def ensemble_weights(rel_coord: Tensor) -> Tensor:
     return (areas.flip(0) / areas.sum(0)).unsqueeze(-1)
 
 
+def fits_cache(codes: CodeTable) -> bool:
+    """Whether `in_cache` splits queries into chunks: for inference on a CPU."""
+    traced = torch.compiler.is_compiling()  # or exported: the number of queries must stay open
+    autocast = torch.is_autocast_enabled("cpu")
+    return codes.rows.device.type == "cpu" and not (torch.is_grad_enabled() or traced or autocast)
+
+
 def in_cache(function: Callable[..., Tensor], codes: CodeTable, *inputs: Tensor) -> Tensor:
     """Apply a function to chunks of queries whose activations stay in the processor's cache.
 
-    While gradients are recorded, when traced, and on other devices than a CPU, it is one chunk.
+    Unless `fits_cache`, it is one chunk.
 
     Args:
         function: Of the inputs and ``memory``, with results (B, q, C). The memory is None, or two
@@ -149,16 +156,14 @@ def in_cache(function: Callable[..., Tensor], codes: CodeTable, *inputs: Tensor)
             chunk has the same ones keeps them in the cache.
         inputs: (T, B, Q, ...) each.
     """
-    rows = codes.rows
-    traced = torch.compiler.is_compiling()  # or exported: the number of queries must stay open
-    if torch.is_grad_enabled() or traced or rows.device.type != "cpu":
+    if not fits_cache(codes):
         return function(*inputs, memory=None)
     corners, batch, queries = inputs[0].shape[:3]
     width = codes.channels * (9 if codes.unfold else 1)
     step = max(1, CPU_CHUNK // (width * corners * batch))
     memory = None
-    if not codes.unfold and not torch.is_autocast_enabled("cpu"):
-        memory = rows.new_empty(2, min(step, queries) * corners * batch, width)
+    if not codes.unfold:
+        memory = codes.rows.new_empty(2, min(step, queries) * corners * batch, width)
     parts = zip(*(x.split(step, dim=2) for x in inputs), strict=True)
     return torch.cat([function(*part, memory=memory) for part in parts], dim=1)
 
@@ -201,7 +206,14 @@ class ContinuousModel(nn.Module):
 
     def encode(self, inp: Tensor) -> Latent:
         """Image (B, 3, h, w), normalised, to its latent."""
-        return Latent(self.encoder(inp), inp)
+        return Latent(self.features(inp), inp)
+
+    def features(self, inp: Tensor) -> Tensor:
+        """The encoder's feature map, computed and returned with the channels last in memory.
+
+        Convolutions are faster so, and the codes of a `CodeTable` then lie there already.
+        """
+        return self.encoder(inp.contiguous(memory_format=torch.channels_last))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2)."""

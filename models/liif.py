@@ -3,6 +3,7 @@ Function", CVPR 2021."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -18,11 +19,15 @@ from models.base import (
     Latent,
     corners,
     ensemble_weights,
+    fits_cache,
     in_cache,
     make_encoder,
 )
-from models.mlp import MLP
+from models.mlp import MLP, FoldedRest
 from utils import sample_bicubic, sample_bilinear, sample_nearest
+
+# Colours (T, B, Q, 3) of codes at an index (T, B, Q), places (T, B, Q, 2 or 4), memory to use.
+Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 
@@ -70,12 +75,12 @@ class LIIF(ContinuousModel):
         followed by a linear layer is a 3 x 3 convolution. So that part of the layer is applied to
         the feature map, and neither the unfolded map nor the unfolded codes ever exist.
         """
-        feat = self.encoder(inp)
+        feat = self.features(inp)
         if self.imnet is None:
             return Latent(feat, inp)
         if not self._factors:
             return Latent(feat, inp, CodeTable(feat, self.feat_unfold))
-        first = self.imnet.first
+        first = self.imnet.linears[0]
         side = 3 if self.feat_unfold else 1
         kernel = first.weight[:, : -self._extra_dim].unflatten(1, (feat.shape[1], side, side))
         return Latent(feat, inp, CodeTable(F.conv2d(feat, kernel, first.bias, padding=side // 2)))
@@ -102,29 +107,46 @@ class LIIF(ContinuousModel):
             rel_cell = torch.stack([cell[..., 0] * h, cell[..., 1] * w], dim=-1)
             place = torch.cat([place, rel_cell.expand_as(place)], dim=-1)
 
+        predict = self._factored(codes) if self._factors else self._plain(codes)
+
         def ensemble(
             index: Tensor, place: Tensor, weights: Tensor, memory: Tensor | None
         ) -> Tensor:
-            return (self._predict(codes, index, place, memory) * weights).sum(0)
+            return (predict(index, place, memory) * weights).sum(0)
 
         return in_cache(ensemble, codes, codes.index(row, col), place, ensemble_weights(rel_coord))
 
-    def _predict(
-        self, codes: CodeTable, index: Tensor, place: Tensor, memory: Tensor | None
-    ) -> Tensor:
-        """Colours (T, B, Q, 3) from codes at an index (T, B, Q) and places (T, B, Q, 2 or 4)."""
+    def _plain(self, codes: CodeTable) -> Predict:
+        """Of any decoder: its input is written out."""
         assert self.imnet is not None
-        if not self._factors:
+        imnet = self.imnet
+
+        def predict(index: Tensor, place: Tensor, _: Tensor | None) -> Tensor:
             found = codes.read(index)
             x = torch.cat([found, place.to(found.dtype)], dim=-1)
-            return self.imnet(x.flatten(0, -2)).unflatten(0, index.shape)
-        first = spare = None
-        if memory is not None:
-            first, spare = memory[:, : index.numel()]
-        found = codes.read(index, first).flatten(0, -2)
-        weight = self.imnet.first.weight[:, -self._extra_dim :].to(found.dtype)
-        found.addmm_(place.to(found.dtype).flatten(0, -2), weight.T.contiguous())
-        return self.imnet.rest(found, spare).unflatten(0, index.shape)
+            return imnet(x.flatten(0, -2)).unflatten(0, index.shape)
+
+        return predict
+
+    def _factored(self, codes: CodeTable) -> Predict:
+        """Of a decoder whose first layer has been applied to the codes already."""
+        assert isinstance(self.imnet, MLP)
+        imnet = self.imnet
+        weight = imnet.linears[0].weight[:, -self._extra_dim :].to(codes.rows.dtype).T.contiguous()
+        folded = FoldedRest(imnet) if fits_cache(codes) else None
+
+        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
+            flat_place = place.flatten(0, -2).to(weight.dtype)
+            if folded is None or memory is None:
+                found = codes.read(index).flatten(0, -2)
+                rgb = imnet.rest(torch.addmm(found, flat_place, weight))
+            else:
+                first, spare = memory[:, : index.numel()]
+                found = codes.read(index, first).flatten(0, -2)
+                rgb = folded(found.addmm_(flat_place, weight), spare)
+            return rgb.unflatten(0, index.shape)
+
+        return predict
 
     @property
     def _extra_dim(self) -> int:

@@ -43,7 +43,7 @@ class MetaSR(ContinuousModel):
         is, too: per code and colour a vector over the hidden units, and a constant. These are a
         3 x 3 convolution of the feature map.
         """
-        feat = self.encoder(inp)
+        feat = self.features(inp)
         last = self.imnet.layers[-1]
         channels = feat.shape[1]
         kernel = last.weight.view(channels, 3, 3, 3, HIDDEN)  # channel, row, column, colour, hidden
@@ -73,7 +73,7 @@ class MetaSR(ContinuousModel):
         def predict(index: Tensor, x: Tensor, memory: Tensor | None) -> Tensor:
             found = codes.read(index[0], None if memory is None else memory[0])
             vectors, constant = found.split([3 * HIDDEN, 3], dim=-1)
-            hidden = F.relu(self.imnet.first(x[0].to(vectors.dtype))).unsqueeze(-1)
+            hidden = F.relu(self.imnet.linears[0](x[0].to(vectors.dtype))).unsqueeze(-1)
             return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
 
         return in_cache(predict, codes, codes.index(*index).unsqueeze(0), x.unsqueeze(0))

@@ -31,33 +31,50 @@ class MLP(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
     @property
-    def first(self) -> nn.Linear:
-        return self.layers[0]  # type: ignore[return-value]
+    def linears(self) -> list[nn.Linear]:
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
-    def rest(self, x: Tensor, spare: Tensor | None = None) -> Tensor:
-        """All but the first layer, overwriting x.
-
-        Args:
-            x: Output of the first layer (N, hidden_list[0]).
-            spare: Memory of x's shape, if no gradients are needed: layers of that width then write
-                to it and to x in turn, which stay in the cache.
-
-        Returns:
-            (N, out_dim).
-        """
+    def rest(self, x: Tensor) -> Tensor:
+        """All but the first layer, from its output (N, hidden_list[0]), which is overwritten."""
         for layer in self.layers[1:]:
-            if isinstance(layer, nn.ReLU):
-                x = F.relu_(x)
-            elif (
-                isinstance(layer, nn.Linear)
-                and spare is not None
-                and spare.shape[1] == layer.out_features
-            ):
-                x, spare = torch.addmm(layer.bias, x, layer.weight.T, out=spare), x
-            else:
-                x = layer(x)
+            x = F.relu_(x) if isinstance(layer, nn.ReLU) else layer(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_dim) -> (..., out_dim)."""
         return self.layers(x)
+
+
+class FoldedRest:
+    """`MLP.rest` for inference on a CPU: as few passes over the activations as possible.
+
+    Since relu(y + b) = max(y, -b) + b, a layer's bias can be added behind its ReLU, where it
+    becomes a part of the next layer's bias. So a hidden layer is a plain matrix product and a
+    maximum, both written to memory that is in the cache already.
+    """
+
+    def __init__(self, mlp: MLP) -> None:
+        _, *layers = mlp.linears
+        shift = layers[0].weight.new_zeros(layers[0].in_features)
+        self.hidden: list[tuple[Tensor, Tensor]] = []
+        for layer in layers:
+            self.weight = layer.weight.T.contiguous()
+            shift = torch.addmv(layer.bias, layer.weight, shift)
+            self.hidden.append((self.weight, -shift))
+        self.hidden.pop()
+        self.shift = shift
+
+    def __call__(self, x: Tensor, spare: Tensor) -> Tensor:
+        """See `MLP.rest`.
+
+        Args:
+            spare: Memory of x's shape; layers of that width write to it and to x in turn.
+        """
+        x = F.relu_(x)
+        for weight, floor in self.hidden:
+            if weight.shape[0] == weight.shape[1] == spare.shape[1]:
+                x, spare = torch.mm(x, weight, out=spare), x
+            else:
+                x = x @ weight
+            torch.maximum(x, floor, out=x)
+        return torch.addmm(self.shift, x, self.weight)

@@ -88,6 +88,28 @@ def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("hidden", [[], [12], [16] * 4, [12, 12, 5, 12, 12]], ids=str)
+def test_inference_with_decoders_of_any_depth_and_width(hidden):
+    """Without gradients biases are folded and memory is reused."""
+    model = double(
+        "liif", {"imnet_spec": {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden}}}
+    )
+    inp = torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    coord, cell = queries(2, 40, torch.float64)
+    with torch.no_grad():
+        fast, literal = (
+            model(inp, coord, cell),
+            ORACLES["liif"](model, model.encoder(inp), coord, cell),
+        )
+    torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+
+
+def test_codes_lie_one_after_another_in_memory():
+    """Reading them from a transposed map takes several times as long."""
+    assert CodeTable(torch.randn(1, 5, 4, 3)).rows.is_contiguous()
+    assert CodeTable(torch.randn(2, 5, 4, 3), unfold=True).rows.is_contiguous()
+
+
 def test_order_of_queries_does_not_matter():
     model = double("liif", {})
     inp = torch.randn(1, 3, 6, 5, dtype=torch.float64)
@@ -124,4 +146,4 @@ def test_without_imnet_the_nearest_pixel_of_the_upsampler_is_returned():
     with torch.no_grad():
         image = model.encoder(inp)
         rgb = model(inp, make_coord((10, 8)).unsqueeze(0))
-    assert torch.equal(rgb[0], image[0].flatten(1).T)
+    torch.testing.assert_close(rgb[0], image[0].flatten(1).T)
