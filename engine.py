@@ -29,11 +29,72 @@ IDENTITY_NORM: DataNorm = {key: {"sub": [0.0], "div": [1.0]} for key in ("inp", 
 # What the published code trains and renders with; its checkpoints do not say so.
 PUBLISHED_NORM: DataNorm = {key: {"sub": [0.5], "div": [0.5]} for key in ("inp", "gt")}
 
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 optimizers = Registry("optimizer")
 optimizers.register("adam")(torch.optim.Adam)
 optimizers.register("sgd")(torch.optim.SGD)
 
 LOSS_SHOWN_EVERY = 20  # steps; each look at the loss waits for the GPU
+
+
+def make_optimizer(
+    spec: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """The optimizer of a spec; all parameters in one kernel ("fused") unless it says otherwise.
+
+    Raises:
+        UserError: If its arguments are wrong, or exclude each other.
+    """
+    args = spec.get("args") or {}
+    given = {"params": list(parameters)}
+    fused = {"name": spec["name"], "args": {"fused": True, **args}}
+    if not {"foreach", "differentiable"} & args.keys():
+        spec = spec if optimizers.check(fused, "optimizer", given) else fused
+    try:
+        return optimizers.make(spec, args=given)
+    except RuntimeError as error:
+        raise UserError(f"optimizer: {error}") from None
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Mapping[str, Tensor],
+    data_norm: DataNorm,
+    *,
+    grad_clip: float | None = None,
+    amp: str | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> Tensor:
+    """One optimizer step with the L1 loss.
+
+    Args:
+        model: Called as ``model(inp, coord, cell)``.
+        batch: ``{inp, coord, cell, gt}``, pixels in [0, 1], on the model's device.
+        data_norm: Applied to ``inp`` and ``gt``.
+        grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
+        amp: Matrix products and convolutions in "bf16" or "fp16" (`torch.autocast`). Coordinates,
+            ensemble weights, parameters and the loss stay in fp32.
+        scaler: Of the loss, for "fp16".
+
+    Returns:
+        The loss, still on the device.
+    """
+    inp, gt = (normalise(batch[key], data_norm[key], dim) for key, dim in (("inp", 1), ("gt", 2)))
+    with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
+        pred = model(inp, batch["coord"], batch["cell"])
+    _check_channels(pred, gt)
+    loss = nn.functional.l1_loss(pred.to(gt.dtype), gt)
+    optimizer.zero_grad(set_to_none=True)
+    scaler = scaler or torch.amp.GradScaler(inp.device.type, enabled=False)
+    scaler.scale(loss).backward()
+    if grad_clip is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.detach()
 
 
 def train_one_epoch(
@@ -43,18 +104,16 @@ def train_one_epoch(
     data_norm: DataNorm,
     *,
     device: torch.device,
-    grad_clip: float | None = None,
     title: str = "train",
+    **options: Any,
 ) -> float:
-    """One pass over the loader with the L1 loss.
+    """One pass over the loader.
 
     Args:
-        model: Called as ``model(inp, coord, cell)``.
-        loader: Batches ``{inp, coord, cell, gt}``, pixels in [0, 1].
-        data_norm: Applied to ``inp`` and ``gt``.
+        loader: Batches as of `train_step`, wherever they are.
         device: Where the model is.
-        grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
         title: Of the progress bar.
+        model, optimizer, data_norm, options: As of `train_step`.
 
     Returns:
         Mean loss per sample.
@@ -64,19 +123,11 @@ def train_one_epoch(
     count = 0
     progress = _progress(loader, title)
     for step, batch in enumerate(progress):
-        batch = _to_device(batch, device)
-        pred = model(normalise(batch["inp"], data_norm["inp"], 1), batch["coord"], batch["cell"])
-        _check_channels(pred, batch["gt"])
-        loss = nn.functional.l1_loss(pred, normalise(batch["gt"], data_norm["gt"], 2))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if grad_clip is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-        optimizer.step()
+        loss = train_step(model, optimizer, _to_device(batch, device), data_norm, **options)
         size = len(batch["inp"])
-        total += loss.detach() * size
+        total += loss * size
         count += size
-        if step % LOSS_SHOWN_EVERY == 0:
+        if step % LOSS_SHOWN_EVERY == 0 and not progress.disable:
             progress.set_postfix(loss=f"{total.item() / count:.4f}")
     mean = total.item() / count
     if not math.isfinite(mean):

@@ -9,6 +9,8 @@ import argparse
 import math
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,14 @@ from configs.files import written_whole
 from configs.schema import MultiStepLR, TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
-from engine import IDENTITY_NORM, DataNorm, eval_psnr, optimizers, train_one_epoch
+from engine import (
+    IDENTITY_NORM,
+    DataNorm,
+    eval_psnr,
+    make_optimizer,
+    optimizers,
+    train_one_epoch,
+)
 from models.checkpoint import is_continuous, load_checkpoint, model_from, save_checkpoint
 
 
@@ -38,6 +47,7 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     optimizer_spec: dict[str, Any]
     scheduler: torch.optim.lr_scheduler.MultiStepLR | None
+    scaler: torch.amp.GradScaler
     epoch: int = 0
     best: float = -math.inf
 
@@ -50,6 +60,7 @@ class TrainState:
             "best": self.best,
             "data_norm": data_norm,
             "seed": seed,
+            "scaler": self.scaler.state_dict(),
         }
 
 
@@ -59,6 +70,8 @@ def main() -> None:
     config = load_train(args.config, optimizers=optimizers, **registries)
     config_text = Path(args.config).read_bytes()
     devices = choose_devices(args.gpu)
+    if devices[0].type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
     name = args.name or f"_{Path(args.config).stem}"
     folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
     checkpoint = find_checkpoint(folder, config, args.resume, args.overwrite)
@@ -141,6 +154,7 @@ def make_state(
             )
             epoch, optimizer_sd = int(checkpoint["epoch"]), checkpoint["optimizer"]["sd"]
             best = float(checkpoint.get("best", -math.inf))
+            scaler_sd = checkpoint.get("scaler")
             if epoch < 0:
                 raise KeyError("epoch")
         except UserError:
@@ -150,12 +164,17 @@ def make_state(
                 f"{path}: holds no training state to resume (model, optimizer, epoch)"
             ) from None
     model.to(device)
-    optimizer = optimizers.make(optimizer_spec, args={"params": model.parameters()})
-    state = TrainState(model, model_spec, optimizer, optimizer_spec, None)
+    optimizer = make_optimizer(optimizer_spec, model.parameters())
+    scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
+    state = TrainState(model, model_spec, optimizer, optimizer_spec, None, scaler)
     rates = [group["lr"] for group in optimizer.param_groups]
     if checkpoint is not None:
         try:
+            for group in optimizer_sd["param_groups"]:
+                group["fused"] = optimizer.defaults.get("fused")  # published runs were not
             optimizer.load_state_dict(optimizer_sd)
+            if scaler_sd and scaler.is_enabled():
+                scaler.load_state_dict(scaler_sd)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
         state.epoch, state.best = epoch, best
@@ -267,22 +286,27 @@ def train(
     """The epochs that are left, each followed by its checkpoints and, when due, validation."""
     train_loader, val_loader = loaders
     norm = config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
-    parallel = nn.DataParallel(state.model, devices) if len(devices) > 1 else state.model
+    trained: Any = nn.DataParallel(state.model, devices) if len(devices) > 1 else state.model
+    if config.compile:
+        trained = torch.compile(trained)
     first = state.epoch + 1
     begun = time.monotonic()
     for epoch in range(first, config.epoch_max + 1):
         started = time.monotonic()
         log.scalar("lr", state.optimizer.param_groups[0]["lr"], epoch)
         train_loader.set_epoch(epoch - 1)
-        loss = train_one_epoch(
-            parallel,
-            train_loader,
-            state.optimizer,
-            norm,
-            device=devices[0],
-            grad_clip=config.grad_clip,
-            title=f"epoch {epoch}/{config.epoch_max}",
-        )
+        with compile_errors():
+            loss = train_one_epoch(
+                trained,
+                train_loader,
+                state.optimizer,
+                norm,
+                device=devices[0],
+                title=f"epoch {epoch}/{config.epoch_max}",
+                grad_clip=config.grad_clip,
+                amp=config.amp,
+                scaler=state.scaler,
+            )
         if state.scheduler is not None:
             state.scheduler.step()
         state.epoch = epoch
@@ -305,6 +329,20 @@ def train(
         now = time.monotonic()
         left = (now - begun) / (epoch - first + 1) * (config.epoch_max - epoch)
         log.line(f"{report}, {now - started:.1f}s, {_clock(left)} left")
+
+
+@contextmanager
+def compile_errors() -> Iterator[None]:
+    """What torch.compile could not do, in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise UserError(
+            f"compile: true does not work here: {str(error).splitlines()[0]} (it needs a C++ "
+            "compiler, and Triton on a GPU); leave it out"
+        ) from None
 
 
 def save(

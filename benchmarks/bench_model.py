@@ -8,19 +8,16 @@ over the floor (the decoder's hidden layers as matrix products, for every corner
 from __future__ import annotations
 
 import argparse
-import resource
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import datasets
 import models
-from benchmarks.measure import in_turn, report
-from configs import load_train
+from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_spec, peak_mib, report
 from configs.command import add_gpu_option, choose_devices, run
-from engine import batched_predict, optimizers
+from engine import batched_predict
 from models.mlp import MLP
 from tests.oracle import ORACLES
 from utils import make_cell, make_coord
@@ -31,9 +28,7 @@ FLOOR_ROWS = 2048
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of rendering.")
-    parser.add_argument(
-        "--config", nargs="+", default=["configs/train-div2k/train_edsr-baseline-liif.yaml"]
-    )
+    parser.add_argument("--config", nargs="+", default=[DEFAULT_CONFIG])
     parser.add_argument("--size", type=int, nargs="+", default=[128], help="side of the input")
     parser.add_argument("--scale", type=float, nargs="+", default=[4.0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -43,8 +38,7 @@ def main() -> None:
     device = choose_devices(args.gpu)[0]
     rows = []
     for path in args.config:
-        registries = {"models": models.registry, "datasets": datasets.registry}
-        spec = load_train(path, optimizers=optimizers, **registries).model
+        spec = model_spec(path)
         model = models.make(spec).eval().to(device)
         name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
         for size in args.size:
@@ -88,12 +82,7 @@ def measure(
         wanted = run_literal(model, kind, inp, coord, cell)
         error = (batched_predict(model, inp, coord, cell, EVAL_BSIZE) - wanted).abs().max()
         row["largest difference"] = error.item()
-    peak = (
-        torch.cuda.max_memory_allocated(device) / 2**20
-        if device.type == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    )
-    return {**row, "peak MiB": round(peak)}
+    return {**row, "peak MiB": peak_mib(device)}
 
 
 def hidden_layers(model: nn.Module) -> list[nn.Linear]:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import datetime
 import json
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+
+import datasets
+import models
+from configs import load_train
+from engine import optimizers
+
+DEFAULT_CONFIG = "configs/train-div2k/train_edsr-baseline-liif.yaml"
 
 
 def in_turn(
@@ -31,9 +39,22 @@ def in_turn(
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
+def model_spec(path: str) -> dict[str, Any]:
+    """What a training config trains."""
+    registries = {"models": models.registry, "datasets": datasets.registry}
+    return load_train(path, optimizers=optimizers, **registries).model
+
+
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def peak_mib(device: torch.device) -> int:
+    """Most memory in use so far: of the GPU since its counter was reset, or of this process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
 def report(benchmark: str, device: torch.device, rows: list[dict[str, Any]]) -> None:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+ABANDONED = 3600  # seconds after which nobody can still be writing
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` at the end, on disk, or never.
 
-    A kill, a full disk or an error leaves the old file as it was. The folder must exist.
+    A kill, a full disk or an error leaves the old file as it was. What a kill has left beside it is
+    cleared away by a later writing. The folder must exist.
 
     Raises:
         OSError: If it cannot be written.
     """
     path = Path(path)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > ABANDONED:
+                leftover.unlink()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

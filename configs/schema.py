@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -89,6 +89,8 @@ class TrainConfig(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     grad_clip: PositiveFloat | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
+    amp: Literal["bf16", "fp16"] | None = None
+    compile: bool = False
 
 
 class TestConfig(_Section):

@@ -6,6 +6,7 @@ A sample is ``inp`` (3, h, w) in [0, 1], and for Q pixels of the high-resolution
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from datasets.image_file import resize_bicubic, to_unit
 from utils import make_cell, pixel_centres, to_pixel_samples
 
 Sample = dict[str, Tensor]
+
+_centres = cache(pixel_centres)  # only read
 
 
 class SampleWrapper(Dataset[Sample]):
@@ -75,14 +78,21 @@ class SampleWrapper(Dataset[Sample]):
                     f"{file_name(self, index)}: sample_q {self.sample_q} is more than the "
                     f"{height * width} pixels of the {height}x{width} target"
                 )
-            picked = torch.from_numpy(rng.choice(height * width, self.sample_q, replace=False))
-            rows, cols = picked // width, picked % width
-            centres = pixel_centres(height)[rows], pixel_centres(width)[cols]
-            coord, gt = torch.stack(centres, dim=-1), target[:, rows, cols].T
+            picked = rng.choice(height * width, self.sample_q, replace=False)
+            rows, cols = divmod(picked, width)
+            axes = [
+                _centres(n).index_select(0, torch.from_numpy(i))
+                for n, i in ((height, rows), (width, cols))
+            ]
+            coord = torch.stack(axes, dim=-1)
+            pixels = target.permute(1, 2, 0)
+            if pixels.stride(0) < pixels.stride(1):  # transposed: read it as it lies in memory
+                pixels, picked = pixels.transpose(0, 1), cols * height + rows
+            gt = pixels.flatten(0, 1).index_select(0, torch.from_numpy(picked))
         return {
             "inp": to_unit(inp).contiguous(),
             "coord": coord,
-            "cell": make_cell((height, width)).expand(len(coord), 2).contiguous(),
+            "cell": make_cell((height, width)).expand(len(coord), 2),
             "gt": to_unit(gt).contiguous(),
         }
 

@@ -9,8 +9,10 @@ from engine import (
     batched_predict,
     eval_psnr,
     evaluate,
+    make_optimizer,
     super_resolve,
     train_one_epoch,
+    train_step,
 )
 from tests.cases import make, queries
 from utils import calc_psnr, make_cell, make_coord
@@ -193,3 +195,59 @@ def test_grad_clip_bounds_the_step():
 
     assert moved(None) > 0.02
     assert moved(0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_amp_changes_little(amp):
+    """Products of 8 or 11 bits: the loss is off by less than a percent, the weights stay fp32."""
+    losses = {}
+    for kind in (None, amp):
+        model = make("liif").train()
+        optimizer = make_optimizer({"name": "sgd", "args": {"lr": 0.1}}, model.parameters())
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=kind == "fp16")
+        losses[kind] = [
+            train_step(model, optimizer, batch, HALF, amp=kind, scaler=scaler).item()
+            for batch in batches(8)
+        ]
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+    assert losses[amp] != losses[None]
+    assert losses[amp] == pytest.approx(losses[None], rel=0.01)
+
+
+def test_amp_sees_exact_coordinates(monkeypatch):
+    seen = []
+    model = make("liif")
+    decode = model.decode
+
+    def look(latent, coord, cell):
+        rgb = decode(latent, coord, cell)
+        seen.append((latent.feat.dtype, coord.dtype, cell.dtype, rgb.dtype))
+        return rgb
+
+    monkeypatch.setattr(model, "decode", look)
+    optimizer = make_optimizer({"name": "sgd", "args": {"lr": 0.1}}, model.parameters())
+    loss = train_step(model, optimizer, next(batches(1)), HALF, amp="bf16")
+    assert seen == [(torch.bfloat16, torch.float32, torch.float32, torch.float32)]
+    assert loss.dtype == torch.float32
+
+
+def test_fp16_skips_a_step_whose_gradients_overflow():
+    model = make("liif").train()
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = make_optimizer({"name": "adam", "args": {"lr": 0.1}}, model.parameters())
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    train_step(model, optimizer, next(batches(1)), HALF, amp="fp16", scaler=scaler)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+    assert scaler.get_scale() == 2.0**59
+
+
+def test_optimizers_are_fused_unless_told_otherwise():
+    def defaults(name, **args):
+        weights = [torch.nn.Parameter(torch.zeros(1))]
+        return make_optimizer({"name": name, "args": {"lr": 0.1, **args}}, weights).defaults
+
+    assert defaults("adam")["fused"] is defaults("sgd")["fused"] is True
+    assert defaults("adam", fused=False)["fused"] is False
+    assert defaults("adam", foreach=True)["fused"] is None
+    with pytest.raises(UserError, match="fused"):
+        defaults("adam", fused=True, foreach=True)

@@ -218,6 +218,38 @@ def test_resume_from_a_published_checkpoint(folder):
     assert strip[0] == strip[1]
 
 
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_amp_in_training(folder, amp):
+    """Close to fp32, and its resumed run ends as the uninterrupted one."""
+    plain = train(folder, "--name", "plain")
+    whole = train(folder, "--name", "whole", amp=amp)
+    train(folder, "--name", "parts", "--resume", amp=amp, epoch_max=2)
+    train(folder, "--name", "parts", "--resume", amp=amp)
+    ends = [load(folder / "save" / n / "epoch-last.pth") for n in ("whole", "parts")]
+    assert same(*ends)
+    assert ("scale" in ends[0]["scaler"]) == (amp == "fp16")
+    losses = [[float(v) for v in re.findall(r"loss=([\d.]+)", log)] for log in (plain, whole)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_like_a_plain_one(folder):
+    plain = train(folder, "--name", "plain", epoch_max=2)
+    compiled = train(folder, "--name", "compiled", epoch_max=2, compile=True)
+    losses = [[float(v) for v in re.findall(r"loss=([\d.]+)", log)] for log in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_compile_without_a_compiler(folder, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "cache"))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "/nowhere/c++"))
+    torch.compiler.reset()
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(compile=True)))
+    error = fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "compile: true does not work here" in error
+    assert "/nowhere/c++" in error
+
+
 def test_training_without_schedule_and_validation(folder):
     out = train(folder, epoch_max=1, multi_step_lr=None, val_dataset=None, epoch_val=None)
     assert "val:" not in out

@@ -1,7 +1,12 @@
 import json
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +15,11 @@ from PIL import Image
 
 import datasets
 from configs.spec import UserError
+from datasets import image_folder
 from datasets.image_file import read_image
 from datasets.image_folder import ImageFolder, PairedImageFolders
 
+ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 
 
@@ -141,6 +148,55 @@ def test_bin_cache_is_never_half_written(root, monkeypatch):
             folder[0]
     assert cache_files(root) == []
     assert torch.equal(folder[0], ImageFolder(str(root))[0])
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"x" * 500, "shorter", "float"])
+def test_a_damaged_cache_file_is_made_anew(root, damage):
+    folder, plain = ImageFolder(str(root), cache="bin"), ImageFolder(str(root))
+    folder[0]
+    (name,) = cache_files(root)
+    path = root.parent / "_cache_photos" / name
+    if damage == "shorter":  # though its beginning was read already
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "float":
+        np.save(path, np.zeros((4, 5, 3)))
+        image_folder._layout.cache_clear()
+    else:
+        path.write_bytes(damage)
+        image_folder._layout.cache_clear()
+    assert torch.equal(folder[0], plain[0])
+    image_folder._layout.cache_clear()
+    assert torch.equal(image_folder._mapped(path).permute(2, 0, 1), plain.pixels(0))
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from datasets.image_folder import ImageFolder
+
+def half(file, array):
+    file.write(b"half")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+np.save = half
+ImageFolder(sys.argv[1], cache="bin")[0]
+"""
+
+
+def test_a_kill_while_the_cache_is_written_does_no_harm(root):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = cache_files(root)
+    assert left.endswith(".part")
+    folder, plain = ImageFolder(str(root), cache="bin"), ImageFolder(str(root))
+    assert torch.equal(folder[0], plain[0])
+    assert left in cache_files(root)  # its writer might be alive on another machine
+    old = time.time() - 2 * 3600
+    os.utime(root.parent / "_cache_photos" / left, (old, old))
+    (root.parent / "_cache_photos" / cache_files(root)[1]).unlink()
+    assert torch.equal(folder[0], plain[0])
+    assert left not in cache_files(root)
 
 
 def test_pickles_of_the_published_code_are_not_read(root):

@@ -1,0 +1,163 @@
+"""Speed of training samples: python -m benchmarks.bench_data --size 2040 1400
+
+Samples per second of `sr-implicit-downsampled` (48 pixels, x1 to x4, 2,304 queries) by cache mode
+and number of workers, on photograph-like PNGs made for it, and the memory that the pixels occupy.
+With --literal, each mode beside a literal pipeline: whole float images, all coordinates, then a
+choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import pickle
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resize, to_pil_image, to_tensor
+
+import datasets
+from benchmarks.measure import in_turn, report
+from configs.command import run
+from datasets.loader import BatchLoader
+from datasets.wrappers import Sample
+from utils import make_coord
+
+CACHES = ("none", "in_memory", "bin")
+SAMPLING = {"inp_size": 48, "scale_min": 1, "scale_max": 4, "augment": True, "sample_q": 2304}
+IMAGES = 4
+BATCH = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of training samples.")
+    parser.add_argument("--size", type=int, nargs=2, default=[2040, 1400], metavar=("W", "H"))
+    parser.add_argument("--cache", nargs="+", choices=CACHES, default=list(CACHES))
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of a loader")
+    parser.add_argument("--samples", type=int, default=64, help="per round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--literal", action="store_true", help="time a literal pipeline too")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "HR"
+        make_images(root, *args.size)
+        rows = [row for cache in args.cache for row in measure(root, cache, args)]
+    report("data", torch.device("cpu"), rows)
+
+
+def make_images(root: Path, width: int, height: int) -> None:
+    """Clouds with fine grain, so that a PNG of them is as large as one of a photograph."""
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(IMAGES):
+        coarse = Image.fromarray(rng.integers(0, 256, (height // 40, width // 40, 3), np.uint8))
+        clouds = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.int16)
+        grain = rng.normal(0, 4, clouds.shape)
+        pixels = np.clip(np.rint(clouds + grain), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / f"{i}.png")
+
+
+def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows of one cache mode: samples one by one, then batches of a loader."""
+    folder = {"name": "image-folder", "args": {"root_path": str(root), "cache": cache}}
+    spec = {"name": "sr-implicit-downsampled", "args": SAMPLING}
+    samples = datasets.make(spec, args={"dataset": datasets.make(folder)})
+    functions = {"ours": walk(samples, args.samples)}
+    megabytes = {"ours": 0.0}
+    if cache == "in_memory":
+        megabytes["ours"] = sum(a.nbytes for a in samples.dataset._held) / 1e6
+    if args.literal:
+        literal = LiteralSamples(root, cache)
+        functions["literal"] = walk(literal, args.samples)
+        megabytes["literal"] = sum(x.nbytes for x in literal.held) / 1e6
+    seconds = in_turn(functions, args.rounds, torch.device("cpu"))
+    rows = []
+    for kind, time in seconds.items():
+        row = {"cache": cache, "workers": "-", "pipeline": kind, "samples/s": args.samples / time}
+        faster = seconds["literal"] / time if args.literal else "-"
+        rows.append({**row, "times faster": faster, "MB held": megabytes[kind]})
+    for workers in args.workers:
+        rate = loader_rate(samples, workers, args)
+        row = {"cache": cache, "workers": workers, "pipeline": "loader", "samples/s": rate}
+        rows.append({**row, "times faster": "-", "MB held": megabytes["ours"]})
+    return rows
+
+
+def walk(samples: Any, count: int) -> Callable[[], None]:
+    """Reads the next ``count`` samples at every call."""
+    keys = itertools.count()
+
+    def read() -> None:
+        for key in itertools.islice(keys, count):
+            samples[key]
+
+    return read
+
+
+def loader_rate(samples: Any, workers: int, args: argparse.Namespace) -> float:
+    epoch = torch.utils.data.Subset(samples, range(args.samples * 4))
+    loader = BatchLoader(epoch, BATCH, num_workers=workers)
+
+    def read() -> None:
+        for _ in loader:
+            pass
+
+    return len(epoch) / in_turn({"loader": read}, args.rounds, torch.device("cpu"))["loader"]
+
+
+class LiteralSamples:
+    """The sampling rule written out on whole float images.
+
+    "bin" is a pickle of the whole 8-bit image, "in_memory" a float tensor.
+    """
+
+    def __init__(self, root: Path, cache: str) -> None:
+        self.cache = cache
+        self.files = sorted(root.glob("*.png"))
+        self.held: list[Tensor] = []
+        if cache == "bin":
+            for file in self.files:
+                file.with_suffix(".pkl").write_bytes(pickle.dumps(np.asarray(Image.open(file))))
+        if cache == "in_memory":
+            self.held = [to_tensor(Image.open(file)) for file in self.files]
+
+    def image(self, index: int) -> Tensor:
+        if self.held:
+            return self.held[index]
+        if self.cache == "bin":
+            return to_tensor(pickle.loads(self.files[index].with_suffix(".pkl").read_bytes()))
+        return to_tensor(Image.open(self.files[index]).convert("RGB"))
+
+    def __getitem__(self, key: int) -> Sample:
+        image = self.image(key % len(self.files))
+        rng = np.random.default_rng(key)
+        size = SAMPLING["inp_size"]
+        side = round(size * rng.uniform(SAMPLING["scale_min"], SAMPLING["scale_max"]))
+        top, left = (int(rng.integers(n - side + 1)) for n in image.shape[-2:])
+        high = image[:, top : top + side, left : left + side]
+        small = resize(to_pil_image(high), [size, size], InterpolationMode.BICUBIC)
+        low = to_tensor(small)
+        for flips, dims in zip(rng.random(3) < 0.5, ((-1,), (-2,), None), strict=True):
+            if flips:
+                low, high = (
+                    x.transpose(-1, -2) if dims is None else x.flip(dims) for x in (low, high)
+                )
+        coord = make_coord(high.shape[-2:])
+        gt = high.reshape(3, -1).T
+        picked = rng.choice(len(coord), SAMPLING["sample_q"], replace=False)
+        coord, gt = coord[picked], gt[picked]
+        cell = torch.ones_like(coord)
+        cell[:, 0] *= 2 / high.shape[-2]
+        cell[:, 1] *= 2 / high.shape[-1]
+        return {"inp": low, "coord": coord, "cell": cell, "gt": gt}
+
+
+if __name__ == "__main__":
+    run(main)

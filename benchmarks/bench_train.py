@@ -1,0 +1,103 @@
+"""Speed of training: python -m benchmarks.bench_train --config C.yaml --batch 4 --size 48
+
+Optimizer steps per second on random batches that are on the device already, and with --literal how
+many times faster that is than the published computation (`tests/oracle.py`) in fp32 with the
+optimizer as torch makes it and the loss read at every step.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import models
+from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_spec, peak_mib, report
+from configs.command import add_gpu_option, choose_devices, run
+from engine import AMP_TYPES, PUBLISHED_NORM, make_optimizer, train_step
+from tests.oracle import ORACLES
+from utils import normalise
+
+OPTIMIZER = {"name": "adam", "args": {"lr": 1e-4}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of training.")
+    parser.add_argument("--config", nargs="+", default=[DEFAULT_CONFIG])
+    parser.add_argument("--batch", type=int, default=4, help="images per step")
+    parser.add_argument("--size", type=int, default=48, help="side of the input")
+    parser.add_argument("--queries", type=int, default=2304, help="per image")
+    parser.add_argument("--amp", nargs="*", choices=list(AMP_TYPES), default=[])
+    parser.add_argument("--compile", action="store_true", help="with torch.compile, too")
+    parser.add_argument("--literal", action="store_true", help="time the published computation too")
+    parser.add_argument("--rounds", type=int, default=10)
+    add_gpu_option(parser)
+    args = parser.parse_args()
+    device = choose_devices(args.gpu)[0]
+    rows = []
+    for path in args.config:
+        spec = model_spec(path)
+        name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
+        batch = random_batch(args.batch, args.size, args.queries, device)
+        steps = {
+            "fp32": make_step(spec, batch),
+            **{amp: make_step(spec, batch, amp=amp) for amp in args.amp},
+        }
+        if args.compile:
+            steps["compiled"] = make_step(spec, batch, compiled=True)
+        if args.literal:
+            steps["literal"] = make_literal_step(spec, batch)
+        seconds = in_turn(steps, args.rounds, device)
+        for kind, time in seconds.items():
+            row = {"model": name, "step": kind, "steps/s": 1 / time}
+            if args.literal:
+                row["times faster"] = seconds["literal"] / time
+            rows.append({**row, "peak MiB": peak_mib(device)})
+    report("train", device, rows)
+
+
+def random_batch(images: int, size: int, queries: int, device: torch.device) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"inp": (images, 3, size, size), "coord": (images, queries, 2)}
+    shapes["gt"] = (images, queries, 3)
+    batch = {key: torch.rand(shape, generator=generator) for key, shape in shapes.items()}
+    batch["coord"] = batch["coord"] * 2 - 1
+    batch["cell"] = torch.full_like(batch["coord"], 2 / (2.5 * size))
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def make_step(
+    spec: dict[str, Any], batch: dict[str, Tensor], amp: str | None = None, compiled: bool = False
+) -> Callable[[], Any]:
+    """A step as `train_liif.py` makes it."""
+    device = batch["inp"].device
+    model = models.make(spec).to(device)
+    optimizer = make_optimizer(OPTIMIZER, model.parameters())
+    scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+    called: Any = torch.compile(model) if compiled else model
+    return lambda: train_step(called, optimizer, batch, PUBLISHED_NORM, amp=amp, scaler=scaler)
+
+
+def make_literal_step(spec: dict[str, Any], batch: dict[str, Tensor]) -> Callable[[], float]:
+    model = models.make(spec).to(batch["inp"].device)
+    optimizer = torch.optim.Adam(model.parameters(), **OPTIMIZER["args"])  # type: ignore[arg-type]
+    predict = ORACLES[spec["name"]]
+
+    def step() -> float:
+        feat = model.encoder(normalise(batch["inp"], PUBLISHED_NORM["inp"], 1))
+        pred = predict(model, feat, batch["coord"], batch["cell"])
+        loss = F.l1_loss(pred, normalise(batch["gt"], PUBLISHED_NORM["gt"], 2))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+if __name__ == "__main__":
+    run(main)
