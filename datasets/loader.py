@@ -14,34 +14,46 @@ from configs.spec import UserError
 from datasets.wrappers import SampleWrapper, file_name
 
 
-class EpochSampler(Sampler[int]):
-    """Every index once per epoch, in an order that follows from (seed, epoch).
+class EpochBatches(Sampler[list[int]]):
+    """Every index once per epoch, in batches, in an order that follows from (seed, epoch).
 
     Yields indices that count on through the epochs, as `SampleWrapper` wants them, or plain ones
     for wrappers written elsewhere.
 
     Attributes:
         epoch: Set before iterating, from 0.
+        start: Number of batches of the epoch to leave out; set before iterating.
     """
 
-    def __init__(self, samples: Any, seed: int, shuffle: bool) -> None:
+    def __init__(self, samples: Any, batch_size: int, seed: int, shuffle: bool) -> None:
         self.length = len(samples)
+        self.batch_size = batch_size
         self.count_on = isinstance(samples, SampleWrapper)
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
-        return self.length
+        return -(-self.length // self.batch_size)
 
-    def __iter__(self) -> Iterator[int]:
+    def batch(self, number: int) -> list[int]:
+        """The indices of one batch of the epoch, from 0."""
+        first = number * self.batch_size
+        return self._order()[first : first + self.batch_size]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self._order()
+        for first in range(self.start * self.batch_size, self.length, self.batch_size):
+            yield order[first : first + self.batch_size]
+
+    def _order(self) -> list[int]:
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(self.length, generator=generator).tolist()
+            order = torch.randperm(self.length, generator=generator)
         else:
-            order = list(range(self.length))
-        first = self.epoch * self.length if self.count_on else 0
-        return (first + index for index in order)
+            order = torch.arange(self.length)
+        return (order + self.epoch * self.length * self.count_on).tolist()
 
 
 class BatchLoader(DataLoader[Any]):
@@ -69,16 +81,16 @@ class BatchLoader(DataLoader[Any]):
         self.samples = samples
         if isinstance(samples, SampleWrapper):
             samples.seed = seed
-        self.epoch_sampler = EpochSampler(samples, seed, shuffle)
+        self.batches = EpochBatches(samples, batch_size, seed, shuffle)
         workers = min(8, _cores()) if num_workers is None else num_workers
         super().__init__(
             _Carrying(samples),
-            batch_size,
-            sampler=self.epoch_sampler,
+            batch_sampler=self.batches,
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            worker_init_fn=_leave_group,
             generator=torch.Generator().manual_seed(seed),
         )
 
@@ -92,9 +104,15 @@ class BatchLoader(DataLoader[Any]):
         """The file of sample ``index`` of an unshuffled loader, or its number."""
         return file_name(self.samples, index)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 0, that the next iteration goes through."""
-        self.epoch_sampler.epoch = epoch
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, from 0, and the batch of it, that the next iteration begins with."""
+        self.batches.epoch = epoch
+        self.batches.start = start
+
+    def files_of(self, number: int) -> list[str]:
+        """The files of one batch of the epoch, from 0."""
+        length = self.batches.length
+        return [self.file_name(index % length) for index in self.batches.batch(number)]
 
 
 def make_loader(section: Any, **options: Any) -> BatchLoader:
@@ -118,6 +136,12 @@ class _Carrying(Dataset[Any]):
 
     def __len__(self) -> int:
         return len(self.samples)  # type: ignore[arg-type]
+
+
+def _leave_group(_: int) -> None:
+    """Signals to the program's group, such as Ctrl-C, stay away: it finishes its step first."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
 
 
 def _collate(samples: list[Any]) -> Any:

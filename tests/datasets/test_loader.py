@@ -98,4 +98,18 @@ def test_keys_count_on_through_the_epochs():
     wrapper = SRImplicitDownsampled([torch.rand(3, 9, 9)] * 4, inp_size=2, scale_max=2)
     loader = BatchLoader(wrapper, 2, shuffle=True, num_workers=0)
     loader.set_epoch(2)
-    assert sorted(loader.epoch_sampler) == [8, 9, 10, 11]
+    assert sorted(i for batch in loader.batches for i in batch) == [8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_can_be_entered_in_the_middle(section, workers):
+    loader = make_loader(section, shuffle=True, num_workers=workers)
+    loader.set_epoch(1)
+    whole = [batch["gt"] for batch in loader]
+    files = [loader.files_of(i) for i in range(3)]
+    assert len(set(sum(files, []))) == 5
+    for start in range(4):
+        loader.set_epoch(1, start)
+        part = [batch["gt"] for batch in loader]
+        assert len(part) == 3 - start
+        assert all(torch.equal(a, b) for a, b in zip(part, whole[start:], strict=True))
