@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from configs.schema import EVAL_TYPE
-from configs.spec import Registry, UserError
+from configs.spec import UserError
 from utils import (
     Averager,
     calc_psnr,
@@ -31,31 +31,6 @@ PUBLISHED_NORM: DataNorm = {key: {"sub": [0.5], "div": [0.5]} for key in ("inp",
 
 AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-optimizers = Registry("optimizer")
-optimizers.register("adam")(torch.optim.Adam)
-optimizers.register("sgd")(torch.optim.SGD)
-
-LOSS_SHOWN_EVERY = 20  # steps; each look at the loss waits for the GPU
-
-
-def make_optimizer(
-    spec: Mapping[str, Any], parameters: Iterable[nn.Parameter]
-) -> torch.optim.Optimizer:
-    """The optimizer of a spec; all parameters in one kernel ("fused") unless it says otherwise.
-
-    Raises:
-        UserError: If its arguments are wrong, or exclude each other.
-    """
-    args = spec.get("args") or {}
-    given = {"params": list(parameters)}
-    fused = {"name": spec["name"], "args": {"fused": True, **args}}
-    if not {"foreach", "differentiable"} & args.keys():
-        spec = spec if optimizers.check(fused, "optimizer", given) else fused
-    try:
-        return optimizers.make(spec, args=given)
-    except RuntimeError as error:
-        raise UserError(f"optimizer: {error}") from None
-
 
 def train_step(
     model: nn.Module,
@@ -63,76 +38,59 @@ def train_step(
     batch: Mapping[str, Tensor],
     data_norm: DataNorm,
     *,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.l1_loss,
     grad_clip: float | None = None,
+    accumulate: int = 1,
     amp: str | None = None,
     scaler: torch.amp.GradScaler | None = None,
-) -> Tensor:
-    """One optimizer step with the L1 loss.
+    skip_bad: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step.
 
     Args:
         model: Called as ``model(inp, coord, cell)``.
         batch: ``{inp, coord, cell, gt}``, pixels in [0, 1], on the model's device.
         data_norm: Applied to ``inp`` and ``gt``.
+        loss: Mean over prediction and target (B, Q, 3).
         grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
+        accumulate: The batch goes through the model in so many parts whose gradients are added.
         amp: Matrix products and convolutions in "bf16" or "fp16" (`torch.autocast`). Coordinates,
             ensemble weights, parameters and the loss stay in fp32.
-        scaler: Of the loss, for "fp16".
+        scaler: Of the loss, for "fp16"; it skips steps whose scaled gradients overflow.
+        skip_bad: Leave the weights as they are if loss or gradients are not finite.
 
     Returns:
-        The loss, still on the device.
+        (the loss, whether loss and gradients are finite), both still on the device.
     """
-    inp, gt = (normalise(batch[key], data_norm[key], dim) for key, dim in (("inp", 1), ("gt", 2)))
-    with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
-        pred = model(inp, batch["coord"], batch["cell"])
-    _check_channels(pred, gt)
-    loss = nn.functional.l1_loss(pred.to(gt.dtype), gt)
+    scaler = scaler or torch.amp.GradScaler(batch["inp"].device.type, enabled=False)
     optimizer.zero_grad(set_to_none=True)
-    scaler = scaler or torch.amp.GradScaler(inp.device.type, enabled=False)
-    scaler.scale(loss).backward()
+    size = len(batch["inp"])
+    total = torch.zeros((), device=batch["inp"].device)
+    for part in _split(batch, accumulate):
+        inp, gt = (normalise(part[k], data_norm[k], dim) for k, dim in (("inp", 1), ("gt", 2)))
+        with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
+            pred = model(inp, part["coord"], part["cell"])
+        _check_channels(pred, gt)
+        share = loss(pred.to(gt.dtype), gt) * (len(inp) / size)
+        scaler.scale(share).backward()
+        total += share.detach()
+    scaler.unscale_(optimizer)
+    weights = [p for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
     if grad_clip is not None:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
-    scaler.step(optimizer)
-    scaler.update()
-    return loss.detach()
+        nn.utils.clip_grads_with_norm_(weights, grad_clip, norm)
+    finite = torch.isfinite(total)
+    if not scaler.is_enabled():
+        finite = finite & torch.isfinite(norm)
+    if not skip_bad or finite:
+        scaler.step(optimizer)
+        scaler.update()
+    return total, finite
 
 
-def train_one_epoch(
-    model: nn.Module,
-    loader: Iterable[Mapping[str, Tensor]],
-    optimizer: torch.optim.Optimizer,
-    data_norm: DataNorm,
-    *,
-    device: torch.device,
-    title: str = "train",
-    **options: Any,
-) -> float:
-    """One pass over the loader.
-
-    Args:
-        loader: Batches as of `train_step`, wherever they are.
-        device: Where the model is.
-        title: Of the progress bar.
-        model, optimizer, data_norm, options: As of `train_step`.
-
-    Returns:
-        Mean loss per sample.
-    """
-    model.train()
-    total = torch.zeros((), device=device)
-    count = 0
-    progress = _progress(loader, title)
-    for step, batch in enumerate(progress):
-        loss = train_step(model, optimizer, _to_device(batch, device), data_norm, **options)
-        size = len(batch["inp"])
-        total += loss * size
-        count += size
-        if step % LOSS_SHOWN_EVERY == 0 and not progress.disable:
-            progress.set_postfix(loss=f"{total.item() / count:.4f}")
-    mean = total.item() / count
-    if not math.isfinite(mean):
-        raise UserError(f"the loss became {mean}: lower the learning rate, or set grad_clip")
-    return mean
+def _split(batch: Mapping[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    chunks = zip(*(value.chunk(parts) for value in batch.values()), strict=True)
+    return [dict(zip(batch, chunk, strict=True)) for chunk in chunks]
 
 
 @torch.no_grad()
@@ -192,7 +150,7 @@ def evaluate(
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     index = 0
     for batch in loader:
-        batch = _to_device(batch, device)
+        batch = to_device(batch, device)
         inp = normalise(batch["inp"], norm["inp"], 1)
         pred = batched_predict(model, inp, batch["coord"], batch["cell"], eval_bsize)
         _check_channels(pred, batch["gt"])
@@ -234,7 +192,7 @@ def eval_psnr(
         on_image: Called with each result, e.g. to keep its picture.
     """
     model.eval()
-    batches = _progress(loader, "val", hidden=not verbose)
+    batches = progress_bar(loader, "val", hidden=not verbose)
     mean = Averager()
     exact = 0
     for result in evaluate(batches, model, data_norm, eval_type, eval_bsize):
@@ -281,12 +239,14 @@ def super_resolve(
     return denormalise(pred, norm["gt"], 2).clamp(0, 1)[0].T.unflatten(1, size).cpu()
 
 
-def _progress(batches: Iterable[Any], title: str, hidden: bool = False) -> Any:
+def progress_bar(batches: Iterable[Any], title: str, hidden: bool = False, **options: Any) -> Any:
+    """On a terminal, and unless hidden; options as of tqdm."""
     off = hidden or not sys.stderr.isatty()
-    return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=off)
+    return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=off, **options)
 
 
-def _to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """A batch there; pinned memory is copied while the program goes on."""
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 

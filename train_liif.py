@@ -1,22 +1,20 @@
 """Train a continuous model from a YAML.
 
-python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml --gpu 0
+python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml --gpu 0 --resume
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import json
+import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from tensorboardX import SummaryWriter
 from torch import nn
 
 import datasets
@@ -24,44 +22,27 @@ import models
 from configs import load_train
 from configs.command import add_gpu_option, choose_devices, run
 from configs.files import written_whole
-from configs.schema import MultiStepLR, TrainConfig
+from configs.schema import TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
-from engine import (
-    IDENTITY_NORM,
-    DataNorm,
-    eval_psnr,
-    make_optimizer,
-    optimizers,
-    train_one_epoch,
+from engine import IDENTITY_NORM, Evaluated, eval_psnr, progress_bar, to_device, train_step
+from models.checkpoint import load_checkpoint
+from training.log import Log
+from training.recipe import LOSSES, optimizers
+from training.run_folder import (
+    BEST,
+    holds_run,
+    keep_config,
+    locked,
+    move_aside,
+    refuse_changes,
+    save,
+    to_continue,
 )
-from models.checkpoint import is_continuous, load_checkpoint, model_from, save_checkpoint
+from training.signals import Signals, Stopped
+from training.state import TrainState, make_state, versions
 
-
-@dataclass
-class TrainState:
-    """What a run is at the end of an epoch."""
-
-    model: nn.Module
-    model_spec: dict[str, Any]
-    optimizer: torch.optim.Optimizer
-    optimizer_spec: dict[str, Any]
-    scheduler: torch.optim.lr_scheduler.MultiStepLR | None
-    scaler: torch.amp.GradScaler
-    epoch: int = 0
-    best: float = -math.inf
-
-    def checkpoint(self, data_norm: DataNorm, seed: int) -> dict[str, Any]:
-        """What is written to disk; the contract's keys first."""
-        return {
-            "model": {**self.model_spec, "sd": self.model.state_dict()},
-            "optimizer": {**self.optimizer_spec, "sd": self.optimizer.state_dict()},
-            "epoch": self.epoch,
-            "best": self.best,
-            "data_norm": data_norm,
-            "seed": seed,
-            "scaler": self.scaler.state_dict(),
-        }
+CHECKED_EVERY = 20  # steps; each look at the loss waits for a GPU
 
 
 def main() -> None:
@@ -74,15 +55,13 @@ def main() -> None:
         torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
     name = args.name or f"_{Path(args.config).stem}"
     folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
-    checkpoint = find_checkpoint(folder, config, args.resume, args.overwrite)
-
-    torch.manual_seed(config.seed)
-    state = make_state(config, devices[0], *checkpoint)
-    loaders = make_loaders(config, devices[0])
-    open_folder(folder, config_text, args.overwrite)
-    with Log(folder) as log:
-        describe(log, args, state, loaders, devices, checkpoint[1])
-        train(config, state, loaders, devices, folder, log)
+    with Signals() as signals, locked(folder):
+        if holds_run(folder) and args.overwrite:
+            move_aside(folder)
+            with locked(folder):
+                start(args, config, config_text, devices, folder, signals)
+        else:
+            start(args, config, config_text, devices, folder, signals)
 
 
 def parse_args() -> argparse.Namespace:
@@ -90,124 +69,83 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", required=True, metavar="C.yaml")
     parser.add_argument("--name", help="run folder save/NAME; default: _ and the config's name")
     parser.add_argument("--tag", help="appended to the name")
-    parser.add_argument(
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--resume", action="store_true", help="continue the run in its folder, or start it"
     )
-    parser.add_argument(
+    group.add_argument(
         "--overwrite", action="store_true", help="start anew; the old run is kept as NAME.old-K"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="resume although the config has changed"
     )
     add_gpu_option(parser)
     return parser.parse_args()
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether a run has got as far as a checkpoint there."""
-    return any(folder.glob("epoch-*.pth"))
-
-
-def find_checkpoint(
-    folder: Path, config: TrainConfig, resume: bool, overwrite: bool
-) -> tuple[dict[str, Any] | None, str]:
-    """What to continue from: the run folder's last checkpoint, that of the YAML, or nothing.
-
-    Returns:
-        (checkpoint or None, its path).
-
-    Raises:
-        UserError: If the folder holds a run and it was not said what becomes of it.
-    """
-    if resume and overwrite:
-        raise UserError("--resume and --overwrite exclude each other")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is in the way of the run folder; choose another --name")
-    last = folder / "epoch-last.pth"
+def start(
+    args: argparse.Namespace,
+    config: TrainConfig,
+    config_text: bytes,
+    devices: list[torch.device],
+    folder: Path,
+    signals: Signals,
+) -> None:
+    """Begin or continue the run in a folder that is ours."""
     if holds_run(folder):
-        if resume and last.exists():
-            return load_checkpoint(last), str(last)
-        if not resume and not overwrite:
+        if not args.resume:
             raise UserError(
                 f"{folder}: holds a run; continue it with --resume, start anew with --overwrite "
                 "(the old one is kept), or choose another --name"
             )
-    return (load_checkpoint(config.resume), config.resume) if config.resume else (None, "")
+        refuse_changes(folder, args.config, args.force)
+    candidates = [str(path) for path in to_continue(folder)]
+    if not candidates and config.resume:
+        candidates = [config.resume]
+    train_loader, val_loader = make_loaders(config, devices[0], signals)
+    torch.manual_seed(config.seed)
+    state, saved, resumed = restore(config, devices[0], len(train_loader), candidates)
+    keep_config(folder, config_text)
+    with Log(folder, state.epoch, state.record) as log:
+        for line in head(args, config, state, (train_loader, val_loader), devices):
+            log.line(line)
+        if resumed:
+            log.line(f"continued from {resumed} after epoch {state.epoch}, step {state.step}")
+            for key, value in versions().items():
+                if saved.get(key, value) != value:
+                    log.line(f"{key} was {saved[key]}, is {value}: the last bits may differ")
+        Run(config, state, (train_loader, val_loader), devices, folder, log, signals).train()
 
 
-def make_state(
-    config: TrainConfig, device: torch.device, checkpoint: dict[str, Any] | None, path: str
-) -> TrainState:
-    """A new training state, or that of a checkpoint, which may be of the published code.
+def restore(
+    config: TrainConfig, device: torch.device, steps_per_epoch: int, candidates: list[str]
+) -> tuple[TrainState, dict[str, Any], str]:
+    """The state of the first checkpoint that can be read; a new one if there are none to read.
 
-    Model and optimizer of a checkpoint are made by its own specs; the learning rate follows from
-    the config's schedule and the checkpoint's epoch.
+    Returns:
+        (state, versions that it was saved with, path).
+
+    Raises:
+        UserError: If there are checkpoints and none is good: a run never silently begins again.
     """
-    if checkpoint is None:
-        model, model_spec = models.make(config.model), config.model
-        if not is_continuous(model):
-            raise UserError(f"model.name: {model_spec['name']!r} is a part, not a continuous model")
-        optimizer_spec = config.optimizer
-    else:
+    problems = []
+    for path in candidates:
         try:
-            model = model_from(checkpoint, path)
-            model_spec, optimizer_spec = (
-                {"name": spec["name"], "args": spec.get("args") or {}}
-                for spec in (checkpoint["model"], checkpoint["optimizer"])
-            )
-            epoch, optimizer_sd = int(checkpoint["epoch"]), checkpoint["optimizer"]["sd"]
-            best = float(checkpoint.get("best", -math.inf))
-            scaler_sd = checkpoint.get("scaler")
-            if epoch < 0:
-                raise KeyError("epoch")
-        except UserError:
-            raise
-        except (KeyError, TypeError, ValueError):
-            raise UserError(
-                f"{path}: holds no training state to resume (model, optimizer, epoch)"
-            ) from None
-    model.to(device)
-    optimizer = make_optimizer(optimizer_spec, model.parameters())
-    scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "fp16")
-    state = TrainState(model, model_spec, optimizer, optimizer_spec, None, scaler)
-    rates = [group["lr"] for group in optimizer.param_groups]
-    if checkpoint is not None:
-        try:
-            for group in optimizer_sd["param_groups"]:
-                group["fused"] = optimizer.defaults.get("fused")  # published runs were not
-            optimizer.load_state_dict(optimizer_sd)
-            if scaler_sd and scaler.is_enabled():
-                scaler.load_state_dict(scaler_sd)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
-        state.epoch, state.best = epoch, best
-    state.scheduler = make_scheduler(optimizer, rates, config.multi_step_lr, state.epoch)
-    return state
-
-
-def make_scheduler(
-    optimizer: torch.optim.Optimizer,
-    rates: list[float],
-    schedule: MultiStepLR | None,
-    epochs_done: int,
-) -> torch.optim.lr_scheduler.MultiStepLR | None:
-    """The schedule after some epochs, from the initial rates and not from the optimizer's.
-
-    A resumed optimizer's rates have decayed already; stepping from them would decay them twice.
-    """
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = group["initial_lr"] = rate
-    if schedule is None:
-        return None
-    with warnings.catch_warnings():  # of steps of the schedule without one of the optimizer
-        warnings.simplefilter("ignore", UserWarning)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(
-            optimizer, schedule.milestones, schedule.gamma
-        )
-        for _ in range(epochs_done):
-            scheduler.step()
-    return scheduler
+            checkpoint = load_checkpoint(path)
+            state = make_state(config, device, steps_per_epoch, checkpoint, path)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            print(f"{problem}; taking {path} instead", file=sys.stderr)
+        return state, dict(checkpoint.get("versions", {})), path
+    if problems:
+        raise UserError("\n".join(problems))
+    return make_state(config, device, steps_per_epoch), {}, ""
 
 
 def make_loaders(
-    config: TrainConfig, device: torch.device
+    config: TrainConfig, device: torch.device, signals: Signals
 ) -> tuple[BatchLoader, BatchLoader | None]:
     """Loaders of training and, if configured, validation samples."""
     options: dict[str, Any] = {
@@ -216,119 +154,202 @@ def make_loaders(
         "pin_memory": device.type == "cuda",
     }
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)
+    signals.check()
     if config.val_dataset is None or config.epoch_val is None:
         return train_loader, None
-    return train_loader, make_loader(config.val_dataset, **options)
+    val_loader = make_loader(config.val_dataset, **options)
+    signals.check()
+    return train_loader, val_loader
 
 
-def open_folder(folder: Path, config_text: bytes, overwrite: bool) -> None:
-    """Make the run folder and put the config into it; an old run is moved aside, never deleted."""
-    if overwrite and holds_run(folder):
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-            number += 1
-        folder.rename(aside)
-    folder.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder / "config.yaml") as file:
-        file.write(config_text)
-
-
-class Log:
-    """Lines to the terminal and log.txt, numbers to TensorBoard."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = (folder / "log.txt").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"))
-
-    def __enter__(self) -> Log:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._board.close()
-        self._file.close()
-
-    def line(self, text: str) -> None:
-        print(text, flush=True)
-        print(text, file=self._file, flush=True)
-
-    def scalar(self, name: str, value: float, epoch: int) -> None:
-        self._board.add_scalar(name, value, epoch)
-        self._board.flush()
-
-
-def describe(
-    log: Log,
+def head(
     args: argparse.Namespace,
-    state: TrainState,
-    loaders: tuple[BatchLoader, BatchLoader | None],
-    devices: list[torch.device],
-    resumed: str,
-) -> None:
-    """The head of a run's log: what is trained, on what, and from where."""
-    parameters = sum(p.numel() for p in state.model.parameters())
-    names = ", ".join(map(str, devices))
-    log.line(f"{args.config}: {state.model_spec['name']}, {parameters:,} parameters, on {names}")
-    for title, loader in zip(("train", "val"), loaders, strict=True):
-        if loader is not None:
-            log.line(f"{title}: {len(loader.dataset):,} samples, {len(loader):,} batches")  # type: ignore[arg-type]
-    if resumed:
-        log.line(f"continued from {resumed} after epoch {state.epoch}")
-
-
-def train(
     config: TrainConfig,
     state: TrainState,
     loaders: tuple[BatchLoader, BatchLoader | None],
     devices: list[torch.device],
-    folder: Path,
-    log: Log,
-) -> None:
-    """The epochs that are left, each followed by its checkpoints and, when due, validation."""
-    train_loader, val_loader = loaders
-    norm = config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
-    trained: Any = nn.DataParallel(state.model, devices) if len(devices) > 1 else state.model
-    if config.compile:
-        trained = torch.compile(trained)
-    first = state.epoch + 1
-    begun = time.monotonic()
-    for epoch in range(first, config.epoch_max + 1):
-        started = time.monotonic()
-        log.scalar("lr", state.optimizer.param_groups[0]["lr"], epoch)
-        train_loader.set_epoch(epoch - 1)
-        with compile_errors():
-            loss = train_one_epoch(
-                trained,
-                train_loader,
+) -> Iterator[str]:
+    """What is trained, on what."""
+    parameters = sum(p.numel() for p in state.model.parameters())
+    names = ", ".join(map(str, devices))
+    yield f"{args.config}: {state.model_spec['name']}, {parameters:,} parameters, on {names}"
+    for title, loader in zip(("train", "val"), loaders, strict=True):
+        if loader is not None:
+            yield f"{title}: {loader.batches.length:,} samples, {len(loader):,} batches"
+
+
+class Run:
+    """The epochs that are left, each followed by its validation and its checkpoints."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        state: TrainState,
+        loaders: tuple[BatchLoader, BatchLoader | None],
+        devices: list[torch.device],
+        folder: Path,
+        log: Log,
+        signals: Signals,
+    ) -> None:
+        self.config, self.state, self.folder = config, state, folder
+        self.log, self.signals = log, signals
+        self.train_loader, self.val_loader = loaders
+        self.device = devices[0]
+        self.norm = config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
+        self.trained: Any = state.model
+        if len(devices) > 1:
+            self.trained = nn.DataParallel(state.model, devices)
+        if config.compile:
+            self.trained = torch.compile(self.trained)
+        self.begun, self.first = time.monotonic(), state.epoch
+        self.saved = time.monotonic()
+        self.suspects: list[tuple[int, torch.Tensor]] = []
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+
+    def train(self) -> None:
+        while self.state.epoch < self.config.epoch_max:
+            started = time.monotonic()
+            before = self.state.samples
+            with compile_errors():
+                self.train_epoch()
+            seconds = time.monotonic() - started
+            self.close_epoch(started, (self.state.samples - before) / seconds)
+
+    def train_epoch(self) -> None:
+        """The steps that are left of an epoch."""
+        config, state = self.config, self.state
+        state.model.train()
+        self.loss_sum.fill_(state.loss_sum)
+        self.train_loader.set_epoch(state.epoch, state.step)
+        bar = progress_bar(
+            self.train_loader,
+            f"epoch {state.epoch + 1}/{config.epoch_max}",
+            total=len(self.train_loader),
+            initial=state.step,
+        )
+        for batch in bar if state.step < len(self.train_loader) else ():
+            # What a model draws at random follows from the progress, too.
+            torch.manual_seed(hash((config.seed, state.epoch, state.step)) % 2**63)
+            loss, finite = train_step(
+                self.trained,
                 state.optimizer,
-                norm,
-                device=devices[0],
-                title=f"epoch {epoch}/{config.epoch_max}",
+                to_device(batch, self.device),
+                self.norm,
+                loss=LOSSES[config.loss],
                 grad_clip=config.grad_clip,
+                accumulate=config.accumulate,
                 amp=config.amp,
                 scaler=state.scaler,
+                skip_bad=config.max_skipped > 0,
             )
-        if state.scheduler is not None:
-            state.scheduler.step()
-        state.epoch = epoch
-        log.scalar("loss/train", loss, epoch)
-        report = f"epoch {epoch}/{config.epoch_max}, train: loss={loss:.4f}"
-        improved = False
-        if val_loader is not None and epoch % (config.epoch_val or 1) == 0:
-            try:
-                psnr = eval_psnr(
-                    val_loader, state.model, norm, config.eval_type, config.eval_bsize, verbose=True
+            self.suspects.append((state.step, finite))
+            size = len(batch["inp"])
+            self.loss_sum += torch.where(finite, loss, 0).double() * size
+            state.samples += size
+            if state.average is not None:
+                state.average.update_parameters(state.model)
+            state.schedule.step()
+            state.step += 1
+            if self.device.type == "cpu" or config.max_skipped or state.step % CHECKED_EVERY == 0:
+                self.check_finite()
+                if not bar.disable:
+                    bar.set_postfix(loss=f"{self.loss_sum.item() / state.samples:.4f}")
+            self.heed_signals()
+        self.check_finite()
+
+    def check_finite(self) -> None:
+        """Stop at, or count, steps whose loss or gradients were no numbers.
+
+        Raises:
+            UserError: If there are more of them than ``max_skipped``; names the samples.
+        """
+        bad = [step for step, finite in self.suspects if not finite]
+        self.suspects.clear()
+        for step in bad:
+            self.state.skipped += 1
+            files = self.train_loader.files_of(step)
+            place = {"epoch": self.state.epoch + 1, "step": step + 1, "files": files}
+            if self.state.skipped > self.config.max_skipped:
+                report = self.folder / "not-finite.json"
+                with written_whole(report) as file:
+                    file.write(json.dumps(place, indent=1).encode())
+                raise UserError(
+                    f"loss or gradients became infinite or NaN at epoch {place['epoch']}, step "
+                    f"{place['step']}; {report} names the samples; lower the learning rate, or set "
+                    "grad_clip or max_skipped"
                 )
-            except BaseException:  # whatever it is, the epoch's training is not lost
-                save(config, state, norm, folder, improved=False)
-                raise
-            log.scalar("psnr/val", psnr, epoch)
-            report += f", val: psnr={psnr:.4f}"
-            improved = psnr > state.best
-            state.best = max(state.best, psnr)
-        save(config, state, norm, folder, improved)
+            self.log.line(f"skipped step {place['step']} of epoch {place['epoch']}: not finite")
+
+    def heed_signals(self) -> None:
+        """Save if it was asked for or is due; end if that was asked for."""
+        state, every = self.state, self.config.save_every
+        due = every.steps is not None and state.step % every.steps == 0
+        due |= every.seconds is not None and time.monotonic() - self.saved >= every.seconds
+        if due or self.signals.save or self.signals.stop is not None:
+            self.save()
+        if self.signals.stop is not None:
+            self.log.line(f"stopped after epoch {state.epoch}, step {state.step}")
+            raise Stopped(self.signals.stop)
+
+    def save(self, *names: str) -> None:
+        self.check_finite()
+        self.state.loss_sum = self.loss_sum.item()
+        save(self.folder, self.config, self.state, *names)
+        self.signals.save = False
+        self.saved = time.monotonic()
+
+    def close_epoch(self, started: float, samples_per_second: float) -> None:
+        """Validate, save and log an epoch whose steps are done."""
+        config, state = self.config, self.state
+        number = state.epoch + 1
+        record: dict[str, float | int] = {
+            "epoch": number,
+            "epoch_max": config.epoch_max,
+            "loss": self.loss_sum.item() / state.samples,
+            "lr": state.optimizer.param_groups[0]["lr"],
+            "samples_per_second": samples_per_second,
+        }
+        names = []
+        if self.val_loader is not None and number % (config.epoch_val or 1) == 0:
+            record["psnr"] = self.validate(self.val_loader)
+            if record["psnr"] > state.best:
+                state.best = record["psnr"]
+                names.append(BEST)
+        if config.epoch_save and number % config.epoch_save == 0:
+            names.append(f"epoch-{number}.pth")
+        if self.device.type == "cuda":
+            record["gpu_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20)
         now = time.monotonic()
-        left = (now - begun) / (epoch - first + 1) * (config.epoch_max - epoch)
-        log.line(f"{report}, {now - started:.1f}s, {_clock(left)} left")
+        record["seconds"] = now - started
+        record["left"] = (now - self.begun) / (number - self.first) * (config.epoch_max - number)
+        state.epoch, state.step, state.samples, state.record = number, 0, 0, record
+        self.loss_sum.zero_()
+        self.save(*names)
+        self.log.epoch(record)
+        self.heed_signals()
+
+    def validate(self, loader: BatchLoader) -> float:
+        """Mean PSNR; whatever happens here, the epoch's steps are saved and not repeated."""
+
+        def heed(_: Evaluated) -> None:
+            if self.signals.stop is not None:
+                raise Stopped(self.signals.stop)
+
+        config = self.config
+        model = self.state.rendering
+        try:
+            return eval_psnr(
+                loader,
+                model,
+                self.norm,
+                config.eval_type,
+                config.eval_bsize,
+                verbose=True,
+                on_image=heed,
+            )
+        except BaseException:
+            self.save()
+            raise
 
 
 @contextmanager
@@ -343,24 +364,6 @@ def compile_errors() -> Iterator[None]:
             f"compile: true does not work here: {str(error).splitlines()[0]} (it needs a C++ "
             "compiler, and Triton on a GPU); leave it out"
         ) from None
-
-
-def save(
-    config: TrainConfig, state: TrainState, norm: DataNorm, folder: Path, improved: bool
-) -> None:
-    """epoch-last.pth always; epoch-best.pth and epoch-N.pth when due."""
-    names = ["epoch-best.pth"] if improved else []
-    if config.epoch_save and state.epoch % config.epoch_save == 0:
-        names.append(f"epoch-{state.epoch}.pth")
-    checkpoint = state.checkpoint(norm, config.seed)
-    for name in [*names, "epoch-last.pth"]:  # last, so that a kill in between repeats the epoch
-        save_checkpoint(folder / name, checkpoint)
-
-
-def _clock(seconds: float) -> str:
-    if seconds >= 3600:
-        return f"{seconds / 3600:.1f}h"
-    return f"{seconds / 60:.1f}m" if seconds >= 60 else f"{seconds:.0f}s"
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 import datasets
 import models
 from configs import load_train
-from engine import optimizers
+from training.recipe import optimizers
 
 DEFAULT_CONFIG = "configs/train-div2k/train_edsr-baseline-liif.yaml"
 

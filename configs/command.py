@@ -76,7 +76,8 @@ def run(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        name = error.filename2 or error.filename  # of a rename, where it should have gone
+        place = f"{name}: " if name else ""
         sys.exit(f"error: {place}{error.strerror or error}")
     except MemoryError:
         sys.exit("error: out of memory")

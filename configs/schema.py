@@ -71,6 +71,13 @@ class MultiStepLR(_Section):
     gamma: PositiveFloat = 0.1
 
 
+class SaveEvery(_Section):
+    """How often a run saves within an epoch; its ends are always saved."""
+
+    steps: PositiveInt | None = None
+    seconds: PositiveFloat | None = None
+
+
 class TrainConfig(_Section):
     """A training YAML."""
 
@@ -91,6 +98,21 @@ class TrainConfig(_Section):
     num_workers: Annotated[int, Field(ge=0)] | None = None
     amp: Literal["bf16", "fp16"] | None = None
     compile: bool = False
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    accumulate: PositiveInt = 1
+    warmup: PositiveInt | None = None
+    lr_schedule: Literal["multi-step", "cosine"] | None = None
+    loss: Literal["l1", "mse", "smooth-l1"] = "l1"
+    save_every: SaveEvery = SaveEvery(seconds=600)
+    max_skipped: Annotated[int, Field(ge=0)] = 0
+
+    @pydantic.model_validator(mode="after")
+    def _one_schedule(self) -> TrainConfig:
+        if self.lr_schedule == "cosine" and self.multi_step_lr is not None:
+            raise ValueError("lr_schedule: cosine and multi_step_lr exclude each other")
+        if self.lr_schedule == "multi-step" and self.multi_step_lr is None:
+            raise ValueError("lr_schedule: multi-step needs multi_step_lr")
+        return self
 
 
 class TestConfig(_Section):

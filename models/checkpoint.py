@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read the checkpoint: {error.strerror}") from None
+    _check_sums(data, path)
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses
             warnings.simplefilter("ignore", UserWarning)
@@ -56,6 +58,19 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
         raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
     return loaded
+
+
+def _check_sums(data: bytes, path: str | Path) -> None:
+    """The checksum that torch.save keeps of every entry; old files, which are no zip, have none."""
+    if not data.startswith(b"PK"):
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
+        raise UserError(f"{path}: damaged: {str(error)[:200]}") from None
+    if damaged is not None:
+        raise UserError(f"{path}: damaged: the checksum of {damaged} is wrong")
 
 
 def _reason(error: pickle.UnpicklingError) -> str:

@@ -1,4 +1,4 @@
-"""Imports run one way: utils, configs <- datasets, models <- engine <- programs."""
+"""Imports run one way: utils, configs <- datasets, models <- engine <- training <- programs."""
 
 import ast
 from pathlib import Path
@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "datasets": {"utils", "configs", "datasets"},
     "models": {"utils", "configs", "models"},
     "engine": {"utils", "configs", "datasets", "models"},
+    "training": {"utils", "configs", "datasets", "models", "engine", "training"},
     "hubconf": {"utils", "configs", "datasets", "models", "engine"},
 }
 PROJECT = {*MAY_IMPORT, "train_liif", "test", "demo"}

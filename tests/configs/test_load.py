@@ -9,7 +9,7 @@ import models
 from configs import load_test, load_train
 from configs.spec import UserError
 from configs.yaml_file import read_yaml
-from engine import optimizers
+from training.recipe import optimizers
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = {

@@ -7,7 +7,7 @@ from torch import nn
 
 import models
 from configs.spec import Registry, SpecOf, UserError
-from engine import optimizers
+from training.recipe import optimizers
 
 
 @pytest.fixture

@@ -1,0 +1,287 @@
+"""Runs that are killed, stopped, and disturbed end as runs that are left alone."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+from tensorboardX.proto.event_pb2 import Event
+
+import engine
+from tests.test_programs import (
+    CLOCKED,
+    ended,
+    fails,
+    folder,
+    load,
+    photos,
+    run,
+    same,
+    succeeds,
+    train,
+    train_config,
+)
+from training.run_folder import to_continue
+
+__all__ = ["folder", "photos"]  # fixtures
+ROOT = Path(__file__).parents[2]
+FILES = ("epoch-last.pth", "epoch-best.pth", "epoch-2.pth", "epoch-4.pth")
+
+
+def scalars(run_folder):
+    """What TensorBoard shows: {(curve, epoch): value}, later files winning where they purge."""
+    shown = {}
+    for path in sorted((run_folder / "tensorboard").glob("events*")):
+        data, at = path.read_bytes(), 0
+        while at + 12 <= len(data):
+            (length,) = struct.unpack_from("<Q", data, at)
+            if at + length + 16 > len(data):
+                break  # cut by a kill
+            event = Event.FromString(data[at + 12 : at + 12 + length])
+            at += length + 16
+            if event.HasField("session_log"):
+                shown = {key: value for key, value in shown.items() if key[1] < event.step}
+            for value in event.summary.value:
+                assert (value.tag, event.step) not in shown, "repeated"
+                shown[value.tag, event.step] = value.simple_value
+    return shown
+
+
+def logged(run_folder):
+    lines = (run_folder / "log.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in CLOCKED} for line in lines]
+
+
+def assert_same_run(one, two):
+    assert same(ended(one), ended(two))
+    for name in FILES[1:]:
+        ends = [load(run_folder / name) for run_folder in (one, two)]
+        assert same(*({k: v for k, v in end.items() if k != "record"} for end in ends)), name
+    assert logged(one) == logged(two)
+    assert scalars(one) == scalars(two)
+    epochs = [
+        [line.split(",")[0] for line in (f / "log.txt").read_text().splitlines() if "epoch" in line]
+        for f in (one, two)
+    ]
+    told = [[line for line in lines if line.startswith("epoch")] for lines in epochs]
+    assert told[0] == told[1]
+
+
+def kill_often(folder, rounds, seed, **changes):
+    config = {"save_every": {"steps": 1}, "ema": 0.9, "warmup": 3, **changes}
+    train(folder, "--name", "whole", **config)
+    args = [str(rounds), str(seed), "--config", "c.yaml", "--name", "killed", "--resume"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.killer", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert_same_run(folder / "save/whole", folder / "save/killed")
+    return int(done.stdout.split("killed ")[-1].split()[0])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(folder, seed):
+    assert kill_often(folder, 12, seed) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workers", "changes"),
+    [(0, {"epoch_max": 12}), (2, {}), (0, {"amp": "fp16", "lr_schedule": "cosine"})],
+)
+def test_thirty_kills(folder, workers, changes):
+    changes = {**changes, "num_workers": workers}
+    if "lr_schedule" in changes:
+        changes["multi_step_lr"] = None
+    assert kill_often(folder, 30, 7, **changes) >= 10
+
+
+def begin(folder, *args, **changes):
+    """A training as a process, once its first epoch is logged."""
+    config = train_config(epoch_max=4000, epoch_val=None, val_dataset=None, epoch_save=None)
+    (folder / "c.yaml").write_text(yaml.safe_dump({**config, **changes}))
+    command = [sys.executable, str(ROOT / "train_liif.py"), "--config", "c.yaml", "--name", "r"]
+    process = subprocess.Popen(
+        [*command, *args],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    return process
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, code):
+    process = begin(folder, num_workers=2)
+    os.killpg(process.pid, getattr(signal, name))
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == code, error
+    assert error == ""
+    assert "stopped after epoch" in out
+    saved = load(folder / "save/r/epoch-last.pth")
+    assert f"stopped after epoch {saved['epoch']}, step {saved['step']}" in out
+
+
+def test_usr1_saves_and_goes_on_and_a_second_process_is_refused(folder):
+    process = begin(folder)
+    try:
+        last = folder / "save/r/epoch-last.pth"
+        error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
+        assert "save/r: another process is training there" in error
+        for _ in range(3):
+            before = last.stat().st_mtime_ns
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.5)
+            assert process.poll() is None
+            assert last.stat().st_mtime_ns > before
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
+    train(folder, "--name", "whole")
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
+    args = ["--config", "c.yaml", "--name", "parts", "--resume"]
+    evaluate = engine.evaluate
+
+    def stopping(*arguments):
+        for result in evaluate(*arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "evaluate", stopping)
+        assert run(folder, "train_liif.py", *args).returncode == 143
+    saved = load(folder / "save/parts/epoch-last.pth")
+    assert (saved["epoch"], saved["step"]) == (0, 3)
+    succeeds(folder, "train_liif.py", *args)
+    assert_same_run(folder / "save/whole", folder / "save/parts")
+
+
+def damages(data):
+    yield b""
+    yield bytes(len(data))
+    for i in range(1, 20):
+        yield data[: len(data) * i // 20]
+    generator = torch.Generator().manual_seed(0)
+    for at in torch.randint(len(data), (20,), generator=generator).tolist():
+        yield data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
+    """A flipped byte of padding may go unnoticed: the result is right all the same."""
+    train(folder, "--name", "r", epoch_max=3)
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=3)))
+    run_folder = folder / "save/r"
+    whole = ended(run_folder)
+    last, previous = run_folder / "epoch-last.pth", run_folder / "epoch-previous.pth"
+    kept = {path: path.read_bytes() for path in (last, previous)}
+    assert to_continue(run_folder) == [last, previous]
+    args = ["--config", "c.yaml", "--name", "r", "--resume"]
+    unnoticed = 0
+    for broken in damages(kept[last]):
+        last.write_bytes(broken)
+        previous.write_bytes(kept[previous])
+        done = run(folder, "train_liif.py", *args)
+        assert done.returncode == 0, done.stderr
+        named = (
+            "epoch-last.pth: " in done.stderr and "taking save/r/epoch-previous.pth" in done.stderr
+        )
+        unnoticed += not named
+        assert same(ended(run_folder), whole)
+    assert unnoticed <= 5
+    last.write_bytes(kept[last][:-9])
+    previous.write_bytes(b"")
+    error = fails(folder, "train_liif.py", *args)
+    assert "epoch-last.pth: damaged" in error
+    assert "epoch-previous.pth: damaged" in error
+    for path in (last, previous):
+        path.unlink()
+    assert "neither epoch-last.pth nor" in fails(folder, "train_liif.py", *args)
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
+    train(folder, "--name", "r", epoch_max=1)
+    kept = (folder / "save/r/epoch-last.pth").read_bytes()
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=2)))
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        args = ["--config", "c.yaml", "--name", "r", "--resume", "--force"]
+        error = fails(folder, "train_liif.py", *args)
+    assert "No space left on device" in error
+    assert (folder / "save/r/epoch-last.pth").read_bytes() == kept
+    (folder / "save/r/epoch-previous.pth").unlink(missing_ok=True)
+    (folder / "save/r/epoch-previous.pth").mkdir()
+    (folder / "save/r/epoch-previous.pth/x").touch()
+    assert "epoch-previous.pth" in fails(folder, "train_liif.py", *args)
+    assert load(folder / "save/r/epoch-last.pth")["epoch"] >= 1
+
+
+def test_numbers_that_are_not_finite_stop_the_run(folder):
+    sgd = {"name": "sgd", "args": {"lr": 1e30}}
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(optimizer=sgd)))
+    error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
+    assert "infinite or NaN at epoch 1, step 2" in error
+    place = json.loads((folder / "save/r/not-finite.json").read_text())
+    assert place["step"] == 2
+    assert len(place["files"]) == 4
+    assert all(Path(name).suffix == ".png" for name in place["files"])
+    assert not (folder / "save/r/epoch-last.pth").exists()
+
+
+def test_bad_steps_are_skipped_up_to_a_number(folder):
+    """Steps of an infinite loss: the weights stay as they are."""
+    norm = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [1e-45]}}
+    changes = {"data_norm": norm, "epoch_max": 1, "val_dataset": None, "epoch_val": None}
+    out = train(folder, "--name", "r", max_skipped=3, **changes)
+    assert out.count("skipped step") == 3
+    assert load(folder / "save/r/epoch-last.pth")["skipped"] == 3
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(max_skipped=2, **changes)))
+    assert "epoch 1, step 3" in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "s")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_do_not_depend_on_the_workers(folder, workers):
+    train(folder, "--name", "none")
+    train(folder, "--name", "some", num_workers=workers)
+    assert_same_run(folder / "save/none", folder / "save/some")
+
+
+def test_the_average_is_what_is_validated_and_saved(folder):
+    train(folder, "--name", "r", ema=0.5, epoch_max=1, epoch_save=1, save_every={"steps": 1})
+    saved = load(folder / "save/r/epoch-last.pth")
+    assert saved["averaged"] == 3
+    assert not same(saved["model"]["sd"], saved["trained_sd"])
+    assert saved["trained_sd"].keys() == saved["model"]["sd"].keys()
+
+
+def test_the_lock_ends_with_its_process(folder):
+    train(folder, "--name", "r", epoch_max=1)
+    with FileLock(folder / "save/r/.lock", timeout=0):
+        args = ["--config", "c.yaml", "--name", "r", "--overwrite"]
+        assert "another process" in fails(folder, "train_liif.py", *args)
+    succeeds(folder, "train_liif.py", *args)

@@ -1,0 +1,76 @@
+"""What a config says about optimization: optimizer, loss, learning rate."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from configs.schema import TrainConfig
+from configs.spec import Registry, UserError
+
+optimizers = Registry("optimizer")
+optimizers.register("adam")(torch.optim.Adam)
+optimizers.register("adamw")(torch.optim.AdamW)
+optimizers.register("sgd")(torch.optim.SGD)
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+LOSSES: Mapping[str, Loss] = {"l1": F.l1_loss, "mse": F.mse_loss, "smooth-l1": F.smooth_l1_loss}
+
+
+def make_optimizer(
+    spec: Mapping[str, Any], parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """The optimizer of a spec; all parameters in one kernel ("fused") unless it says otherwise.
+
+    Raises:
+        UserError: If its arguments are wrong, or exclude each other.
+    """
+    args = spec.get("args") or {}
+    given = {"params": list(parameters)}
+    fused = {"name": spec["name"], "args": {"fused": True, **args}}
+    if not {"foreach", "differentiable"} & args.keys():
+        spec = spec if optimizers.check(fused, "optimizer", given) else fused
+    try:
+        return optimizers.make(spec, args=given)
+    except RuntimeError as error:
+        raise UserError(f"optimizer: {error}") from None
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int, steps_done: int
+) -> LambdaLR:
+    """The learning rate as a function of the optimizer step, wherever it is entered.
+
+    As the rate is never derived from the one before, a resumed run cannot decay it twice.
+
+    Args:
+        optimizer: Its rates are the initial ones.
+        steps_done: Steps before the next one.
+    """
+    total = steps_per_epoch * config.epoch_max
+
+    def factor(step: int) -> float:
+        rate = 1.0
+        if config.warmup is not None:
+            rate = min(1.0, (step + 1) / config.warmup)
+        if config.lr_schedule == "cosine":
+            rate *= (1 + math.cos(math.pi * min(step / total, 1.0))) / 2
+        if config.multi_step_lr is not None:
+            milestones = sorted(config.multi_step_lr.milestones)
+            passed = bisect.bisect_right(milestones, step // steps_per_epoch)
+            rate *= config.multi_step_lr.gamma**passed
+        return rate
+
+    # The schedule goes on where fp16 or max_skipped leave a step out, be it the first.
+    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return LambdaLR(optimizer, factor, last_epoch=steps_done - 1)

@@ -1,0 +1,198 @@
+"""Everything that a training run is at one moment."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import models
+from configs.schema import TrainConfig
+from configs.spec import UserError
+from engine import IDENTITY_NORM
+from models.checkpoint import is_continuous, model_from
+from training.recipe import make_optimizer, make_schedule
+
+Record = dict[str, float | int]
+
+
+@dataclass
+class TrainState:
+    """Between two optimizer steps, all that the next ones depend on.
+
+    Attributes:
+        average: The averaged model of ``ema``.
+        epoch: Epochs that are complete, with their validation.
+        step: Optimizer steps done in the epoch after these.
+        best: Best validation PSNR.
+        loss_sum, samples: Of the epoch so far.
+        skipped: Steps left out because a number was not finite.
+        record: What was logged of the last complete epoch.
+    """
+
+    model: nn.Module
+    model_spec: dict[str, Any]
+    optimizer: torch.optim.Optimizer
+    optimizer_spec: dict[str, Any]
+    schedule: LambdaLR
+    scaler: torch.amp.GradScaler
+    average: AveragedModel | None
+    epoch: int = 0
+    step: int = 0
+    best: float = -math.inf
+    loss_sum: float = 0.0
+    samples: int = 0
+    skipped: int = 0
+    record: Record = field(default_factory=dict)
+
+    @property
+    def rendering(self) -> nn.Module:
+        """The model to validate and to render with."""
+        return self.model if self.average is None else self.average.module
+
+    def checkpoint(self, config: TrainConfig) -> dict[str, Any]:
+        """What is written to disk; the contract's keys first."""
+        norm = config.data_norm.model_dump() if config.data_norm else None
+        saved = {
+            "model": {**self.model_spec, "sd": self.rendering.state_dict()},
+            "optimizer": {**self.optimizer_spec, "sd": self.optimizer.state_dict()},
+            "epoch": self.epoch,
+            "step": self.step,
+            "best": self.best,
+            "loss_sum": self.loss_sum,
+            "samples": self.samples,
+            "skipped": self.skipped,
+            "record": self.record,
+            "data_norm": norm or IDENTITY_NORM,
+            "seed": config.seed,
+            "scaler": self.scaler.state_dict(),
+            "versions": versions(),
+        }
+        if self.average is not None:
+            saved["trained_sd"] = self.model.state_dict()
+            saved["averaged"] = int(self.average.n_averaged)
+        return saved
+
+    def is_finite(self) -> bool:
+        """Whether all weights are numbers."""
+        floats = [p for p in self.model.state_dict().values() if p.is_floating_point()]
+        return all(bool(torch.isfinite(p).all()) for p in floats)
+
+
+def versions() -> dict[str, str | int]:
+    """What the last bits of a result depend on besides config and seed."""
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "gpu": cuda,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def make_state(
+    config: TrainConfig,
+    device: torch.device,
+    steps_per_epoch: int,
+    checkpoint: Mapping[str, Any] | None = None,
+    path: str = "",
+) -> TrainState:
+    """A new training state, or that of a checkpoint, which may be of the published code.
+
+    Model and optimizer of a checkpoint are made by its own specs; the learning rate follows from
+    the config and the steps done.
+
+    Raises:
+        UserError: If the checkpoint is damaged or holds no training state.
+    """
+    if checkpoint is None:
+        model, model_spec = models.make(config.model), config.model
+        if not is_continuous(model):
+            raise UserError(f"model.name: {model_spec['name']!r} is a part, not a continuous model")
+        return _assemble(config, device, steps_per_epoch, model, model_spec, config.optimizer)
+    try:
+        return _restore(config, device, steps_per_epoch, checkpoint, path)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UserError(
+            f"{path}: holds no training state to resume (model, optimizer, epoch)"
+        ) from None
+
+
+def _assemble(
+    config: TrainConfig,
+    device: torch.device,
+    steps_per_epoch: int,
+    model: nn.Module,
+    model_spec: dict[str, Any],
+    optimizer_spec: dict[str, Any],
+    steps_done: int = 0,
+) -> TrainState:
+    model.to(device)
+    optimizer = make_optimizer(optimizer_spec, model.parameters())
+    average = None
+    if config.ema is not None:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    return TrainState(
+        model,
+        model_spec,
+        optimizer,
+        optimizer_spec,
+        make_schedule(optimizer, config, steps_per_epoch, steps_done),
+        torch.amp.GradScaler(device.type, enabled=config.amp == "fp16"),
+        average,
+    )
+
+
+def _restore(
+    config: TrainConfig,
+    device: torch.device,
+    steps_per_epoch: int,
+    checkpoint: Mapping[str, Any],
+    path: str,
+) -> TrainState:
+    model = model_from(checkpoint, path)
+    model_spec, optimizer_spec = (
+        {"name": spec["name"], "args": spec.get("args") or {}}
+        for spec in (checkpoint["model"], checkpoint["optimizer"])
+    )
+    epoch, step = int(checkpoint["epoch"]), int(checkpoint.get("step", 0))
+    if epoch < 0 or not 0 <= step <= steps_per_epoch:
+        raise KeyError("epoch")
+    done = epoch * steps_per_epoch + step
+    state = _assemble(config, device, steps_per_epoch, model, model_spec, optimizer_spec, done)
+    state.epoch, state.step = epoch, step
+    state.best = float(checkpoint.get("best", -math.inf))
+    state.loss_sum = float(checkpoint.get("loss_sum", 0.0))
+    state.samples = int(checkpoint.get("samples", 0))
+    state.skipped = int(checkpoint.get("skipped", 0))
+    state.record = dict(checkpoint.get("record", {}))
+    if state.average is not None and "trained_sd" in checkpoint:
+        state.average.n_averaged.fill_(checkpoint["averaged"])
+        model.load_state_dict(checkpoint["trained_sd"])
+    _restore_optimizer(state.optimizer, checkpoint["optimizer"]["sd"], path)
+    if state.scaler.is_enabled() and checkpoint.get("scaler"):
+        state.scaler.load_state_dict(checkpoint["scaler"])
+    return state
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: str) -> None:
+    """The optimizer's moments; its rates stay those of the schedule."""
+    rates = [(group["lr"], group["initial_lr"]) for group in optimizer.param_groups]
+    try:
+        for group in saved["param_groups"]:
+            group["fused"] = optimizer.defaults.get("fused")  # published runs were not
+        optimizer.load_state_dict(saved)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
+    for group, (rate, initial) in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"], group["initial_lr"] = rate, initial
