@@ -6,43 +6,34 @@ python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 import datasets
 import models
 from configs import load_train
 from configs.command import add_gpu_option, choose_devices, run
-from configs.files import written_whole
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
-from engine import IDENTITY_NORM, Evaluated, eval_psnr, progress_bar, to_device, train_step
 from models.checkpoint import load_checkpoint
 from training.log import Log
-from training.recipe import LOSSES, optimizers
+from training.loop import Run
+from training.recipe import optimizers
 from training.run_folder import (
-    BEST,
     holds_run,
     keep_config,
     locked,
     move_aside,
     refuse_changes,
-    save,
     to_continue,
 )
-from training.signals import Signals, Stopped
+from training.signals import Signals
 from training.state import TrainState, make_state, versions
-
-CHECKED_EVERY = 20  # steps; each look at the loss waits for a GPU
 
 
 def main() -> None:
@@ -176,194 +167,6 @@ def head(
     for title, loader in zip(("train", "val"), loaders, strict=True):
         if loader is not None:
             yield f"{title}: {loader.batches.length:,} samples, {len(loader):,} batches"
-
-
-class Run:
-    """The epochs that are left, each followed by its validation and its checkpoints."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        state: TrainState,
-        loaders: tuple[BatchLoader, BatchLoader | None],
-        devices: list[torch.device],
-        folder: Path,
-        log: Log,
-        signals: Signals,
-    ) -> None:
-        self.config, self.state, self.folder = config, state, folder
-        self.log, self.signals = log, signals
-        self.train_loader, self.val_loader = loaders
-        self.device = devices[0]
-        self.norm = config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
-        self.trained: Any = state.model
-        if len(devices) > 1:
-            self.trained = nn.DataParallel(state.model, devices)
-        if config.compile:
-            self.trained = torch.compile(self.trained)
-        self.begun, self.first = time.monotonic(), state.epoch
-        self.saved = time.monotonic()
-        self.suspects: list[tuple[int, torch.Tensor]] = []
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
-
-    def train(self) -> None:
-        while self.state.epoch < self.config.epoch_max:
-            started = time.monotonic()
-            before = self.state.samples
-            with compile_errors():
-                self.train_epoch()
-            seconds = time.monotonic() - started
-            self.close_epoch(started, (self.state.samples - before) / seconds)
-
-    def train_epoch(self) -> None:
-        """The steps that are left of an epoch."""
-        config, state = self.config, self.state
-        state.model.train()
-        self.loss_sum.fill_(state.loss_sum)
-        self.train_loader.set_epoch(state.epoch, state.step)
-        bar = progress_bar(
-            self.train_loader,
-            f"epoch {state.epoch + 1}/{config.epoch_max}",
-            total=len(self.train_loader),
-            initial=state.step,
-        )
-        for batch in bar if state.step < len(self.train_loader) else ():
-            # What a model draws at random follows from the progress, too.
-            torch.manual_seed(hash((config.seed, state.epoch, state.step)) % 2**63)
-            loss, finite = train_step(
-                self.trained,
-                state.optimizer,
-                to_device(batch, self.device),
-                self.norm,
-                loss=LOSSES[config.loss],
-                grad_clip=config.grad_clip,
-                accumulate=config.accumulate,
-                amp=config.amp,
-                scaler=state.scaler,
-                skip_bad=config.max_skipped > 0,
-            )
-            self.suspects.append((state.step, finite))
-            size = len(batch["inp"])
-            self.loss_sum += torch.where(finite, loss, 0).double() * size
-            state.samples += size
-            if state.average is not None:
-                state.average.update_parameters(state.model)
-            state.schedule.step()
-            state.step += 1
-            if self.device.type == "cpu" or config.max_skipped or state.step % CHECKED_EVERY == 0:
-                self.check_finite()
-                if not bar.disable:
-                    bar.set_postfix(loss=f"{self.loss_sum.item() / state.samples:.4f}")
-            self.heed_signals()
-        self.check_finite()
-
-    def check_finite(self) -> None:
-        """Stop at, or count, steps whose loss or gradients were no numbers.
-
-        Raises:
-            UserError: If there are more of them than ``max_skipped``; names the samples.
-        """
-        bad = [step for step, finite in self.suspects if not finite]
-        self.suspects.clear()
-        for step in bad:
-            self.state.skipped += 1
-            files = self.train_loader.files_of(step)
-            place = {"epoch": self.state.epoch + 1, "step": step + 1, "files": files}
-            if self.state.skipped > self.config.max_skipped:
-                report = self.folder / "not-finite.json"
-                with written_whole(report) as file:
-                    file.write(json.dumps(place, indent=1).encode())
-                raise UserError(
-                    f"loss or gradients became infinite or NaN at epoch {place['epoch']}, step "
-                    f"{place['step']}; {report} names the samples; lower the learning rate, or set "
-                    "grad_clip or max_skipped"
-                )
-            self.log.line(f"skipped step {place['step']} of epoch {place['epoch']}: not finite")
-
-    def heed_signals(self) -> None:
-        """Save if it was asked for or is due; end if that was asked for."""
-        state, every = self.state, self.config.save_every
-        due = every.steps is not None and state.step % every.steps == 0
-        due |= every.seconds is not None and time.monotonic() - self.saved >= every.seconds
-        if due or self.signals.save or self.signals.stop is not None:
-            self.save()
-        if self.signals.stop is not None:
-            self.log.line(f"stopped after epoch {state.epoch}, step {state.step}")
-            raise Stopped(self.signals.stop)
-
-    def save(self, *names: str) -> None:
-        self.check_finite()
-        self.state.loss_sum = self.loss_sum.item()
-        save(self.folder, self.config, self.state, *names)
-        self.signals.save = False
-        self.saved = time.monotonic()
-
-    def close_epoch(self, started: float, samples_per_second: float) -> None:
-        """Validate, save and log an epoch whose steps are done."""
-        config, state = self.config, self.state
-        number = state.epoch + 1
-        record: dict[str, float | int] = {
-            "epoch": number,
-            "epoch_max": config.epoch_max,
-            "loss": self.loss_sum.item() / state.samples,
-            "lr": state.optimizer.param_groups[0]["lr"],
-            "samples_per_second": samples_per_second,
-        }
-        names = []
-        if self.val_loader is not None and number % (config.epoch_val or 1) == 0:
-            record["psnr"] = self.validate(self.val_loader)
-            if record["psnr"] > state.best:
-                state.best = record["psnr"]
-                names.append(BEST)
-        if config.epoch_save and number % config.epoch_save == 0:
-            names.append(f"epoch-{number}.pth")
-        if self.device.type == "cuda":
-            record["gpu_mib"] = round(torch.cuda.max_memory_allocated(self.device) / 2**20)
-        now = time.monotonic()
-        record["seconds"] = now - started
-        record["left"] = (now - self.begun) / (number - self.first) * (config.epoch_max - number)
-        state.epoch, state.step, state.samples, state.record = number, 0, 0, record
-        self.loss_sum.zero_()
-        self.save(*names)
-        self.log.epoch(record)
-        self.heed_signals()
-
-    def validate(self, loader: BatchLoader) -> float:
-        """Mean PSNR; whatever happens here, the epoch's steps are saved and not repeated."""
-
-        def heed(_: Evaluated) -> None:
-            if self.signals.stop is not None:
-                raise Stopped(self.signals.stop)
-
-        config = self.config
-        model = self.state.rendering
-        try:
-            return eval_psnr(
-                loader,
-                model,
-                self.norm,
-                config.eval_type,
-                config.eval_bsize,
-                verbose=True,
-                on_image=heed,
-            )
-        except BaseException:
-            self.save()
-            raise
-
-
-@contextmanager
-def compile_errors() -> Iterator[None]:
-    """What torch.compile could not do, in one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        raise UserError(
-            f"compile: true does not work here: {str(error).splitlines()[0]} (it needs a C++ "
-            "compiler, and Triton on a GPU); leave it out"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
+from torch import Tensor
 
 from configs.files import written_whole
 from training.state import Record
@@ -60,6 +61,11 @@ class Log:
         self.line(describe(record))
         with self._json.open("a", encoding="utf-8") as file:
             print(json.dumps(record), file=file)
+
+    def picture(self, name: str, picture: Tensor, epoch: int) -> None:
+        """A picture (3, H, W) in [0, 1], in TensorBoard."""
+        self._board.add_image(name, picture.numpy(), epoch)
+        self._board.flush()
 
 
 def describe(record: Record) -> str:

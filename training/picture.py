@@ -1,0 +1,64 @@
+"""What a model makes of the validation images, to look at."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datasets.wrappers import SampleWrapper
+from engine import DataNorm, batched_predict
+from utils import denormalise, normalise, sample_bicubic, sample_nearest
+
+SIDE = 96
+ROWS = 4
+
+
+@torch.no_grad()
+def comparison(
+    model: Any, samples: SampleWrapper, data_norm: DataNorm, device: torch.device, bsize: int | None
+) -> Tensor:
+    """Input (nearest), bicubic, prediction and truth, side by side, for the first few samples.
+
+    Args:
+        model: In evaluation mode.
+        samples: Of the validation; all pixels of a sample are taken, whatever its ``sample_q``.
+        bsize: Queries at a time.
+
+    Returns:
+        (3, ROWS * SIDE, 4 * SIDE) in [0, 1], of the middle of each image; smaller ones are padded
+        with black.
+    """
+    whole = copy.copy(samples)
+    whole.sample_q = None
+    rows = []
+    for i in range(min(ROWS, len(whole))):
+        sample = {key: value.to(device) for key, value in _middle(whole[i]).items()}
+        inp, coord = sample["inp"].unsqueeze(0), sample["coord"].flatten(0, 1).unsqueeze(0)
+        cell = sample["cell"].flatten(0, 1).unsqueeze(0)
+        size = sample["coord"].shape[:2]
+        ours = batched_predict(model, normalise(inp, data_norm["inp"], 1), coord, cell, bsize)
+        shown = [
+            sample_nearest(inp, coord),
+            sample_bicubic(inp, coord),
+            denormalise(ours, data_norm["gt"], 2),
+            sample["gt"].flatten(0, 1).unsqueeze(0),
+        ]
+        rows.append(torch.cat([_padded(x[0].T.unflatten(1, size)) for x in shown], dim=2))
+    return torch.cat(rows, dim=1).clamp(0, 1).cpu()
+
+
+def _middle(sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The queries of the central pixels of a whole image, as (H', W', ...)."""
+    height, width = (round(2 / side) for side in sample["cell"][0].tolist())
+    place = [slice((n - min(n, SIDE)) // 2, (n + min(n, SIDE)) // 2) for n in (height, width)]
+    grids = {k: sample[k].unflatten(0, (height, width)) for k in ("coord", "cell", "gt")}
+    return {"inp": sample["inp"], **{k: grid[place[0], place[1]] for k, grid in grids.items()}}
+
+
+def _padded(picture: Tensor) -> Tensor:
+    height, width = picture.shape[-2:]
+    return torch.nn.functional.pad(picture, (0, SIDE - width, 0, SIDE - height))
