@@ -80,7 +80,12 @@ def make_step(
     optimizer = make_optimizer(OPTIMIZER, model.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
     called: Any = torch.compile(model) if compiled else model
-    return lambda: train_step(called, optimizer, batch, PUBLISHED_NORM, amp=amp, scaler=scaler)
+
+    def step() -> Tensor:
+        loss, _ = train_step(called, optimizer, batch, PUBLISHED_NORM, amp=amp, scaler=scaler)
+        return loss
+
+    return step
 
 
 def make_literal_step(spec: dict[str, Any], batch: dict[str, Tensor]) -> Callable[[], float]:
