@@ -155,6 +155,9 @@ def _describe(kind: type[pydantic.BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         known = _fields_at(kind, error["loc"][:-1])
         return f"{place}: unknown key; {did_you_mean(error['loc'][-1], known)}"
+    if error["type"] == "model_type":
+        known = ", ".join(_fields_at(kind, error["loc"]))
+        return f"{place}: expected a mapping of {known}; got {error['input']!r}"
     if error["type"] == "missing":
         return f"{place}: this key is missing"
     message = error["msg"].removeprefix("Value error, ")

@@ -59,7 +59,7 @@ def test_all_mistakes_at_once(tmp_path):
         .replace("1.e-4", "1e-4")
         .replace("batch_size: 16", "batch_size: 0")
         .replace("epoch_max: 3", "epoch_vall: 1\neval_type: set5\nmulti_step_lr: {milestones: 2}")
-        + "data_norm: {inp: {sub: [0.5], div: [0]}}\n"
+        + "data_norm: {inp: {sub: [0.5], div: [0]}}\nsave_every: 5\nema: 1\nloss: huber\n"
     )
     found = problems(tmp_path, text)
     wanted = [
@@ -70,6 +70,9 @@ def test_all_mistakes_at_once(tmp_path):
         "multi_step_lr.milestones: input should be a valid list, got 2",
         "data_norm.inp: div cannot be 0, got {'sub': [0.5], 'div': [0]}",
         "data_norm.gt: this key is missing",
+        "save_every: expected a mapping of steps, seconds; got 5",
+        "ema: input should be less than 1, got 1",
+        "loss: input should be 'l1', 'mse' or 'smooth-l1', got 'huber'",
         "train_dataset.wrapper.args: 'sr-implicit-downsampled' takes no argument 'inp_sizee'; "
         "did you mean 'inp_size'?",
         "model.args.encoder_spec.name: unknown model 'edsr_baseline'; "
