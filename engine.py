@@ -84,7 +84,7 @@ def train_step(
         finite = finite & torch.isfinite(norm)
     if not skip_bad or finite:
         scaler.step(optimizer)
-        scaler.update()
+    scaler.update()
     return total, finite
 
 

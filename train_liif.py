@@ -6,6 +6,7 @@ python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from training.log import Log
 from training.loop import Run
 from training.recipe import optimizers
 from training.run_folder import (
+    BEST,
     holds_run,
     keep_config,
     locked,
@@ -46,13 +48,17 @@ def main() -> None:
         torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
     name = args.name or f"_{Path(args.config).stem}"
     folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
-    with Signals() as signals, locked(folder):
-        if holds_run(folder) and args.overwrite:
+    check_folder(args, folder)
+    with Signals() as signals:
+        loaders = make_loaders(config, devices[0], signals)
+        with locked(folder):
+            check_folder(args, folder)
+            if not (holds_run(folder) and args.overwrite):
+                start(args, config, config_text, loaders, devices, folder, signals)
+                return
             move_aside(folder)
             with locked(folder):
-                start(args, config, config_text, devices, folder, signals)
-        else:
-            start(args, config, config_text, devices, folder, signals)
+                start(args, config, config_text, loaders, devices, folder, signals)
 
 
 def parse_args() -> argparse.Namespace:
@@ -74,38 +80,48 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_folder(args: argparse.Namespace, folder: Path) -> None:
+    """Raise a `UserError` if the folder holds a run and it was not said what becomes of it."""
+    if not holds_run(folder) or args.overwrite:
+        return
+    if not args.resume:
+        raise UserError(
+            f"{folder}: holds a run; continue it with --resume, start anew with --overwrite "
+            "(the old one is kept), or choose another --name"
+        )
+    refuse_changes(folder, args.config, args.force)
+
+
 def start(
     args: argparse.Namespace,
     config: TrainConfig,
     config_text: bytes,
+    loaders: tuple[BatchLoader, BatchLoader | None],
     devices: list[torch.device],
     folder: Path,
     signals: Signals,
 ) -> None:
     """Begin or continue the run in a folder that is ours."""
-    if holds_run(folder):
-        if not args.resume:
-            raise UserError(
-                f"{folder}: holds a run; continue it with --resume, start anew with --overwrite "
-                "(the old one is kept), or choose another --name"
-            )
-        refuse_changes(folder, args.config, args.force)
     candidates = [str(path) for path in to_continue(folder)]
-    if not candidates and config.resume:
+    others = not candidates and config.resume is not None
+    if not candidates and config.resume is not None:
         candidates = [config.resume]
-    train_loader, val_loader = make_loaders(config, devices[0], signals)
     torch.manual_seed(config.seed)
-    state, saved, resumed = restore(config, devices[0], len(train_loader), candidates)
+    state, saved, resumed = restore(config, devices[0], len(loaders[0]), candidates)
+    if others:  # another run's
+        state.record, state.skipped = {}, 0
+    if not (folder / BEST).exists():
+        state.best = -math.inf
     keep_config(folder, config_text)
-    with Log(folder, state.epoch, state.record) as log:
-        for line in head(args, config, state, (train_loader, val_loader), devices):
+    with Log(folder, state) as log:
+        for line in head(args, state, loaders, devices):
             log.line(line)
         if resumed:
             log.line(f"continued from {resumed} after epoch {state.epoch}, step {state.step}")
             for key, value in versions().items():
                 if saved.get(key, value) != value:
                     log.line(f"{key} was {saved[key]}, is {value}: the last bits may differ")
-        Run(config, state, (train_loader, val_loader), devices, folder, log, signals).train()
+        Run(config, state, loaders, devices, folder, log, signals).train()
 
 
 def restore(
@@ -155,7 +171,6 @@ def make_loaders(
 
 def head(
     args: argparse.Namespace,
-    config: TrainConfig,
     state: TrainState,
     loaders: tuple[BatchLoader, BatchLoader | None],
     devices: list[torch.device],

@@ -156,11 +156,13 @@ def _describe(kind: type[pydantic.BaseModel], error: Any) -> str:
         known = _fields_at(kind, error["loc"][:-1])
         return f"{place}: unknown key; {did_you_mean(error['loc'][-1], known)}"
     if error["type"] == "model_type":
-        known = ", ".join(_fields_at(kind, error["loc"]))
-        return f"{place}: expected a mapping of {known}; got {error['input']!r}"
+        keys = ", ".join(_fields_at(kind, error["loc"]))
+        return f"{place}: expected a mapping of {keys}; got {error['input']!r}"
     if error["type"] == "missing":
         return f"{place}: this key is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if not place:
+        return message
     return f"{place}: {type_message(message, error['input'])}"
 
 

@@ -11,7 +11,7 @@ from tensorboardX import SummaryWriter
 from torch import Tensor
 
 from configs.files import written_whole
-from training.state import Record
+from training.state import Record, TrainState
 
 CURVES = {"loss": "loss/train", "psnr": "psnr/val", "lr": "lr"}
 
@@ -25,20 +25,21 @@ class Log:
 
     Args:
         folder: Of the run.
-        epoch: Of the checkpoint that the run continues from.
-        record: Of that epoch; empty if nothing is continued.
+        state: That the run continues from.
     """
 
-    def __init__(self, folder: Path, epoch: int = 0, record: Record | None = None) -> None:
+    def __init__(self, folder: Path, state: TrainState) -> None:
+        epoch, record = state.epoch, state.record
         self._text, self._json = folder / "log.txt", folder / "log.jsonl"
-        logged = _keep(self._json, lambda line: json.loads(line)["epoch"] <= epoch)
-        _keep(self._text, lambda line: _epoch_of(line) <= epoch)
-        last = json.loads(logged[-1])["epoch"] if logged else 0
+        logged = _keep(self._json, lambda line: 0 < _json_epoch(line) <= epoch)
+        last = _json_epoch(logged[-1]) if logged else 0
+        reached = (epoch + 1, state.step)
+        _keep(self._text, lambda line: _is_epoch(line, last) and _is_skip(line, reached))
         missing = bool(record) and last < epoch
         self._board = SummaryWriter(
             str(folder / "tensorboard"), purge_step=epoch if missing else epoch + 1
         )
-        if record and missing:
+        if missing:
             self.epoch(record)
 
     def __enter__(self) -> Log:
@@ -84,7 +85,7 @@ def _keep(path: Path, wanted: Callable[[str], bool]) -> list[str]:
     """Drop the other lines of a file, and one that a kill has cut short."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode(errors="replace")
     whole = text[: text.rfind("\n") + 1].splitlines(keepends=True)
     kept = [line for line in whole if wanted(line)]
     if "".join(kept) != text:
@@ -93,9 +94,24 @@ def _keep(path: Path, wanted: Callable[[str], bool]) -> list[str]:
     return kept
 
 
-def _epoch_of(line: str) -> int:
+def _json_epoch(line: str) -> int:
+    """The epoch of a record; 0 of anything else."""
+    try:
+        return int(json.loads(line)["epoch"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def _is_epoch(line: str, last: int) -> bool:
+    """Whether a line is of the epochs up to the last, or of none."""
     match = re.match(r"epoch (\d+)/", line)
-    return int(match[1]) if match else 0
+    return match is None or int(match[1]) <= last
+
+
+def _is_skip(line: str, reached: tuple[int, int]) -> bool:
+    """Whether a line is of a skipped step that the run has behind it, or of none."""
+    match = re.match(r"skipped step (\d+) of epoch (\d+)", line)
+    return match is None or (int(match[2]), int(match[1])) <= reached
 
 
 def _clock(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from engine import IDENTITY_NORM, Evaluated, eval_psnr, progress_bar, to_device,
 from training.log import Log
 from training.picture import comparison
 from training.recipe import LOSSES
-from training.run_folder import BEST, save
+from training.run_folder import BEST, LAST, save
 from training.signals import Signals, Stopped
 from training.state import TrainState
 
@@ -77,6 +78,7 @@ class Run:
             total=len(self.train_loader),
             initial=state.step,
         )
+        config_skips = config.max_skipped > 0
         for batch in bar if state.step < len(self.train_loader) else ():
             # What a model draws at random follows from the progress, too.
             torch.manual_seed(hash((config.seed, state.epoch, state.step)) % 2**63)
@@ -90,19 +92,20 @@ class Run:
                 accumulate=config.accumulate,
                 amp=config.amp,
                 scaler=state.scaler,
-                skip_bad=config.max_skipped > 0,
+                skip_bad=config_skips,
             )
             self.suspects.append((state.step, finite))
-            size = len(batch["inp"])
+            size = len(batch["inp"]) if not config_skips or finite else 0
             self.loss_sum += torch.where(finite, loss, 0).double() * size
             state.samples += size
             if state.average is not None:
                 state.average.update_parameters(state.model)
+            state.rate = state.optimizer.param_groups[0]["lr"]
             state.schedule.step()
             state.step += 1
             if self.device.type == "cpu" or config.max_skipped or state.step % CHECKED_EVERY == 0:
                 self.check_finite()
-                if not bar.disable:
+                if not bar.disable and state.samples:
                     bar.set_postfix(loss=f"{self.loss_sum.item() / state.samples:.4f}")
             self.heed_signals()
         self.check_finite()
@@ -113,6 +116,11 @@ class Run:
         Raises:
             UserError: If there are more of them than ``max_skipped``; names the samples.
         """
+        if self.state.scaler.is_enabled() and self.state.scaler.get_scale() < 1:
+            raise UserError(
+                "amp: fp16: the gradients are not finite at any scale of the loss; lower the "
+                "learning rate, or use bf16"
+            )
         bad = [step for step, finite in self.suspects if not finite]
         self.suspects.clear()
         for step in bad:
@@ -133,7 +141,8 @@ class Run:
     def heed_signals(self) -> None:
         """Save if it was asked for or is due; end if that was asked for."""
         state, every = self.state, self.config.save_every
-        due = every.steps is not None and state.step % every.steps == 0
+        due = not (self.folder / LAST).exists()  # so that whatever is killed can go on
+        due |= every.steps is not None and state.step > 0 and state.step % every.steps == 0
         due |= every.seconds is not None and time.monotonic() - self.saved >= every.seconds
         if due or self.signals.save or self.signals.stop is not None:
             self.save()
@@ -155,8 +164,8 @@ class Run:
         record: dict[str, float | int] = {
             "epoch": number,
             "epoch_max": config.epoch_max,
-            "loss": self.loss_sum.item() / state.samples,
-            "lr": state.optimizer.param_groups[0]["lr"],
+            "loss": self.loss_sum.item() / state.samples if state.samples else math.nan,
+            "lr": state.rate,
             "samples_per_second": samples_per_second,
         }
         names = []

@@ -34,6 +34,8 @@ def make_optimizer(
         UserError: If its arguments are wrong, or exclude each other.
     """
     args = spec.get("args") or {}
+    if args.get("differentiable"):
+        raise UserError("optimizer.args.differentiable: steps are made in place here; leave it out")
     given = {"params": list(parameters)}
     fused = {"name": spec["name"], "args": {"fused": True, **args}}
     if not {"foreach", "differentiable"} & args.keys():

@@ -18,6 +18,7 @@ from models.checkpoint import save_checkpoint
 from training.state import TrainState
 
 LAST, PREVIOUS, BEST = "epoch-last.pth", "epoch-previous.pth", "epoch-best.pth"
+NEW = ".epoch-new.pth"  # on its way to become the last
 
 
 def holds_run(folder: Path) -> bool:
@@ -58,7 +59,7 @@ def to_continue(folder: Path) -> list[Path]:
     Raises:
         UserError: If there is a run, but only in checkpoints that nothing continues from.
     """
-    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()]
+    found = [folder / name for name in (LAST, PREVIOUS, NEW) if (folder / name).exists()]
     if not found and holds_run(folder):
         raise UserError(
             f"{folder}: holds a run, but neither {LAST} nor {PREVIOUS}; name a checkpoint of it as "
@@ -76,7 +77,10 @@ def refuse_changes(folder: Path, config_path: str, force: bool) -> None:
     begun = folder / "config.yaml"
     if not begun.exists():
         return
-    changes = _differences(read_yaml(begun), read_yaml(config_path))
+    try:
+        changes = _differences(read_yaml(begun), read_yaml(config_path))
+    except UserError as error:
+        changes = [str(error)]
     if changes and not force:
         first = f"{config_path}: the run in {folder} began with another config:"
         advice = "continue it all the same with --force, or choose another --name"
@@ -121,7 +125,7 @@ def save(folder: Path, config: TrainConfig, state: TrainState, *names: str) -> N
     for name in names:
         save_checkpoint(folder / name, checkpoint)
     last = folder / LAST
-    new = folder / ".epoch-new.pth"
+    new = folder / NEW
     save_checkpoint(new, checkpoint)
     if last.exists():
         last.replace(folder / PREVIOUS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +34,7 @@ class TrainState:
         step: Optimizer steps done in the epoch after these.
         best: Best validation PSNR.
         loss_sum, samples: Of the epoch so far.
+        rate: Learning rate of the last step.
         skipped: Steps left out because a number was not finite.
         record: What was logged of the last complete epoch.
     """
@@ -44,12 +46,14 @@ class TrainState:
     schedule: LambdaLR
     scaler: torch.amp.GradScaler
     average: AveragedModel | None
+    steps_per_epoch: int
     epoch: int = 0
     step: int = 0
     best: float = -math.inf
     loss_sum: float = 0.0
     samples: int = 0
     skipped: int = 0
+    rate: float = 0.0
     record: Record = field(default_factory=dict)
 
     @property
@@ -69,7 +73,10 @@ class TrainState:
             "loss_sum": self.loss_sum,
             "samples": self.samples,
             "skipped": self.skipped,
+            "rate": self.rate,
             "record": self.record,
+            "batch_size": config.train_dataset.batch_size,
+            "steps_per_epoch": self.steps_per_epoch,
             "data_norm": norm or IDENTITY_NORM,
             "seed": config.seed,
             "scaler": self.scaler.state_dict(),
@@ -122,7 +129,7 @@ def make_state(
         return _restore(config, device, steps_per_epoch, checkpoint, path)
     except UserError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError):
         raise UserError(
             f"{path}: holds no training state to resume (model, optimizer, epoch)"
         ) from None
@@ -150,6 +157,7 @@ def _assemble(
         make_schedule(optimizer, config, steps_per_epoch, steps_done),
         torch.amp.GradScaler(device.type, enabled=config.amp == "fp16"),
         average,
+        steps_per_epoch,
     )
 
 
@@ -166,6 +174,10 @@ def _restore(
         for spec in (checkpoint["model"], checkpoint["optimizer"])
     )
     epoch, step = int(checkpoint["epoch"]), int(checkpoint.get("step", 0))
+    if step and not _same_batches(config, steps_per_epoch, checkpoint):
+        print(f"{path}: the batches have changed: epoch {epoch + 1} begins again", file=sys.stderr)
+        checkpoint = {**checkpoint, "loss_sum": 0.0, "samples": 0}
+        step = 0
     if epoch < 0 or not 0 <= step <= steps_per_epoch:
         raise KeyError("epoch")
     done = epoch * steps_per_epoch + step
@@ -175,14 +187,21 @@ def _restore(
     state.loss_sum = float(checkpoint.get("loss_sum", 0.0))
     state.samples = int(checkpoint.get("samples", 0))
     state.skipped = int(checkpoint.get("skipped", 0))
+    state.rate = float(checkpoint.get("rate", 0.0))
     state.record = dict(checkpoint.get("record", {}))
-    if state.average is not None and "trained_sd" in checkpoint:
-        state.average.n_averaged.fill_(checkpoint["averaged"])
+    if "trained_sd" in checkpoint:
+        if state.average is not None:
+            state.average.n_averaged.fill_(checkpoint["averaged"])
         model.load_state_dict(checkpoint["trained_sd"])
     _restore_optimizer(state.optimizer, checkpoint["optimizer"]["sd"], path)
     if state.scaler.is_enabled() and checkpoint.get("scaler"):
         state.scaler.load_state_dict(checkpoint["scaler"])
     return state
+
+
+def _same_batches(config: TrainConfig, steps_per_epoch: int, checkpoint: Mapping[str, Any]) -> bool:
+    saved = (checkpoint.get("batch_size"), checkpoint.get("steps_per_epoch"))
+    return saved == (config.train_dataset.batch_size, steps_per_epoch)
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: str) -> None:

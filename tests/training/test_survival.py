@@ -250,7 +250,9 @@ def test_numbers_that_are_not_finite_stop_the_run(folder):
     assert place["step"] == 2
     assert len(place["files"]) == 4
     assert all(Path(name).suffix == ".png" for name in place["files"])
-    assert not (folder / "save/r/epoch-last.pth").exists()
+    saved = load(folder / "save/r/epoch-last.pth")
+    assert saved["step"] == 1
+    assert all(torch.isfinite(weight).all() for weight in saved["model"]["sd"].values())
 
 
 def test_bad_steps_are_skipped_up_to_a_number(folder):
@@ -285,3 +287,83 @@ def test_the_lock_ends_with_its_process(folder):
         args = ["--config", "c.yaml", "--name", "r", "--overwrite"]
         assert "another process" in fails(folder, "train_liif.py", *args)
     succeeds(folder, "train_liif.py", *args)
+
+
+def test_a_kill_in_the_very_first_save(folder, monkeypatch):
+    """The best epoch is written before the last; a run must be there to go on with all the same."""
+    import training.run_folder as run_folder
+
+    train(folder, "--name", "whole")
+    write = run_folder.save_checkpoint
+
+    def dies(path, checkpoint):
+        write(path, checkpoint)
+        if path.name == "epoch-best.pth":
+            raise SystemExit(9)
+
+    args = ["--config", "c.yaml", "--name", "killed", "--resume"]
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "save_checkpoint", dies)
+        assert run(folder, "train_liif.py", *args).returncode == 9
+    succeeds(folder, "train_liif.py", *args)
+    assert_same_run(folder / "save/whole", folder / "save/killed")
+
+
+def test_a_kill_between_the_lines_of_an_epoch(folder, monkeypatch):
+    train(folder, "--name", "whole")
+    args = ["--config", "c.yaml", "--name", "killed", "--resume"]
+    with monkeypatch.context() as patch:
+        patch.setattr("training.log.json.dumps", lambda _: (_ for _ in ()).throw(SystemExit(9)))
+        assert run(folder, "train_liif.py", *args).returncode == 9
+    succeeds(folder, "train_liif.py", *args)
+    assert_same_run(folder / "save/whole", folder / "save/killed")
+
+
+def test_a_kill_after_a_damaged_checkpoint_was_set_aside(folder):
+    train(folder, "--name", "r", epoch_max=1)
+    run_folder = folder / "save/r"
+    good = (run_folder / "epoch-last.pth").read_bytes()
+    (run_folder / "epoch-previous.pth").write_bytes(b"damaged")
+    (run_folder / "epoch-last.pth").rename(run_folder / ".epoch-new.pth")
+    succeeds(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
+    (run_folder / "log.jsonl").write_bytes(b"\xff\nnot json\n\n")
+    (run_folder / "epoch-last.pth").write_bytes(good)
+    succeeds(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
+    assert [line["epoch"] for line in logged(run_folder)] == [1]
+
+
+def test_fp16_and_skipped_steps(folder):
+    norm = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [1e-45]}}
+    changes = {"data_norm": norm, "epoch_max": 1, "val_dataset": None, "epoch_val": None}
+    out = train(folder, "--name", "r", max_skipped=3, amp="fp16", **changes)
+    assert out.count("skipped step") == 3
+
+
+def test_changes_by_force(folder):
+    """Other batches begin the epoch again; without an average the trained weights go on."""
+    train(folder, "--name", "r", ema=0.5, epoch_max=1)
+    path = folder / "save/r/epoch-last.pth"
+    saved = load(path)
+    torch.save({**saved, "epoch": 0, "step": 2, "loss_sum": 1.0, "samples": 8}, path)
+    config = train_config(epoch_max=1, save_every={"steps": 1})
+    config["train_dataset"]["batch_size"] = 6
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    args = ["--config", "c.yaml", "--name", "r", "--resume", "--force"]
+    done = run(folder, "train_liif.py", *args)
+    assert "batch_size: was 4, is 6" in done.stderr
+    assert "epoch 1 begins again" in done.stderr
+    assert "after epoch 0, step 0" in done.stdout
+    begun = load(folder / "save/r/epoch-previous.pth")
+    assert (begun["step"], begun["samples"]) == (2, 12)
+
+
+def test_a_run_that_begins_with_anothers_checkpoint_has_its_own_best(folder):
+    train(folder, "--name", "a")
+    train(folder, "--name", "b", resume="save/a/epoch-2.pth", eval_type="div2k-2")
+    assert (folder / "save/b/epoch-best.pth").exists()
+    assert [line["epoch"] for line in logged(folder / "save/b")] == [3, 4]
+
+
+def test_the_rate_of_an_epoch_is_that_it_was_trained_with(folder):
+    train(folder, "--name", "r")
+    assert [line["lr"] for line in logged(folder / "save/r")] == [1e-3, 5e-4, 5e-4, 2.5e-4]
