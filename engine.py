@@ -6,6 +6,9 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +17,8 @@ from tqdm import tqdm
 
 from configs.schema import EVAL_TYPE
 from configs.spec import UserError
+from datasets.loader import BatchLoader
+from parallel import ALONE, Group
 from utils import (
     Averager,
     calc_psnr,
@@ -44,6 +49,8 @@ def train_step(
     amp: str | None = None,
     scaler: torch.amp.GradScaler | None = None,
     skip_bad: bool = False,
+    weight: float = 1.0,
+    group: Group = ALONE,
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step.
 
@@ -58,22 +65,31 @@ def train_step(
             ensemble weights, parameters and the loss stay in fp32.
         scaler: Of the loss, for "fp16"; it skips steps whose scaled gradients overflow.
         skip_bad: Leave the weights as they are if loss or gradients are not finite.
+        weight: Of the batch's loss in the mean over the group: its share of the samples, times the
+            number of processes.
+        group: The processes that have the other parts of the batch; ``model`` averages their
+            gradients (`Group.average_gradients`).
 
     Returns:
-        (the loss, whether loss and gradients are finite), both still on the device.
+        (the loss, whether loss and gradients are finite), both still on the device, of the group.
     """
     scaler = scaler or torch.amp.GradScaler(batch["inp"].device.type, enabled=False)
     optimizer.zero_grad(set_to_none=True)
     size = len(batch["inp"])
     total = torch.zeros((), device=batch["inp"].device)
-    for part in _split(batch, accumulate):
+    parts = _split(batch, accumulate)
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)
         inp, gt = (normalise(part[k], data_norm[k], dim) for k, dim in (("inp", 1), ("gt", 2)))
-        with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
-            pred = model(inp, part["coord"], part["cell"])
-        _check_channels(pred, gt)
-        share = loss(pred.to(gt.dtype), gt) * (len(inp) / size)
-        scaler.scale(share).backward()
+        # Gradients of the group meet once, in the last part.
+        with nullcontext() if last else getattr(model, "no_sync", nullcontext)():
+            with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
+                pred = model(inp, part["coord"], part["cell"])
+            _check_channels(pred, gt)
+            share = loss(pred.to(gt.dtype), gt) * (len(inp) / size * weight)
+            scaler.scale(share).backward()
         total += share.detach()
+    total = group.mean(total)
     scaler.unscale_(optimizer)
     weights = [p for p in model.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
@@ -132,6 +148,7 @@ def evaluate(
     data_norm: DataNorm | None = None,
     eval_type: str | None = None,
     eval_bsize: int | None = None,
+    numbers: Iterator[int] | None = None,
 ) -> Iterator[Evaluated]:
     """Predict every sample and compare it with its target, one image at a time.
 
@@ -141,6 +158,7 @@ def evaluate(
         data_norm: ``{inp: {sub, div}, gt: {sub, div}}``; identity if None.
         eval_type: ``benchmark-S``, ``div2k-S`` (see `calc_psnr`), or None: all pixels, RGB.
         eval_bsize: Queries at a time.
+        numbers: Of the samples; from 0 if None.
 
     Raises:
         UserError: If the protocol needs a whole image and the samples are none.
@@ -148,7 +166,7 @@ def evaluate(
     norm = data_norm or IDENTITY_NORM
     protocol, scale = _parse_eval_type(eval_type)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    index = 0
+    numbers = numbers or count()
     for batch in loader:
         batch = to_device(batch, device)
         inp = normalise(batch["inp"], norm["inp"], 1)
@@ -156,6 +174,7 @@ def evaluate(
         _check_channels(pred, batch["gt"])
         pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
         for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
+            number = next(numbers)
             size = _whole_image(*place)
             if protocol is not None and size is None:
                 raise UserError(
@@ -169,9 +188,8 @@ def evaluate(
             try:
                 psnr = calc_psnr(sr, hr, protocol, scale)
             except ValueError as error:
-                raise UserError(f"image {index + 1} of the set: {error}") from None
-            yield Evaluated(index, psnr.item(), picture)
-            index += 1
+                raise UserError(f"image {number + 1} of the set: {error}") from None
+            yield Evaluated(number, psnr.item(), picture)
 
 
 def eval_psnr(
@@ -182,6 +200,8 @@ def eval_psnr(
     eval_bsize: int | None = None,
     verbose: bool = False,
     on_image: Callable[[Evaluated], None] | None = None,
+    group: Group = ALONE,
+    heed: Callable[[], Any] | None = None,
 ) -> float:
     """Mean over images of each image's PSNR in dB; arguments as of `evaluate`.
 
@@ -189,25 +209,36 @@ def eval_psnr(
 
     Args:
         verbose: Show a progress bar with the mean so far.
-        on_image: Called with each result, e.g. to keep its picture.
+        on_image: Called with each result of this process, e.g. to keep its picture.
+        group: The processes that share the loader's batches.
+        heed: Called after every batch, equally often in all processes.
     """
     model.eval()
-    batches = progress_bar(loader, "val", hidden=not verbose)
-    mean = Averager()
-    exact = 0
-    for result in evaluate(batches, model, data_norm, eval_type, eval_bsize):
+    bar = progress_bar(loader, "val", hidden=not verbose)
+    batches = group.in_step(bar, heed or partial(group.largest, 0))
+    numbers = loader.numbers() if isinstance(loader, BatchLoader) else None
+    found = []
+    for result in evaluate(batches, model, data_norm, eval_type, eval_bsize, numbers):
         if on_image is not None:
             on_image(result)
-        if math.isinf(result.psnr):
-            exact += 1
-            continue
-        mean.add(result.psnr)
-        batches.set_postfix(psnr=f"{mean.item():.4f}")
-    if exact:
+        found.append((result.number, result.psnr))
+        if not bar.disable:
+            bar.set_postfix(psnr=f"{_mean(found):.4f}")
+    found = sorted(group.gather(found))  # the order of a sum decides its last bits
+    exact = sum(math.isinf(psnr) for _, psnr in found)
+    if exact and group.is_first:
         warnings.warn(
             f"{exact} images are reproduced exactly and left out of the mean PSNR", stacklevel=2
         )
-    return mean.item() if mean.count or not exact else math.inf
+    return _mean(found) if exact < len(found) or not exact else math.inf
+
+
+def _mean(found: Iterable[tuple[int, float]]) -> float:
+    mean = Averager()
+    for _, psnr in found:
+        if not math.isinf(psnr):
+            mean.add(psnr)
+    return mean.item()
 
 
 @torch.no_grad()

@@ -15,30 +15,40 @@ from torch import nn
 
 import datasets
 from configs import TestCase, load_test
-from configs.command import add_gpu_option, choose_devices, run
+from configs.command import add_gpu_option, run
 from configs.spec import UserError
 from datasets.image_file import write_image
 from datasets.loader import make_loader
 from engine import PUBLISHED_NORM, DataNorm, Evaluated, eval_psnr
 from models.checkpoint import load_model
+from parallel import Group, joined, start_each
 
 
 def main() -> None:
     args = parse_args()
+    start_each(args.gpu)
+    with joined(args.gpu) as group:
+        evaluate_all(args, group)
+
+
+def evaluate_all(args: argparse.Namespace, group: Group) -> None:
+    """Every case of the configs; the first process says the results."""
     cases = [case for path in args.config for case in load_test(path, datasets=datasets.registry)]
     cases = choose_scales(cases, args.scale)
     titles = [title(case) for case in cases]
     if again := next((name for name in titles if titles.count(name) > 1), None):
         raise UserError(f"{again} is in the configs twice: give them different names")
     model, trained_norm = load_model(args.model)
-    model.to(choose_devices(args.gpu)[0])
+    model.to(group.device)
     results: dict[str, dict[float | None, float]] = {}
     for case in cases:
         norm = choose_norm(case, trained_norm)
-        psnr = evaluate_case(case, model, norm, workers=args.workers, save=args.save)
+        psnr = evaluate_case(case, model, norm, group, workers=args.workers, save=args.save)
         results.setdefault(case.name, {})[case.scale] = psnr
-        if len(cases) > 1:
+        if group.is_first and len(cases) > 1:
             print(f"{title(case)}: {psnr:.4f}", flush=True)
+    if not group.is_first:
+        return
     if len(cases) == 1:
         print(f"result: {psnr:.4f}")
     else:
@@ -96,13 +106,15 @@ def evaluate_case(
     case: TestCase,
     model: nn.Module,
     norm: DataNorm,
+    group: Group,
     *,
     workers: int | None,
     save: Path | None,
 ) -> float:
     """Mean PSNR of one case; the pictures go to SAVE/NAME/xS."""
     config = case.config
-    loader = make_loader(config.test_dataset, num_workers=workers)
+    with group.in_turn():
+        loader = make_loader(config.test_dataset, num_workers=workers, group=group)
 
     def keep(result: Evaluated) -> None:
         assert save is not None
@@ -118,8 +130,9 @@ def evaluate_case(
         norm,
         config.eval_type,
         config.eval_bsize,
-        verbose=True,
+        verbose=group.is_first,
         on_image=None if save is None else keep,
+        group=group,
     )
 
 

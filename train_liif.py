@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ import torch
 import datasets
 import models
 from configs import load_train
-from configs.command import add_gpu_option, choose_devices, run
+from configs.command import add_gpu_option, run
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
 from models.checkpoint import load_checkpoint
-from training.log import Log
+from parallel import Group, joined, start_each
+from training.log import Log, Silence
 from training.loop import Run
 from training.recipe import optimizers
 from training.run_folder import (
@@ -40,25 +42,24 @@ from training.state import TrainState, make_state, versions
 
 def main() -> None:
     args = parse_args()
-    registries = {"models": models.registry, "datasets": datasets.registry}
-    config = load_train(args.config, optimizers=optimizers, **registries)
-    config_text = Path(args.config).read_bytes()
-    devices = choose_devices(args.gpu)
-    if devices[0].type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
-    name = args.name or f"_{Path(args.config).stem}"
-    folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
-    check_folder(args, folder)
-    with Signals() as signals:
-        loaders = make_loaders(config, devices[0], signals)
-        with locked(folder):
-            check_folder(args, folder)
-            if not (holds_run(folder) and args.overwrite):
-                start(args, config, config_text, loaders, devices, folder, signals)
-                return
-            move_aside(folder)
-            with locked(folder):
-                start(args, config, config_text, loaders, devices, folder, signals)
+    start_each(args.gpu)
+    with Signals() as signals, joined(args.gpu) as group:
+        registries = {"models": models.registry, "datasets": datasets.registry}
+        config = load_train(args.config, optimizers=optimizers, **registries)
+        config_text = Path(args.config).read_bytes()
+        if group.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
+        name = args.name or f"_{Path(args.config).stem}"
+        folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
+        if group.is_first:
+            check_folder(args, folder)  # before images are read
+        with group.in_turn():
+            loaders = make_loaders(config, group, signals)
+        with ExitStack() as held:
+            if group.is_first:
+                own_folder(args, folder, held)
+                keep_config(folder, config_text)
+            start(args, config, loaders, group, folder, signals)
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,61 +81,86 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_folder(args: argparse.Namespace, folder: Path) -> None:
-    """Raise a `UserError` if the folder holds a run and it was not said what becomes of it."""
+def check_folder(args: argparse.Namespace, folder: Path) -> list[str]:
+    """How the config of the run in the folder, if there is one, differs from ours.
+
+    Raises:
+        UserError: If it was not said what becomes of that run, or of the differences.
+    """
     if not holds_run(folder) or args.overwrite:
-        return
+        return []
     if not args.resume:
         raise UserError(
             f"{folder}: holds a run; continue it with --resume, start anew with --overwrite "
             "(the old one is kept), or choose another --name"
         )
-    refuse_changes(folder, args.config, args.force)
+    return refuse_changes(folder, args.config, args.force)
+
+
+def own_folder(args: argparse.Namespace, folder: Path, held: ExitStack) -> None:
+    """Lock the run folder, a new one with --overwrite, until ``held`` is closed."""
+    held.enter_context(locked(folder))
+    for change in check_folder(args, folder):
+        print(f"changed: {change}", file=sys.stderr)
+    if holds_run(folder) and args.overwrite:
+        move_aside(folder)
+        held.enter_context(locked(folder))
 
 
 def start(
     args: argparse.Namespace,
     config: TrainConfig,
-    config_text: bytes,
     loaders: tuple[BatchLoader, BatchLoader | None],
-    devices: list[torch.device],
+    group: Group,
     folder: Path,
     signals: Signals,
 ) -> None:
     """Begin or continue the run in a folder that is ours."""
-    candidates = [str(path) for path in to_continue(folder)]
-    others = not candidates and config.resume is not None
-    if not candidates and config.resume is not None:
-        candidates = [config.resume]
     torch.manual_seed(config.seed)
-    state, saved, resumed = restore(config, devices[0], len(loaders[0]), candidates)
-    if others:  # another run's
-        state.record, state.skipped = {}, 0
-    if not (folder / BEST).exists():
-        state.best = -math.inf
-    keep_config(folder, config_text)
-    with Log(folder, state) as log:
-        for line in head(args, state, loaders, devices):
+    state, saved, resumed = restore(config, group, len(loaders[0]), folder)
+    log = Log(folder, state) if group.is_first else Silence()
+    with log:
+        for line in head(args, state, loaders, group):
             log.line(line)
         if resumed:
             log.line(f"continued from {resumed} after epoch {state.epoch}, step {state.step}")
             for key, value in versions().items():
                 if saved.get(key, value) != value:
                     log.line(f"{key} was {saved[key]}, is {value}: the last bits may differ")
-        Run(config, state, loaders, devices, folder, log, signals).train()
+        Run(config, state, loaders, group, folder, log, signals).train()
 
 
 def restore(
-    config: TrainConfig, device: torch.device, steps_per_epoch: int, candidates: list[str]
+    config: TrainConfig, group: Group, steps_per_epoch: int, folder: Path
 ) -> tuple[TrainState, dict[str, Any], str]:
-    """The state of the first checkpoint that can be read; a new one if there are none to read.
+    """The state that the run goes on from: read by the first process, the same in all.
 
     Returns:
-        (state, versions that it was saved with, path).
+        (state, versions that it was saved with, path of the checkpoint or "").
+    """
+    own = None
+    if group.is_first:
+        own = first_good(config, group.device, steps_per_epoch, folder)
+    checkpoint, path = group.from_first(lambda: own[1:] if own else (None, ""))
+    state = own[0] if own else make_state(config, group.device, steps_per_epoch, checkpoint, path)
+    if path and path == config.resume:  # another run's
+        state.record, state.skipped = {}, 0
+    if not (folder / BEST).exists():
+        state.best = -math.inf
+    return state, dict((checkpoint or {}).get("versions", {})), path
+
+
+def first_good(
+    config: TrainConfig, device: torch.device, steps_per_epoch: int, folder: Path
+) -> tuple[TrainState, Mapping[str, Any] | None, str]:
+    """The first checkpoint that can be read, with its state and path; a new state if none is there.
 
     Raises:
         UserError: If there are checkpoints and none is good: a run never silently begins again.
     """
+    candidates = [str(path) for path in to_continue(folder)]
+    if not candidates and config.resume is not None:
+        candidates = [config.resume]
     problems = []
     for path in candidates:
         try:
@@ -145,20 +171,21 @@ def restore(
             continue
         for problem in problems:
             print(f"{problem}; taking {path} instead", file=sys.stderr)
-        return state, dict(checkpoint.get("versions", {})), path
+        return state, checkpoint, path
     if problems:
         raise UserError("\n".join(problems))
-    return make_state(config, device, steps_per_epoch), {}, ""
+    return make_state(config, device, steps_per_epoch), None, ""
 
 
 def make_loaders(
-    config: TrainConfig, device: torch.device, signals: Signals
+    config: TrainConfig, group: Group, signals: Signals
 ) -> tuple[BatchLoader, BatchLoader | None]:
     """Loaders of training and, if configured, validation samples."""
     options: dict[str, Any] = {
         "seed": config.seed,
         "num_workers": config.num_workers,
-        "pin_memory": device.type == "cuda",
+        "pin_memory": group.device.type == "cuda",
+        "group": group,
     }
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)
     signals.check()
@@ -173,15 +200,15 @@ def head(
     args: argparse.Namespace,
     state: TrainState,
     loaders: tuple[BatchLoader, BatchLoader | None],
-    devices: list[torch.device],
+    group: Group,
 ) -> Iterator[str]:
     """What is trained, on what."""
     parameters = sum(p.numel() for p in state.model.parameters())
-    names = ", ".join(map(str, devices))
-    yield f"{args.config}: {state.model_spec['name']}, {parameters:,} parameters, on {names}"
+    yield f"{args.config}: {state.model_spec['name']}, {parameters:,} parameters, on {group}"
     for title, loader in zip(("train", "val"), loaders, strict=True):
         if loader is not None:
-            yield f"{title}: {loader.batches.length:,} samples, {len(loader):,} batches"
+            batches = loader.batches
+            yield f"{title}: {batches.length:,} samples, {batches.total:,} batches"
 
 
 if __name__ == "__main__":

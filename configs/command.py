@@ -18,11 +18,12 @@ def add_gpu_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
         metavar="0,1",
-        help="CUDA devices by number, or cpu; default: the first GPU, or the CPU without one",
+        help="CUDA devices by number, one process on each, or cpu (cpu,cpu: two processes); "
+        "default: the first GPU, or the CPU without one",
     )
 
 
-def choose_devices(gpu: str | None) -> list[torch.device]:
+def choose_devices(gpu: str | None, default: str = "0") -> list[torch.device]:
     """The devices that ``--gpu`` names; the CPU where there is no CUDA.
 
     Raises:
@@ -30,10 +31,11 @@ def choose_devices(gpu: str | None) -> list[torch.device]:
     """
     import torch
 
-    if gpu is not None and gpu.strip().lower() == "cpu":
-        return [torch.device("cpu")]
+    names = (gpu or default).lower().replace(" ", "").split(",")
+    if set(names) == {"cpu"}:
+        return [torch.device("cpu")] * len(names)
     try:
-        numbers = [int(number) for number in (gpu or "0").split(",")]
+        numbers = [int(name) for name in names]
     except ValueError:
         raise UserError(f"--gpu {gpu}: expected numbers such as 0 or 0,1, or cpu") from None
     if not torch.cuda.is_available():
@@ -43,7 +45,8 @@ def choose_devices(gpu: str | None) -> list[torch.device]:
     count = torch.cuda.device_count()
     wrong = [n for n in numbers if not 0 <= n < count]
     if wrong or len(set(numbers)) < len(numbers):
-        raise UserError(f"--gpu {gpu}: expected different numbers from 0 to {count - 1}")
+        named = ",".join(names)
+        raise UserError(f"--gpu {named}: expected different numbers from 0 to {count - 1}")
     return [torch.device("cuda", n) for n in numbers]
 
 

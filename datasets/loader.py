@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,40 +13,75 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 import datasets
 from configs.spec import UserError
 from datasets.wrappers import SampleWrapper, file_name
+from parallel import ALONE, Group
 
 
 class EpochBatches(Sampler[list[int]]):
     """Every index once per epoch, in batches, in an order that follows from (seed, epoch).
 
     Yields indices that count on through the epochs, as `SampleWrapper` wants them, or plain ones
-    for wrappers written elsewhere.
+    for wrappers written elsewhere. Of several processes that train together, each gets a part of
+    every shuffled batch; of several that evaluate, whole batches in turn, so that what is computed
+    together does not depend on their number.
 
     Attributes:
         epoch: Set before iterating, from 0.
         start: Number of batches of the epoch to leave out; set before iterating.
     """
 
-    def __init__(self, samples: Any, batch_size: int, seed: int, shuffle: bool) -> None:
+    def __init__(
+        self,
+        samples: Any,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        group: Group = ALONE,
+    ) -> None:
         self.length = len(samples)
         self.batch_size = batch_size
+        self.group = group
         self.count_on = isinstance(samples, SampleWrapper)
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
         self.start = 0
 
-    def __len__(self) -> int:
+    @property
+    def total(self) -> int:
+        """Batches of an epoch, of all processes."""
         return -(-self.length // self.batch_size)
 
+    def __len__(self) -> int:
+        return self.total if self.shuffle else len(self._turns())
+
     def batch(self, number: int) -> list[int]:
-        """The indices of one batch of the epoch, from 0."""
+        """The indices of one batch of the epoch, from 0, of all processes."""
         first = number * self.batch_size
         return self._order()[first : first + self.batch_size]
 
+    def size(self, number: int) -> int:
+        """Samples of one batch, of all processes."""
+        return min(self.batch_size, self.length - number * self.batch_size)
+
+    def part(self, number: int) -> range:
+        """Which samples of a shuffled batch are this process's; none if they are too few."""
+        size, rank = self.size(number), self.group.rank
+        first, last = (size * at // self.group.world for at in (rank, rank + 1))
+        return range(first, last)
+
     def __iter__(self) -> Iterator[list[int]]:
         order = self._order()
-        for first in range(self.start * self.batch_size, self.length, self.batch_size):
-            yield order[first : first + self.batch_size]
+        if self.shuffle:
+            for number in range(self.start, self.total):
+                first = number * self.batch_size
+                yield [order[first + at] for at in self.part(number) or (0,)]
+        else:
+            for number in self._turns():
+                first = number * self.batch_size
+                yield order[first : first + self.batch_size]
+
+    def _turns(self) -> range:
+        return range(self.start + self.group.rank, self.total, self.group.world)
 
     def _order(self) -> list[int]:
         if self.shuffle:
@@ -64,8 +100,9 @@ class BatchLoader(DataLoader[Any]):
         batch_size: Samples per batch; the last batch of an epoch may be smaller.
         shuffle: Draw a new order, and new samples, in each epoch; otherwise always the same.
         seed: Of order and samples.
-        num_workers: Processes; by default one per core, at most 8.
+        num_workers: Processes; by default one per core, at most 8, shared with the group.
         pin_memory: Page-locked batches, for CUDA.
+        group: The processes that share the batches.
     """
 
     def __init__(
@@ -77,12 +114,14 @@ class BatchLoader(DataLoader[Any]):
         seed: int = 0,
         num_workers: int | None = None,
         pin_memory: bool = False,
+        group: Group = ALONE,
     ) -> None:
         self.samples = samples
         if isinstance(samples, SampleWrapper):
             samples.seed = seed
-        self.batches = EpochBatches(samples, batch_size, seed, shuffle)
-        workers = min(8, _cores()) if num_workers is None else num_workers
+        self.batches = EpochBatches(samples, batch_size, seed, shuffle, group)
+        own_cores = max(1, _cores() // group.local_world)
+        workers = min(8, own_cores) if num_workers is None else num_workers
         super().__init__(
             _Carrying(samples),
             batch_sampler=self.batches,
@@ -108,6 +147,10 @@ class BatchLoader(DataLoader[Any]):
         """Choose the epoch, from 0, and the batch of it, that the next iteration begins with."""
         self.batches.epoch = epoch
         self.batches.start = start
+
+    def numbers(self) -> Iterator[int]:
+        """Of an unshuffled loader: the number among all samples of each that it gives."""
+        return chain.from_iterable(self.batches)
 
     def files_of(self, number: int) -> list[str]:
         """The files of one batch of the epoch, from 0."""

@@ -1,4 +1,4 @@
-"""Imports run one way: utils, configs <- datasets, models <- engine <- training <- programs."""
+"""Imports run one way: utils, configs <- parallel <- datasets, models <- engine <- training."""
 
 import ast
 from pathlib import Path
@@ -9,10 +9,11 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "utils": set(),
     "configs": {"configs"},
-    "datasets": {"utils", "configs", "datasets"},
+    "parallel": {"configs"},
+    "datasets": {"utils", "configs", "parallel", "datasets"},
     "models": {"utils", "configs", "models"},
-    "engine": {"utils", "configs", "datasets", "models"},
-    "training": {"utils", "configs", "datasets", "models", "engine", "training"},
+    "engine": {"utils", "configs", "parallel", "datasets", "models"},
+    "training": {"utils", "configs", "parallel", "datasets", "models", "engine", "training"},
     "hubconf": {"utils", "configs", "datasets", "models", "engine"},
 }
 PROJECT = {*MAY_IMPORT, "train_liif", "test", "demo"}

@@ -69,6 +69,22 @@ class Log:
         self._board.flush()
 
 
+class Silence(Log):
+    """The log of every process but the first."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def line(self, text: str) -> None:
+        pass
+
+    def epoch(self, record: Record) -> None:
+        pass
+
+
 def describe(record: Record) -> str:
     """The line of an epoch."""
     parts = [f"epoch {record['epoch']}/{record['epoch_max']}, train: loss={record['loss']:.4f}"]

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from configs.files import written_whole
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader
 from datasets.wrappers import SampleWrapper
-from engine import IDENTITY_NORM, Evaluated, eval_psnr, progress_bar, to_device, train_step
+from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device, train_step
+from parallel import Group, LostProcessError, talking
 from training.log import Log
 from training.picture import comparison
 from training.recipe import LOSSES
@@ -37,19 +37,17 @@ class Run:
         config: TrainConfig,
         state: TrainState,
         loaders: tuple[BatchLoader, BatchLoader | None],
-        devices: list[torch.device],
+        group: Group,
         folder: Path,
         log: Log,
         signals: Signals,
     ) -> None:
         self.config, self.state, self.folder = config, state, folder
-        self.log, self.signals = log, signals
+        self.group, self.log, self.signals = group, log, signals
         self.train_loader, self.val_loader = loaders
-        self.device = devices[0]
+        self.device = group.device
         self.norm = config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
-        self.trained: Any = state.model
-        if len(devices) > 1:
-            self.trained = nn.DataParallel(state.model, devices)
+        self.trained: Any = group.average_gradients(state.model)
         if config.compile:
             self.trained = torch.compile(self.trained)
         self.begun, self.first = time.monotonic(), state.epoch
@@ -62,40 +60,50 @@ class Run:
             started = time.monotonic()
             before = self.state.samples
             with compile_errors():
-                self.train_epoch()
+                try:
+                    self.train_epoch()
+                except LostProcessError:  # the step that failed has changed nothing
+                    self.save()
+                    raise
             seconds = time.monotonic() - started
             self.close_epoch(started, (self.state.samples - before) / seconds)
 
     def train_epoch(self) -> None:
         """The steps that are left of an epoch."""
-        config, state = self.config, self.state
+        config, state, group = self.config, self.state, self.group
         state.model.train()
         self.loss_sum.fill_(state.loss_sum)
         self.train_loader.set_epoch(state.epoch, state.step)
         bar = progress_bar(
             self.train_loader,
             f"epoch {state.epoch + 1}/{config.epoch_max}",
+            hidden=not group.is_first,
             total=len(self.train_loader),
             initial=state.step,
         )
-        config_skips = config.max_skipped > 0
+        skips = config.max_skipped > 0
+        batches = self.train_loader.batches
         for batch in bar if state.step < len(self.train_loader) else ():
             # What a model draws at random follows from the progress, too.
-            torch.manual_seed(hash((config.seed, state.epoch, state.step)) % 2**63)
-            loss, finite = train_step(
-                self.trained,
-                state.optimizer,
-                to_device(batch, self.device),
-                self.norm,
-                loss=LOSSES[config.loss],
-                grad_clip=config.grad_clip,
-                accumulate=config.accumulate,
-                amp=config.amp,
-                scaler=state.scaler,
-                skip_bad=config_skips,
-            )
+            torch.manual_seed(hash((config.seed, state.epoch, state.step, group.rank)) % 2**63)
+            size = batches.size(state.step)
+            with talking():
+                loss, finite = train_step(
+                    self.trained,
+                    state.optimizer,
+                    to_device(batch, self.device),
+                    self.norm,
+                    loss=LOSSES[config.loss],
+                    grad_clip=config.grad_clip,
+                    accumulate=config.accumulate,
+                    amp=config.amp,
+                    scaler=state.scaler,
+                    skip_bad=skips,
+                    weight=len(batches.part(state.step)) * group.world / size,
+                    group=group,
+                )
             self.suspects.append((state.step, finite))
-            size = len(batch["inp"]) if not config_skips or finite else 0
+            size = size if not skips or finite else 0
             self.loss_sum += torch.where(finite, loss, 0).double() * size
             state.samples += size
             if state.average is not None:
@@ -129,8 +137,9 @@ class Run:
             place = {"epoch": self.state.epoch + 1, "step": step + 1, "files": files}
             if self.state.skipped > self.config.max_skipped:
                 report = self.folder / "not-finite.json"
-                with written_whole(report) as file:
-                    file.write(json.dumps(place, indent=1).encode())
+                if self.group.is_first:
+                    with written_whole(report) as file:
+                        file.write(json.dumps(place, indent=1).encode())
                 raise UserError(
                     f"loss or gradients became infinite or NaN at epoch {place['epoch']}, step "
                     f"{place['step']}; {report} names the samples; lower the learning rate, or set "
@@ -139,21 +148,29 @@ class Run:
             self.log.line(f"skipped step {place['step']} of epoch {place['epoch']}: not finite")
 
     def heed_signals(self) -> None:
-        """Save if it was asked for or is due; end if that was asked for."""
+        """Save if one process was asked to or it is due; end if one was asked to."""
         state, every = self.state, self.config.save_every
         due = not (self.folder / LAST).exists()  # so that whatever is killed can go on
         due |= every.steps is not None and state.step > 0 and state.step % every.steps == 0
         due |= every.seconds is not None and time.monotonic() - self.saved >= every.seconds
-        if due or self.signals.save or self.signals.stop is not None:
+        save, stop = self.group.largest(
+            self.signals.save or (due and self.group.is_first), self.signals.stop or 0
+        )
+        if save or stop:
             self.save()
-        if self.signals.stop is not None:
-            self.log.line(f"stopped after epoch {state.epoch}, step {state.step}")
-            raise Stopped(self.signals.stop)
+        if stop:
+            self.stop(stop)
+
+    def stop(self, status: int) -> None:
+        self.log.line(f"stopped after epoch {self.state.epoch}, step {self.state.step}")
+        raise Stopped(status)
 
     def save(self, *names: str) -> None:
+        """Write the state, in the first process; the others have the same."""
         self.check_finite()
         self.state.loss_sum = self.loss_sum.item()
-        save(self.folder, self.config, self.state, *names)
+        if self.group.is_first:
+            save(self.folder, self.config, self.state, *names)
         self.signals.save = False
         self.saved = time.monotonic()
 
@@ -185,7 +202,7 @@ class Run:
         self.loss_sum.zero_()
         self.save(*names)
         self.log.epoch(record)
-        if "psnr" in record:
+        if "psnr" in record and self.group.is_first:
             self.show(number)
         self.heed_signals()
 
@@ -200,9 +217,10 @@ class Run:
     def validate(self, loader: BatchLoader) -> float:
         """Mean PSNR; whatever happens here, the epoch's steps are saved and not repeated."""
 
-        def heed(_: Evaluated) -> None:
-            if self.signals.stop is not None:
-                raise Stopped(self.signals.stop)
+        def heed() -> None:
+            (stop,) = self.group.largest(self.signals.stop or 0)
+            if stop:
+                self.stop(stop)
 
         config = self.config
         model = self.state.rendering
@@ -213,8 +231,9 @@ class Run:
                 self.norm,
                 config.eval_type,
                 config.eval_bsize,
-                verbose=True,
-                on_image=heed,
+                verbose=self.group.is_first,
+                group=self.group,
+                heed=heed,
             )
         except BaseException:
             self.save()

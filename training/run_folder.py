@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,15 +67,15 @@ def to_continue(folder: Path) -> list[Path]:
     return found
 
 
-def refuse_changes(folder: Path, config_path: str, force: bool) -> None:
-    """Compare the config with the one that the run began with.
+def refuse_changes(folder: Path, config_path: str, force: bool) -> list[str]:
+    """The differences between the config and the one that the run began with.
 
     Raises:
-        UserError: With every difference, unless ``force``: then they are printed.
+        UserError: If there are any, unless ``force``.
     """
     begun = folder / "config.yaml"
     if not begun.exists():
-        return
+        return []
     try:
         changes = _differences(read_yaml(begun), read_yaml(config_path))
     except UserError as error:
@@ -85,8 +84,7 @@ def refuse_changes(folder: Path, config_path: str, force: bool) -> None:
         first = f"{config_path}: the run in {folder} began with another config:"
         advice = "continue it all the same with --force, or choose another --name"
         raise UserError("\n".join([first, *changes, advice]))
-    for change in changes:
-        print(f"changed: {change}", file=sys.stderr)
+    return changes
 
 
 def _differences(old: Any, new: Any, place: str = "") -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
+from parallel import LostProcessError
+
 # What the exit status of a run says that was stopped by a signal: 128 and its number.
 STOPPING = {"SIGTERM": 143, "SIGINT": 130}
 
@@ -41,6 +43,8 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self.stop is not None and isinstance(error, LostProcessError):
+            raise Stopped(self.stop)  # as the others were
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name

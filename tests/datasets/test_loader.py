@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,9 @@ from torch.utils.data import Dataset
 from configs.schema import DataSection
 from configs.spec import UserError
 from datasets.image_file import write_pixels
-from datasets.loader import BatchLoader, make_loader
+from datasets.loader import BatchLoader, EpochBatches, make_loader
 from datasets.wrappers import SRImplicitDownsampled
+from parallel import Group
 
 
 @pytest.fixture
@@ -112,3 +115,34 @@ def test_an_epoch_can_be_entered_in_the_middle(section, workers):
         part = [batch["gt"] for batch in loader]
         assert len(part) == 3 - start
         assert all(torch.equal(a, b) for a, b in zip(part, whole[start:], strict=True))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5, 7])
+def test_parts_make_the_batch(world):
+    shares = [
+        EpochBatches(range(12), 5, seed=1, shuffle=True, group=Group(rank, world))
+        for rank in range(world)
+    ]
+    for number in range(3):
+        parts = [share.part(number) for share in shares]
+        assert sum(map(len, parts)) == (5, 5, 2)[number]
+        assert parts[0].start == 0
+        assert all(before.stop == after.start for before, after in pairwise(parts))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        given = [list(share)[number] for share in shares]
+        assert all(given), "a process without a sample cannot take part in the step"
+        own = [
+            item for part, items in zip(parts, given, strict=True) for item in items[: len(part)]
+        ]
+        assert own == shares[0].batch(number)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_evaluation_takes_whole_batches_in_turn(world):
+    shares = [
+        EpochBatches(range(7), 2, seed=0, shuffle=False, group=Group(rank, world))
+        for rank in range(world)
+    ]
+    assert [len(list(share)) for share in shares] == list(map(len, shares))
+    everything = sorted(batch for share in shares for batch in share)
+    assert everything == [[0, 1], [2, 3], [4, 5], [6]]

@@ -171,7 +171,9 @@ def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "evaluate", stopping)
-        assert run(folder, "train_liif.py", *args).returncode == 143
+        stopped = run(folder, "train_liif.py", *args)
+    assert stopped.returncode == 143
+    assert "stopped after epoch 0, step 3" in stopped.stdout
     saved = load(folder / "save/parts/epoch-last.pth")
     assert (saved["epoch"], saved["step"]) == (0, 3)
     succeeds(folder, "train_liif.py", *args)

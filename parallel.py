@@ -1,0 +1,296 @@
+"""One run in several processes: each has a device and a share of every batch.
+
+`torchrun` starts them, on one machine or many, or `start_each` does for ``--gpu 0,1``. Without
+either a program is one process, and `Group` says so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from types import FrameType
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from configs.command import choose_devices
+from configs.spec import UserError
+
+T = TypeVar("T")
+
+CPU = torch.device("cpu")
+GRACE = 30  # seconds that the others have to end by themselves when one has failed
+
+
+class LostProcessError(UserError):
+    """Another process of the run has ended, or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, and which of them this is.
+
+    All of its methods are to be called by all processes, in the same order.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: Number of processes.
+        local_rank, local_world: The same on this machine.
+        device: That this process computes on.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+    device: torch.device = CPU
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that writes and speaks."""
+        return self.rank == 0
+
+    def __str__(self) -> str:
+        return str(self.device) if self.world == 1 else f"{self.world} x {self.device.type}"
+
+    def largest(self, *values: int) -> list[int]:
+        """The largest of each value over the processes; waits for all of them."""
+        if self.world == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.int64)
+        with talking():
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a tensor on ``device`` over the processes."""
+        if self.world == 1:
+            return value
+        total = value.clone()
+        with talking():
+            dist.all_reduce(total)
+        return total / self.world
+
+    def gather(self, values: list[T]) -> list[T]:
+        """The lists of all processes, one after another."""
+        if self.world == 1:
+            return values
+        lists: list[list[T]] = [[] for _ in range(self.world)]
+        with talking():
+            dist.all_gather_object(lists, values)
+        return [value for part in lists for value in part]
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns in the first process."""
+        made = [make() if self.is_first else None]
+        if self.world > 1:
+            with talking():
+                dist.broadcast_object_list(made)
+        return made[0]  # type: ignore[return-value]
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first process of each machine before the others, e.g. to build a cache for them."""
+        if self.local_rank > 0:
+            self.largest(0)
+        yield
+        if self.local_rank == 0:
+            self.largest(0)
+
+    def in_step(self, batches: Iterable[T], heed: Callable[[], Any]) -> Iterator[T]:
+        """The batches of this process, with a call of ``heed`` after each.
+
+        All processes call it equally often, even if some have fewer batches; so it may use the
+        group. A single process may give batches that cannot be counted.
+        """
+        if self.world == 1:
+            for batch in batches:
+                yield batch
+                heed()
+            return
+        assert isinstance(batches, Sized)
+        (rounds,) = self.largest(len(batches))
+        rest = iter(batches)
+        for _ in range(rounds):
+            yield from islice(rest, 1)
+            heed()
+
+    def average_gradients(self, model: nn.Module) -> nn.Module:
+        """The model with the same parameters; ``backward`` leaves their mean gradients in them."""
+        if self.world == 1:
+            return model
+        ids = [self.device] if self.device.type == "cuda" else None
+        # Published models may have parameters that they do not use. Besides, the buckets of
+        # gradients then stay as they are: a resumed run sums in the same order.
+        return nn.parallel.DistributedDataParallel(
+            _WithUnused(model), device_ids=ids, find_unused_parameters=True
+        )
+
+
+class _WithUnused(nn.Module):
+    """A model and an unused parameter: DistributedDataParallel warns if it looks for none."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        device = next(model.parameters()).device
+        self.unused = nn.Parameter(torch.zeros(1, device=device))
+
+    def forward(self, *args: Any) -> Any:
+        return self.model(*args)
+
+
+ALONE = Group()
+
+
+@contextmanager
+def talking() -> Iterator[None]:
+    """What the network says of a process that is gone becomes a `LostProcessError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        known = r"gloo|nccl|connection|socket|broken pipe|timed? ?out|peer"
+        if not isinstance(error, dist.DistError) and not re.search(known, str(error), re.I):
+            raise
+        raise LostProcessError(
+            "another process of this run has ended or cannot be reached; repeat the command with "
+            "--resume to continue"
+        ) from error
+
+
+@contextmanager
+def joined(gpu: str | None) -> Iterator[Group]:
+    """This process among those that torchrun has started; alone if it has not.
+
+    An error that several of them meet is said by one; who only misses the others is silent.
+
+    Args:
+        gpu: The option ``--gpu``.
+
+    Raises:
+        UserError: If there are not enough devices.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if "RANK" not in os.environ or world == 1:
+        yield Group(device=choose_devices(gpu)[0])
+        return
+    local_rank, local_world = (
+        int(os.environ.get(name, default))
+        for name, default in (("LOCAL_RANK", "0"), ("LOCAL_WORLD_SIZE", "1"))
+    )
+    device = _own_device(gpu, local_rank, local_world)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    with talking():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Group(dist.get_rank(), world, local_rank, local_world, device)
+    except (UserError, OSError) as error:
+        if not _first_to_say(error):
+            raise SystemExit(1) from None
+        raise
+    except SystemExit:
+        dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
+def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.device:
+    devices = choose_devices(gpu, default=",".join(map(str, range(local_world))))
+    if devices[0].type == "cpu":
+        return devices[0]
+    if len(devices) != local_world:
+        raise UserError(f"--gpu {gpu}: {local_world} processes are started here; name as many GPUs")
+    return devices[local_rank]
+
+
+def _first_to_say(error: Exception) -> bool:
+    """Whether nobody has said this, or, of a lost process, anything; the store remembers."""
+    try:
+        store = dist.distributed_c10d._get_default_store()
+        anything = store.add("said", 1) > 1
+        same = store.add(f"said {error}", 1) > 1
+    except RuntimeError:  # it went with the process that kept it
+        return True
+    return not (anything if isinstance(error, LostProcessError) else same)
+
+
+def start_each(gpu: str | None) -> None:
+    """With several devices, and not under torchrun: run this program once on each, and exit.
+
+    Signals go on to all of them. When one fails, the others are ended.
+
+    Raises:
+        SystemExit: With the exit status of the first that failed, or 0.
+    """
+    if "RANK" in os.environ or (count := len(choose_devices(gpu))) == 1:
+        return
+    store = dist.TCPStore(  # type: ignore[attr-defined]
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False
+    )
+    threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count))}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            env={**threads, **os.environ, **environment(rank, count, store.port)},
+            process_group=0,  # Ctrl-C comes from here, once
+        )
+        for rank in range(count)
+    ]
+
+    def forward(number: int, _: FrameType | None) -> None:
+        for process in processes:
+            process.send_signal(number)
+
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, forward)
+    sys.exit(_wait(processes))
+
+
+def environment(rank: int, count: int, port: int) -> dict[str, str]:
+    """What `joined` reads, as torchrun sets it, for one of ``count`` processes on this machine.
+
+    Args:
+        port: Of a store that outlives the processes.
+    """
+    return {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
+
+
+def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
+    """Exit status of the first to fail, after all have ended."""
+    failed = 0
+    deadline = float("inf")
+    while any(process.poll() is None for process in processes):
+        failed = failed or next((p.returncode for p in processes if p.returncode), 0)
+        if failed and deadline == float("inf"):
+            deadline = time.monotonic() + GRACE
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+        time.sleep(0.1)
+    failed = failed or next((p.returncode for p in processes if p.returncode), 0)
+    if failed < 0:
+        name = signal.Signals(-failed).name
+        print(f"error: a process of the run was ended by {name}", file=sys.stderr)
+        return 128 - failed
+    return failed

@@ -1,0 +1,67 @@
+"""Starts the processes of a run as forks of one that has imported everything: in no time."""
+
+import multiprocessing
+import os
+import runpy
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from parallel import environment
+
+ROOT = Path(__file__).parents[2]
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(
+    ["torch._dynamo", "torch.nn.parallel", "datasets", "models", "training.loop"]
+)
+
+
+def _rank(folder, env, program, args, output):
+    os.chdir(folder)
+    os.environ.update(env)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{output}.{name}", os.O_WRONLY | os.O_CREAT), number)
+    torch.set_num_threads(1)
+    sys.argv = [program, *args]
+    runpy.run_path(str(ROOT / program), run_name="__main__")
+
+
+class Ranks:
+    """The processes of one run, or a single one without a group."""
+
+    def __init__(self, folder, count, program, *args):
+        self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        self.outputs = [folder / f"rank{rank}-{time.monotonic_ns()}" for rank in range(count)]
+        envs = [environment(rank, count, self.store.port) for rank in range(count)]
+        self.processes = [
+            SERVER.Process(target=_rank, args=(folder, env, program, args, output), daemon=True)
+            for env, output in zip(envs, self.outputs, strict=True)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def said(self, name="out"):
+        paths = [Path(f"{output}.{name}") for output in self.outputs]
+        return "".join(path.read_text() for path in paths if path.exists())
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + 60
+        while text not in self.said():
+            assert time.monotonic() < deadline, self.said("err")
+            time.sleep(0.01)
+
+    def signal(self, rank, number):
+        os.kill(self.processes[rank].pid, number)
+
+    def finish(self, *codes):
+        """The output, once all have ended with these exit codes."""
+        deadline = time.monotonic() + 60
+        for process in self.processes:
+            process.join(deadline - time.monotonic())
+        error = self.said("err")
+        assert tuple(p.exitcode for p in self.processes) == codes, error
+        assert "Traceback" not in error
+        return self.said(), error
