@@ -1,6 +1,6 @@
 """Render an image at any size.
 
-python demo.py --input photo.png --model M.pth --scale 3.7 --output large.png
+python demo.py --input photo.png --scale 3.7 --output large.png
 python demo.py --input photo.png --model M.pth --resolution 1080,1920 --output large.png
 """
 
@@ -10,7 +10,7 @@ import argparse
 
 import torch
 
-from configs.command import add_gpu_option, choose_devices, parse_pair, run
+from configs.command import add_gpu_option, add_model_option, choose_devices, parse_pair, run
 from configs.spec import UserError
 from datasets.image_file import check_output, read_image, to_unit, write_image
 from engine import super_resolve
@@ -33,9 +33,7 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Render an image at any size.")
     parser.add_argument("--input", required=True, metavar="I.png")
-    parser.add_argument(
-        "--model", required=True, metavar="M.pth", help="a checkpoint, or bicubic: the baseline"
-    )
+    add_model_option(parser)
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--resolution", type=_resolution, metavar="H,W", help="pixels of the output")
     size.add_argument(

@@ -1,4 +1,4 @@
-"""What happens to a batch: training steps, evaluation, and rendering of whole images."""
+"""What models do with images: prediction, evaluation, and rendering at any size."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, product
 from typing import Any, NamedTuple
 
 import torch
@@ -19,94 +19,13 @@ from configs.schema import EVAL_TYPE
 from configs.spec import UserError
 from datasets.loader import BatchLoader
 from parallel import ALONE, Group
-from utils import (
-    Averager,
-    calc_psnr,
-    denormalise,
-    make_cell,
-    make_coord,
-    normalise,
-)
+from utils import Averager, calc_psnr, calc_ssim, denormalise, make_cell, make_coord, normalise
 
 DataNorm = Mapping[str, Mapping[str, list[float]]]
 
 IDENTITY_NORM: DataNorm = {key: {"sub": [0.0], "div": [1.0]} for key in ("inp", "gt")}
 # What the published code trains and renders with; its checkpoints do not say so.
 PUBLISHED_NORM: DataNorm = {key: {"sub": [0.5], "div": [0.5]} for key in ("inp", "gt")}
-
-AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Mapping[str, Tensor],
-    data_norm: DataNorm,
-    *,
-    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.l1_loss,
-    grad_clip: float | None = None,
-    accumulate: int = 1,
-    amp: str | None = None,
-    scaler: torch.amp.GradScaler | None = None,
-    skip_bad: bool = False,
-    weight: float = 1.0,
-    group: Group = ALONE,
-) -> tuple[Tensor, Tensor]:
-    """One optimizer step.
-
-    Args:
-        model: Called as ``model(inp, coord, cell)``.
-        batch: ``{inp, coord, cell, gt}``, pixels in [0, 1], on the model's device.
-        data_norm: Applied to ``inp`` and ``gt``.
-        loss: Mean over prediction and target (B, Q, 3).
-        grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
-        accumulate: The batch goes through the model in so many parts whose gradients are added.
-        amp: Matrix products and convolutions in "bf16" or "fp16" (`torch.autocast`). Coordinates,
-            ensemble weights, parameters and the loss stay in fp32.
-        scaler: Of the loss, for "fp16"; it skips steps whose scaled gradients overflow.
-        skip_bad: Leave the weights as they are if loss or gradients are not finite.
-        weight: Of the batch's loss in the mean over the group: its share of the samples, times the
-            number of processes.
-        group: The processes that have the other parts of the batch; ``model`` averages their
-            gradients (`Group.average_gradients`).
-
-    Returns:
-        (the loss, whether loss and gradients are finite), both still on the device, of the group.
-    """
-    scaler = scaler or torch.amp.GradScaler(batch["inp"].device.type, enabled=False)
-    optimizer.zero_grad(set_to_none=True)
-    size = len(batch["inp"])
-    total = torch.zeros((), device=batch["inp"].device)
-    parts = _split(batch, accumulate)
-    for number, part in enumerate(parts, 1):
-        last = number == len(parts)
-        inp, gt = (normalise(part[k], data_norm[k], dim) for k, dim in (("inp", 1), ("gt", 2)))
-        # Gradients of the group meet once, in the last part.
-        with nullcontext() if last else getattr(model, "no_sync", nullcontext)():
-            with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
-                pred = model(inp, part["coord"], part["cell"])
-            _check_channels(pred, gt)
-            share = loss(pred.to(gt.dtype), gt) * (len(inp) / size * weight)
-            scaler.scale(share).backward()
-        total += share.detach()
-    total = group.mean(total)
-    scaler.unscale_(optimizer)
-    weights = [p for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-    if grad_clip is not None:
-        nn.utils.clip_grads_with_norm_(weights, grad_clip, norm)
-    finite = torch.isfinite(total)
-    if not scaler.is_enabled():
-        finite = finite & torch.isfinite(norm)
-    if not skip_bad or finite:
-        scaler.step(optimizer)
-    scaler.update()
-    return total, finite
-
-
-def _split(batch: Mapping[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
-    chunks = zip(*(value.chunk(parts) for value in batch.values()), strict=True)
-    return [dict(zip(batch, chunk, strict=True)) for chunk in chunks]
 
 
 @torch.no_grad()
@@ -133,21 +52,75 @@ def batched_predict(
     return torch.cat(chunks, dim=1)
 
 
+def self_ensemble(
+    model: Any, inp: Tensor, coord: Tensor, cell: Tensor | None, bsize: int | None
+) -> Tensor:
+    """The mean of `batched_predict`, whose arguments it takes, over eight flips and rotations.
+
+    Source: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW
+    2017, section 3.4.
+    """
+    total = torch.zeros((), device=inp.device)
+    for rows, columns, turned in product((False, True), repeat=3):
+        image, place, size = inp, coord, cell
+        for flipped, dim in ((rows, 0), (columns, 1)):
+            if flipped:
+                image = image.flip(dim - 2)
+                place = place * place.new_tensor([-1.0, 1.0] if dim == 0 else [1.0, -1.0])
+        if turned:
+            image, place = image.mT, place.flip(-1)
+            size = None if size is None else size.flip(-1)
+        total = total + batched_predict(model, image, place, size, bsize)
+    return total / 8
+
+
 class Evaluated(NamedTuple):
-    """One image of an evaluation: its number, PSNR, and picture (3, H, W) in [0, 1] if whole."""
+    """One image of an evaluation.
+
+    Attributes:
+        number: In its set, from 0.
+        psnr: In dB.
+        picture: (3, H, W) in [0, 1]; None if the sample is no whole image.
+        ssim: Where it was asked for.
+    """
 
     number: int
     psnr: float
     picture: Tensor | None
+    ssim: float = math.nan
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, and how.
+
+    Attributes:
+        eval_type: ``benchmark-S``, ``div2k-S`` (see `calc_psnr`), or None: all pixels, RGB.
+        eval_bsize: Queries at a time.
+        ensemble: Average over the eight flips and rotations (`self_ensemble`).
+        ssim: Compute SSIM, too.
+    """
+
+    eval_type: str | None = None
+    eval_bsize: int | None = None
+    ensemble: bool = False
+    ssim: bool = False
+
+
+class Scores(NamedTuple):
+    """Means over the images of a set; SSIM is NaN if it was not asked for."""
+
+    psnr: float
+    ssim: float
+    images: int
 
 
 @torch.no_grad()
 def evaluate(
     loader: Iterable[Mapping[str, Tensor]],
     model: nn.Module,
+    measure: Measure,
     data_norm: DataNorm | None = None,
-    eval_type: str | None = None,
-    eval_bsize: int | None = None,
     numbers: Iterator[int] | None = None,
 ) -> Iterator[Evaluated]:
     """Predict every sample and compare it with its target, one image at a time.
@@ -156,56 +129,55 @@ def evaluate(
         loader: Batches ``{inp, coord, cell, gt}``, pixels in [0, 1].
         model: In evaluation mode; batches follow it to its device.
         data_norm: ``{inp: {sub, div}, gt: {sub, div}}``; identity if None.
-        eval_type: ``benchmark-S``, ``div2k-S`` (see `calc_psnr`), or None: all pixels, RGB.
-        eval_bsize: Queries at a time.
         numbers: Of the samples; from 0 if None.
 
     Raises:
-        UserError: If the protocol needs a whole image and the samples are none.
+        UserError: If whole images are needed and the samples are none.
     """
     norm = data_norm or IDENTITY_NORM
-    protocol, scale = _parse_eval_type(eval_type)
+    protocol, scale = _parse_eval_type(measure.eval_type)
+    predict = self_ensemble if measure.ensemble else batched_predict
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     numbers = numbers or count()
     for batch in loader:
         batch = to_device(batch, device)
         inp = normalise(batch["inp"], norm["inp"], 1)
-        pred = batched_predict(model, inp, batch["coord"], batch["cell"], eval_bsize)
-        _check_channels(pred, batch["gt"])
+        pred = predict(model, inp, batch["coord"], batch["cell"], measure.eval_bsize)
+        check_channels(pred, batch["gt"])
         pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
         for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
             number = next(numbers)
             size = _whole_image(*place)
-            if protocol is not None and size is None:
+            if size is None and (protocol is not None or measure.ssim):
+                needs = f"eval_type {measure.eval_type} shaves a border: it" if protocol else "SSIM"
                 raise UserError(
-                    f"eval_type {eval_type} shaves a border: it needs whole images, "
-                    "so the wrapper must not have sample_q"
+                    f"{needs} needs whole images, so the wrapper must not have sample_q"
                 )
             picture = None
             if size is not None:
                 sr, hr = (x.T.unflatten(1, size) for x in (sr, hr))
                 picture = sr
             try:
-                psnr = calc_psnr(sr, hr, protocol, scale)
+                psnr = calc_psnr(sr, hr, protocol, scale).item()
+                ssim = calc_ssim(sr, hr, protocol, scale) if measure.ssim else math.nan
             except ValueError as error:
                 raise UserError(f"image {number + 1} of the set: {error}") from None
-            yield Evaluated(number, psnr.item(), picture)
+            yield Evaluated(number, psnr, picture, ssim)
 
 
-def eval_psnr(
+def score(
     loader: Iterable[Mapping[str, Tensor]],
     model: nn.Module,
+    measure: Measure,
     data_norm: DataNorm | None = None,
-    eval_type: str | None = None,
-    eval_bsize: int | None = None,
     verbose: bool = False,
     on_image: Callable[[Evaluated], None] | None = None,
     group: Group = ALONE,
     heed: Callable[[], Any] | None = None,
-) -> float:
-    """Mean over images of each image's PSNR in dB; arguments as of `evaluate`.
+) -> Scores:
+    """Means over images of each image's PSNR and SSIM; further arguments as of `evaluate`.
 
-    An image reproduced exactly has no finite PSNR; it is left out of the mean, with a warning.
+    An image reproduced exactly has no finite PSNR; it is left out of that mean, with a warning.
 
     Args:
         verbose: Show a progress bar with the mean so far.
@@ -218,27 +190,35 @@ def eval_psnr(
     batches = group.in_step(bar, heed or partial(group.largest, 0))
     numbers = loader.numbers() if isinstance(loader, BatchLoader) else None
     found = []
-    for result in evaluate(batches, model, data_norm, eval_type, eval_bsize, numbers):
+    for result in evaluate(batches, model, measure, data_norm, numbers):
         if on_image is not None:
             on_image(result)
-        found.append((result.number, result.psnr))
+        found.append((result.number, result.psnr, result.ssim))
         if not bar.disable:
-            bar.set_postfix(psnr=f"{_mean(found):.4f}")
+            bar.set_postfix(psnr=f"{_mean_psnr(psnr for _, psnr, _ in found):.4f}")
     found = sorted(group.gather(found))  # the order of a sum decides its last bits
-    exact = sum(math.isinf(psnr) for _, psnr in found)
+    exact = sum(math.isinf(psnr) for _, psnr, _ in found)
     if exact and group.is_first:
         warnings.warn(
             f"{exact} images are reproduced exactly and left out of the mean PSNR", stacklevel=2
         )
-    return _mean(found) if exact < len(found) or not exact else math.inf
+    ssim = Averager()
+    for *_, value in found:
+        ssim.add(value)
+    psnr = _mean_psnr(psnr for _, psnr, _ in found) if exact < len(found) else math.inf
+    return Scores(psnr if found else math.nan, ssim.item(), len(found))
 
 
-def _mean(found: Iterable[tuple[int, float]]) -> float:
-    mean = Averager()
-    for _, psnr in found:
-        if not math.isinf(psnr):
-            mean.add(psnr)
-    return mean.item()
+def eval_psnr(
+    loader: Iterable[Mapping[str, Tensor]],
+    model: nn.Module,
+    data_norm: DataNorm | None = None,
+    eval_type: str | None = None,
+    eval_bsize: int | None = None,
+    **options: Any,
+) -> float:
+    """Mean PSNR of a set in dB; options as of `score`."""
+    return score(loader, model, Measure(eval_type, eval_bsize), data_norm, **options).psnr
 
 
 @torch.no_grad()
@@ -281,6 +261,22 @@ def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
+def check_channels(pred: Tensor, gt: Tensor) -> None:
+    if pred.shape != gt.shape:
+        raise UserError(
+            f"the model gives {pred.shape[-1]} channels where {gt.shape[-1]} are wanted: see "
+            "out_dim of imnet_spec; without imnet_spec the encoder needs its upsampler"
+        )
+
+
+def _mean_psnr(values: Iterable[float]) -> float:
+    mean = Averager()
+    for psnr in values:
+        if not math.isinf(psnr):
+            mean.add(psnr)
+    return mean.item()
+
+
 def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float]:
     if eval_type is None:
         return None, 1
@@ -288,14 +284,6 @@ def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float]:
     if match is None:
         raise UserError(f"eval_type {eval_type!r}: expected benchmark-S or div2k-S")
     return match[1], float(match[2])
-
-
-def _check_channels(pred: Tensor, gt: Tensor) -> None:
-    if pred.shape != gt.shape:
-        raise UserError(
-            f"the model gives {pred.shape[-1]} channels where {gt.shape[-1]} are wanted: see "
-            "out_dim of imnet_spec; without imnet_spec the encoder needs its upsampler"
-        )
 
 
 def _whole_image(coord: Tensor, cell: Tensor) -> tuple[int, int] | None:

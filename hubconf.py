@@ -12,11 +12,11 @@ from models.checkpoint import load_model
 dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml"]
 
 
-def liif(path: str) -> torch.nn.Module:
+def liif(path: str = "compact") -> torch.nn.Module:
     """The continuous model of a checkpoint, in evaluation mode on the CPU.
 
     Args:
-        path: A checkpoint file, or ``bicubic``.
+        path: A checkpoint file; the name of one in weights/; or ``bicubic``.
 
     Raises:
         UserError: If it is missing, damaged or of other code.

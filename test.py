@@ -2,26 +2,28 @@
 
 python test.py --config configs/test/set5.yaml configs/test/set14.yaml --model M.pth
 python test.py --config configs/test/set5.yaml --scale 4 --model M.pth --save pictures
+python test.py --config configs/test/set5.yaml --ssim --ensemble --markdown set5.md
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
 
 import datasets
 from configs import TestCase, load_test
-from configs.command import add_gpu_option, run
+from configs.command import add_gpu_option, add_model_option, run
+from configs.files import written_whole
 from configs.spec import UserError
 from datasets.image_file import write_image
 from datasets.loader import make_loader
-from engine import PUBLISHED_NORM, DataNorm, Evaluated, eval_psnr
+from engine import PUBLISHED_NORM, DataNorm, Evaluated, Measure, Scores, score
 from models.checkpoint import load_model
 from parallel import Group, joined, start_each
+from reports import Result, as_csv, as_json, markdown
 
 
 def main() -> None:
@@ -40,31 +42,39 @@ def evaluate_all(args: argparse.Namespace, group: Group) -> None:
         raise UserError(f"{again} is in the configs twice: give them different names")
     model, trained_norm = load_model(args.model)
     model.to(group.device)
-    results: dict[str, dict[float | None, float]] = {}
+    results = []
     for case in cases:
         norm = choose_norm(case, trained_norm)
-        psnr = evaluate_case(case, model, norm, group, workers=args.workers, save=args.save)
-        results.setdefault(case.name, {})[case.scale] = psnr
-        if group.is_first and len(cases) > 1:
-            print(f"{title(case)}: {psnr:.4f}", flush=True)
+        scores = evaluate_case(case, model, norm, group, args)
+        results.append(Result(case.name, case.scale, *scores))
+        if group.is_first:
+            name = title(case) if len(cases) > 1 else "result"
+            ssim = f", SSIM {scores.ssim:.4f}" if args.ssim else ""
+            print(f"{name}: {scores.psnr:.4f}{ssim}", flush=True)
     if not group.is_first:
         return
-    if len(cases) == 1:
-        print(f"result: {psnr:.4f}")
-    else:
-        print(table(results))
+    if len(cases) > 1:
+        print(markdown(results))
+    for path, form in ((args.markdown, markdown), (args.json, as_json), (args.csv, as_csv)):
+        if path is not None:
+            with written_whole(path) as file:
+                file.write(f"{form(results).rstrip()}\n".encode())
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate PSNR on test sets.")
     parser.add_argument("--config", required=True, nargs="+", metavar="C.yaml")
-    parser.add_argument(
-        "--model", required=True, metavar="M.pth", help="a checkpoint, or bicubic: the baseline"
-    )
+    add_model_option(parser)
     parser.add_argument(
         "--scale", type=float, nargs="+", metavar="S", help="only these scales of the configs"
     )
+    parser.add_argument("--ssim", action="store_true", help="structural similarity, too")
+    parser.add_argument(
+        "--ensemble", action="store_true", help="average over eight flips and rotations"
+    )
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the pictures in DIR")
+    for form in ("markdown", "json", "csv"):
+        parser.add_argument(f"--{form}", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images")
     add_gpu_option(parser)
     return parser.parse_args()
@@ -107,52 +117,33 @@ def evaluate_case(
     model: nn.Module,
     norm: DataNorm,
     group: Group,
-    *,
-    workers: int | None,
-    save: Path | None,
-) -> float:
-    """Mean PSNR of one case; the pictures go to SAVE/NAME/xS."""
+    args: argparse.Namespace,
+) -> Scores:
+    """Mean PSNR and SSIM of one case; the pictures go to SAVE/NAME/xS."""
     config = case.config
     with group.in_turn():
-        loader = make_loader(config.test_dataset, num_workers=workers, group=group)
+        loader = make_loader(config.test_dataset, num_workers=args.workers, group=group)
 
     def keep(result: Evaluated) -> None:
-        assert save is not None
         if result.picture is None:
             raise UserError(f"--save: {title(case)} has samples that are no whole pictures")
         scale = f"x{case.scale:g}" if case.scale else ""
         name = Path(loader.file_name(result.number)).stem
-        write_image(save / case.name / scale / f"{name}.png", result.picture)
+        write_image(args.save / case.name / scale / f"{name}.png", result.picture)
 
-    return eval_psnr(
+    return score(
         loader,
         model,
+        Measure(config.eval_type, config.eval_bsize, args.ensemble, args.ssim),
         norm,
-        config.eval_type,
-        config.eval_bsize,
         verbose=group.is_first,
-        on_image=None if save is None else keep,
+        on_image=None if args.save is None else keep,
         group=group,
     )
 
 
 def title(case: TestCase) -> str:
     return case.name if case.scale is None else f"{case.name} x{case.scale:g}"
-
-
-def table(results: Mapping[str, Mapping[float | None, float]]) -> str:
-    """Sets by scales, PSNR in dB, aligned for reading and valid Markdown."""
-    scales = sorted({scale for row in results.values() for scale in row}, key=lambda s: s or 0)
-    width = max(map(len, [*results, "PSNR (dB)"]))
-    heads = ["" if scale is None else f"x{scale:g}" for scale in scales]
-    lines = [
-        f"| {'PSNR (dB)':{width}} | " + " | ".join(f"{head:>5}" for head in heads) + " |",
-        f"|{'-' * (width + 2)}|" + "------:|" * len(scales),
-    ]
-    for name, row in results.items():
-        cells = [f"{row[scale]:5.2f}" if scale in row else "    -" for scale in scales]
-        lines.append(f"| {name:{width}} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

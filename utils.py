@@ -18,6 +18,7 @@ Ranges = Sequence[tuple[float, float]]
 
 # Luma weights of the benchmark protocol; they add up to 0.859 (studio swing), not to 1.
 LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
+LUMA_OFFSET = 16 / 255  # of black; it cancels in differences
 
 
 class Averager:
@@ -208,19 +209,58 @@ def calc_psnr(
     Raises:
         ValueError: If the protocol is unknown or nothing is left after shaving.
     """
-    diff = (sr - hr) / rgb_range
+    valid = _by_protocol((sr - hr) / rgb_range, dataset, scale)
+    return -10 * torch.log10(valid.pow(2).mean())
+
+
+def calc_ssim(sr: Tensor, hr: Tensor, dataset: str | None = None, scale: float = 1) -> float:
+    """Structural similarity, with the Gaussian window of 11 x 11 pixels, unrounded floats.
+
+    Args:
+        sr, hr: (C, H, W) in [0, 1].
+        dataset, scale: Channels and border as of `calc_psnr`; of several channels it is the mean.
+
+    Raises:
+        ValueError: As `calc_psnr`, or if the image is smaller than the window.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to
+    structural similarity, IEEE TIP 2004; computed by scikit-image.
+    """
+    from skimage.metrics import structural_similarity  # takes half a second to import
+
+    images = [_by_protocol(image, dataset, scale) for image in (sr, hr)]
+    if dataset == "benchmark" and sr.shape[0] > 1:
+        images = [(image + LUMA_OFFSET).unsqueeze(0) for image in images]
+    one, two = (image.cpu().double().numpy() for image in images)
+    if min(one.shape[-2:]) < 11:
+        height, width = one.shape[-2:]
+        raise ValueError(f"SSIM needs 11 rows and columns, {height}x{width} are left")
+    return float(
+        structural_similarity(
+            one,
+            two,
+            channel_axis=0,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def _by_protocol(image: Tensor, dataset: str | None, scale: float) -> Tensor:
+    """What a protocol compares of an image, or of a difference of two: see `calc_psnr`."""
     if dataset is None:
         shave = 0
     elif dataset == "benchmark":
         shave = math.ceil(scale)
-        if diff.shape[-3] > 1:
-            diff = (diff * _per_channel(LUMA, diff, -3)).sum(-3)
+        if image.shape[-3] > 1:
+            image = (image * _per_channel(LUMA, image, -3)).sum(-3)
     elif dataset == "div2k":
         shave = math.ceil(scale) + 6
     else:
         raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, None")
-    height, width = diff.shape[-2:]
+    height, width = image.shape[-2:]
     if min(height, width) <= 2 * shave:
         raise ValueError(f"nothing of {height}x{width} pixels is left after shaving {shave} a side")
-    valid = diff[..., shave : height - shave, shave : width - shave]
-    return -10 * torch.log10(valid.pow(2).mean())
+    return image[..., shave : height - shave, shave : width - shave]

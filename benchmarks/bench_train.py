@@ -18,9 +18,10 @@ from torch import Tensor
 import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_spec, peak_mib, report
 from configs.command import add_gpu_option, choose_devices, run
-from engine import AMP_TYPES, PUBLISHED_NORM, train_step
+from engine import PUBLISHED_NORM
 from tests.oracle import ORACLES
 from training.recipe import make_optimizer
+from training.step import AMP_TYPES, train_step
 from utils import normalise
 
 OPTIMIZER = {"name": "adam", "args": {"lr": 1e-4}}

@@ -23,6 +23,15 @@ def add_gpu_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default="compact",
+        metavar="M.pth",
+        help="a checkpoint; compact: the one in weights/, the default; or bicubic: the baseline",
+    )
+
+
 def choose_devices(gpu: str | None, default: str = "0") -> list[torch.device]:
     """The devices that ``--gpu`` names; the CPU where there is no CUDA.
 

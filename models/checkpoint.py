@@ -18,6 +18,8 @@ from configs.schema import DataNorm, parse_section, raise_problems
 from configs.spec import UserError
 from models import registry
 
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+
 
 def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint so that the file is always either the old or the new one, whole.
@@ -107,8 +109,12 @@ def is_continuous(model: Any) -> bool:
     )
 
 
-def load_model(name: str | Path) -> tuple[nn.Module, dict[str, Any] | None]:
-    """The model of a checkpoint file, or ``bicubic``, the baseline; in evaluation mode.
+def load_model(name: str | Path = "compact") -> tuple[nn.Module, dict[str, Any] | None]:
+    """A model in evaluation mode.
+
+    Args:
+        name: A checkpoint file; or the name of one in weights/, such as ``compact``; or
+            ``bicubic``, the baseline.
 
     Returns:
         (model on the CPU, the normalisation it was trained with or None if the file has none).
@@ -118,6 +124,9 @@ def load_model(name: str | Path) -> tuple[nn.Module, dict[str, Any] | None]:
     """
     if str(name) == "bicubic":
         return registry.make({"name": "bicubic"}).eval(), None
+    inside = WEIGHTS / f"{name}.pth"
+    if not Path(name).exists() and Path(name).name == str(name) and inside.exists():
+        name = inside
     checkpoint = load_checkpoint(name)
     norm = checkpoint.get("data_norm")
     if norm is not None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import runpy
 import subprocess
@@ -329,6 +330,22 @@ def test_evaluation_prints_results_and_tables(photos, tmp_path):
     assert Image.open(pictures / "Photos/x2/0.png").size == (100, 90)
     one = succeeds(photos, "test.py", "--config", "suite.yaml", "--model", "m.pth", "--scale", "2")
     assert one == single
+
+
+def test_evaluation_writes_tables(photos, tmp_path):
+    write_tests(photos)
+    files = {form: tmp_path / f"t.{form}" for form in ("markdown", "json", "csv")}
+    options = [part for form, file in files.items() for part in (f"--{form}", file)]
+    args = ["--config", "suite.yaml", "--model", "m.pth"]
+    plain = succeeds(photos, "test.py", *args)
+    out = succeeds(photos, "test.py", *args, "--ssim", "--ensemble", *options)
+    assert files["markdown"].read_text() in out
+    rows = json.loads(files["json"].read_text())
+    assert [(row["scale"], row["images"]) for row in rows] == [(2, 3), (3.5, 3)]
+    assert all(0.5 < row["ssim"] < 1 for row in rows)
+    assert f"Photos x2: {rows[0]['psnr']:.4f}, SSIM {rows[0]['ssim']:.4f}" in out
+    assert f"Photos x2: {rows[0]['psnr']:.4f}" not in plain, "the ensemble differs"
+    assert files["csv"].read_text().splitlines()[0] == "set,scale,psnr,ssim,images"
 
 
 def pillow_bicubic(image, size):

@@ -11,6 +11,7 @@ from PIL import Image
 from utils import (
     Averager,
     calc_psnr,
+    calc_ssim,
     denormalise,
     make_cell,
     make_coord,
@@ -173,3 +174,34 @@ def test_averager():
     mean.add(1)
     mean.add(4, weight=2)
     assert mean.item() == pytest.approx(3)
+
+
+def test_ssim_is_the_formula():
+    """Wang et al. 2004 written out: Gaussian windows of 11 x 11 pixels, on luma, borders shaved."""
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.rand(3, 30, 34, generator=generator, dtype=torch.float64)
+    sr = (hr + 0.2 * torch.rand(3, 30, 34, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    rgb = torch.tensor([65.481, 128.553, 24.966], dtype=torch.float64)
+    lumas = [(torch.einsum("chw,c->hw", x, rgb) + 16)[2:-2, 2:-2] for x in (sr, hr)]
+    line = torch.exp(-(torch.arange(-5.0, 6.0, dtype=torch.float64) ** 2) / (2 * 1.5**2))
+    window = torch.outer(line, line) / line.sum() ** 2
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    values = []
+    for i in range(lumas[0].shape[0] - 10):
+        for j in range(lumas[0].shape[1] - 10):
+            x, y = (luma[i : i + 11, j : j + 11] for luma in lumas)
+            mx, my = (window * x).sum(), (window * y).sum()
+            vx, vy = (window * (x - mx) ** 2).sum(), (window * (y - my) ** 2).sum()
+            cov = (window * (x - mx) * (y - my)).sum()
+            values.append(
+                (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+            )
+    wanted = torch.stack(values).mean().item()
+    assert calc_ssim(sr, hr, "benchmark", 2) == pytest.approx(wanted, abs=1e-4)
+    assert calc_ssim(hr, hr, "div2k", 1) == pytest.approx(1)
+    assert calc_ssim(sr, hr) < 0.99
+
+
+def test_ssim_needs_room_for_its_window():
+    with pytest.raises(ValueError, match="SSIM needs 11"):
+        calc_ssim(torch.rand(3, 12, 30), torch.rand(3, 12, 30), "benchmark", 2)

@@ -17,7 +17,7 @@ from configs.schema import TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader
 from datasets.wrappers import SampleWrapper
-from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device, train_step
+from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device
 from parallel import Group, LostProcessError, talking
 from training.log import Log
 from training.picture import comparison
@@ -25,6 +25,7 @@ from training.recipe import LOSSES
 from training.run_folder import BEST, LAST, save
 from training.signals import Signals, Stopped
 from training.state import TrainState
+from training.step import train_step
 
 CHECKED_EVERY = 20  # steps; each look at the loss waits for a GPU
 

@@ -1,0 +1,87 @@
+"""One optimizer step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from engine import DataNorm, check_channels
+from parallel import ALONE, Group
+from utils import normalise
+
+AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def train_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Mapping[str, Tensor],
+    data_norm: DataNorm,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.l1_loss,
+    grad_clip: float | None = None,
+    accumulate: int = 1,
+    amp: str | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    skip_bad: bool = False,
+    weight: float = 1.0,
+    group: Group = ALONE,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step.
+
+    Args:
+        model: Called as ``model(inp, coord, cell)``.
+        batch: ``{inp, coord, cell, gt}``, pixels in [0, 1], on the model's device.
+        data_norm: Applied to ``inp`` and ``gt``.
+        loss: Mean over prediction and target (B, Q, 3).
+        grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
+        accumulate: The batch goes through the model in so many parts whose gradients are added.
+        amp: Matrix products and convolutions in "bf16" or "fp16" (`torch.autocast`). Coordinates,
+            ensemble weights, parameters and the loss stay in fp32.
+        scaler: Of the loss, for "fp16"; it skips steps whose scaled gradients overflow.
+        skip_bad: Leave the weights as they are if loss or gradients are not finite.
+        weight: Of the batch's loss in the mean over the group: its share of the samples, times the
+            number of processes.
+        group: The processes that have the other parts of the batch; ``model`` averages their
+            gradients (`Group.average_gradients`).
+
+    Returns:
+        (the loss, whether loss and gradients are finite), both still on the device, of the group.
+    """
+    scaler = scaler or torch.amp.GradScaler(batch["inp"].device.type, enabled=False)
+    optimizer.zero_grad(set_to_none=True)
+    size = len(batch["inp"])
+    total = torch.zeros((), device=batch["inp"].device)
+    parts = _split(batch, accumulate)
+    for number, part in enumerate(parts, 1):
+        last = number == len(parts)
+        inp, gt = (normalise(part[k], data_norm[k], dim) for k, dim in (("inp", 1), ("gt", 2)))
+        # Gradients of the group meet once, in the last part.
+        with nullcontext() if last else getattr(model, "no_sync", nullcontext)():
+            with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
+                pred = model(inp, part["coord"], part["cell"])
+            check_channels(pred, gt)
+            share = loss(pred.to(gt.dtype), gt) * (len(inp) / size * weight)
+            scaler.scale(share).backward()
+        total += share.detach()
+    total = group.mean(total)
+    scaler.unscale_(optimizer)
+    weights = [p for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
+    if grad_clip is not None:
+        nn.utils.clip_grads_with_norm_(weights, grad_clip, norm)
+    finite = torch.isfinite(total)
+    if not scaler.is_enabled():
+        finite = finite & torch.isfinite(norm)
+    if not skip_bad or finite:
+        scaler.step(optimizer)
+    scaler.update()
+    return total, finite
+
+
+def _split(batch: Mapping[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
+    chunks = zip(*(value.chunk(parts) for value in batch.values()), strict=True)
+    return [dict(zip(batch, chunk, strict=True)) for chunk in chunks]
