@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Trains a small LIIF on a few photographs, compares it with bicubic, and renders output.png.
-# Run again, it continues where it was stopped.
+# Renders photographs with the model in weights/ and compares it with bicubic.
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh" requirements.txt
 python scripts/quickstart_images.py
-python train_liif.py --config configs/quickstart/train.yaml --name quickstart --resume
-for model in bicubic save/quickstart/epoch-best.pth; do
-    echo "$model on a photograph it has not seen:"
+for model in bicubic compact; do
+    echo "$model, on a photograph that was shrunk first:"
     python test.py --config configs/quickstart/test.yaml --model "$model" | grep '^|'
 done
-python demo.py --input load/quickstart/rocket.png --model save/quickstart/epoch-best.pth \
-    --scale 3.7 --output output.png
+python scripts/compare.py --config configs/quickstart/test.yaml --scale 4 --output comparison.png
+python demo.py --input load/quickstart/rocket.png --scale 4 --output output.png
+python demo.py --input load/quickstart/rocket.png --scale 3.7 --output output-x3.7.png

@@ -13,13 +13,17 @@ from datasets.wrappers import SampleWrapper
 from engine import DataNorm, batched_predict
 from utils import denormalise, normalise, sample_bicubic, sample_nearest
 
-SIDE = 96
 ROWS = 4
 
 
 @torch.no_grad()
 def comparison(
-    model: Any, samples: SampleWrapper, data_norm: DataNorm, device: torch.device, bsize: int | None
+    model: Any,
+    samples: SampleWrapper,
+    data_norm: DataNorm,
+    device: torch.device,
+    bsize: int | None,
+    side: int = 96,
 ) -> Tensor:
     """Input (nearest), bicubic, prediction and truth, side by side, for the first few samples.
 
@@ -27,16 +31,17 @@ def comparison(
         model: In evaluation mode.
         samples: Of the validation; all pixels of a sample are taken, whatever its ``sample_q``.
         bsize: Queries at a time.
+        side: Of the part of each image that is shown, in pixels of the prediction.
 
     Returns:
-        (3, ROWS * SIDE, 4 * SIDE) in [0, 1], of the middle of each image; smaller ones are padded
+        (3, rows * side, 4 * side) in [0, 1], of the middle of each image; smaller ones are padded
         with black.
     """
     whole = copy.copy(samples)
     whole.sample_q = None
     rows = []
     for i in range(min(ROWS, len(whole))):
-        sample = {key: value.to(device) for key, value in _middle(whole[i]).items()}
+        sample = {key: value.to(device) for key, value in _middle(whole[i], side).items()}
         inp, coord = sample["inp"].unsqueeze(0), sample["coord"].flatten(0, 1).unsqueeze(0)
         cell = sample["cell"].flatten(0, 1).unsqueeze(0)
         size = sample["coord"].shape[:2]
@@ -47,18 +52,18 @@ def comparison(
             denormalise(ours, data_norm["gt"], 2),
             sample["gt"].flatten(0, 1).unsqueeze(0),
         ]
-        rows.append(torch.cat([_padded(x[0].T.unflatten(1, size)) for x in shown], dim=2))
+        rows.append(torch.cat([_padded(x[0].T.unflatten(1, size), side) for x in shown], dim=2))
     return torch.cat(rows, dim=1).clamp(0, 1).cpu()
 
 
-def _middle(sample: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _middle(sample: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
     """The queries of the central pixels of a whole image, as (H', W', ...)."""
-    height, width = (round(2 / side) for side in sample["cell"][0].tolist())
-    place = [slice((n - min(n, SIDE)) // 2, (n + min(n, SIDE)) // 2) for n in (height, width)]
+    height, width = (round(2 / cell) for cell in sample["cell"][0].tolist())
+    place = [slice((n - min(n, side)) // 2, (n + min(n, side)) // 2) for n in (height, width)]
     grids = {k: sample[k].unflatten(0, (height, width)) for k in ("coord", "cell", "gt")}
     return {"inp": sample["inp"], **{k: grid[place[0], place[1]] for k, grid in grids.items()}}
 
 
-def _padded(picture: Tensor) -> Tensor:
+def _padded(picture: Tensor, side: int) -> Tensor:
     height, width = picture.shape[-2:]
-    return torch.nn.functional.pad(picture, (0, SIDE - width, 0, SIDE - height))
+    return torch.nn.functional.pad(picture, (0, side - width, 0, side - height))

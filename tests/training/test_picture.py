@@ -4,7 +4,9 @@ import torch.nn.functional as F
 from datasets.wrappers import SRImplicitDownsampled
 from engine import IDENTITY_NORM
 from tests.cases import make
-from training.picture import ROWS, SIDE, comparison
+from training.picture import ROWS, comparison
+
+SIDE = 96
 
 
 def test_columns_are_input_bicubic_ours_and_truth():
