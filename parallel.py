@@ -6,11 +6,13 @@ either a program is one process, and `Group` says so.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -34,6 +36,9 @@ GRACE = 30  # seconds that the others have to end by themselves when one has fai
 
 class LostProcessError(UserError):
     """Another process of the run has ended, or cannot be reached."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"another process of this run has ended, or cannot be reached ({cause})")
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Group:
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.int64)
-        with talking():
+        with self.talking():
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor.tolist()
 
@@ -77,7 +82,7 @@ class Group:
         if self.world == 1:
             return value
         total = value.clone()
-        with talking():
+        with self.talking():
             dist.all_reduce(total)
         return total / self.world
 
@@ -86,7 +91,7 @@ class Group:
         if self.world == 1:
             return values
         lists: list[list[T]] = [[] for _ in range(self.world)]
-        with talking():
+        with self.talking():
             dist.all_gather_object(lists, values)
         return [value for part in lists for value in part]
 
@@ -94,18 +99,26 @@ class Group:
         """What ``make`` returns in the first process."""
         made = [make() if self.is_first else None]
         if self.world > 1:
-            with talking():
+            with self.talking():
                 dist.broadcast_object_list(made)
         return made[0]  # type: ignore[return-value]
 
+    def agree(self, what: str, value: str) -> None:
+        """Raise a `UserError` if a value is not the same in all processes."""
+        if len(set(self.gather([value]))) > 1:
+            raise UserError(f"{what} differ between the processes; each needs the same files")
+
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """The first process of each machine before the others, e.g. to build a cache for them."""
-        if self.local_rank > 0:
-            self.largest(0)
-        yield
-        if self.local_rank == 0:
-            self.largest(0)
+    def talking(self) -> Iterator[None]:
+        """What the network says of a process that is gone becomes a `LostProcessError`."""
+        try:
+            yield
+        except RuntimeError as error:
+            known = r"gloo|nccl|connection|socket|broken pipe|timed? ?out|peer"
+            told = isinstance(error, dist.DistError) or re.search(known, str(error), re.I)
+            if self.world == 1 or not told:
+                raise
+            raise LostProcessError(_first_line(error)) from error
 
     def in_step(self, batches: Iterable[T], heed: Callable[[], Any]) -> Iterator[T]:
         """The batches of this process, with a call of ``heed`` after each.
@@ -129,43 +142,17 @@ class Group:
         """The model with the same parameters; ``backward`` leaves their mean gradients in them."""
         if self.world == 1:
             return model
+        self.largest(0)  # all are there: NCCL would wait for ever
         ids = [self.device] if self.device.type == "cuda" else None
-        # Published models may have parameters that they do not use. Besides, the buckets of
-        # gradients then stay as they are: a resumed run sums in the same order.
-        return nn.parallel.DistributedDataParallel(
-            _WithUnused(model), device_ids=ids, find_unused_parameters=True
-        )
-
-
-class _WithUnused(nn.Module):
-    """A model and an unused parameter: DistributedDataParallel warns if it looks for none."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        device = next(model.parameters()).device
-        self.unused = nn.Parameter(torch.zeros(1, device=device))
-
-    def forward(self, *args: Any) -> Any:
-        return self.model(*args)
+        with self.talking():
+            # Published models may have parameters that they do not use. Besides, the buckets of
+            # gradients then stay as they are, and a resumed run sums in the same order.
+            return nn.parallel.DistributedDataParallel(
+                model, device_ids=ids, find_unused_parameters=True
+            )
 
 
 ALONE = Group()
-
-
-@contextmanager
-def talking() -> Iterator[None]:
-    """What the network says of a process that is gone becomes a `LostProcessError`."""
-    try:
-        yield
-    except RuntimeError as error:
-        known = r"gloo|nccl|connection|socket|broken pipe|timed? ?out|peer"
-        if not isinstance(error, dist.DistError) and not re.search(known, str(error), re.I):
-            raise
-        raise LostProcessError(
-            "another process of this run has ended or cannot be reached; repeat the command with "
-            "--resume to continue"
-        ) from error
 
 
 @contextmanager
@@ -182,7 +169,10 @@ def joined(gpu: str | None) -> Iterator[Group]:
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if "RANK" not in os.environ or world == 1:
-        yield Group(device=choose_devices(gpu)[0])
+        devices = choose_devices(gpu)
+        if len(devices) > 1:
+            raise UserError(f"--gpu {gpu}: torchrun has started one process; name one device")
+        yield Group(device=devices[0])
         return
     local_rank, local_world = (
         int(os.environ.get(name, default))
@@ -191,18 +181,36 @@ def joined(gpu: str | None) -> Iterator[Group]:
     device = _own_device(gpu, local_rank, local_world)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    with talking():
+    try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"cannot reach the other processes: {_first_line(error)}") from None
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     try:
         yield Group(dist.get_rank(), world, local_rank, local_world, device)
     except (UserError, OSError) as error:
-        if not _first_to_say(error):
+        first = _first_to_say(error)
+        if device.type == "cuda":  # NCCL would wait for the others, or complain
+            print(f"error: {error}" if first else "", end="\n" * first, file=sys.stderr, flush=True)
+            os._exit(1)
+        if not first:
             raise SystemExit(1) from None
+        raise
+    except KeyboardInterrupt as error:
+        if not _first_to_say(error):
+            raise SystemExit(130) from None
         raise
     except SystemExit:
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()
+
+
+def _follow(parent: int) -> None:
+    """Stop as by SIGTERM when the process that has started this one is killed."""
+    while os.getppid() == parent:
+        time.sleep(5)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.device:
@@ -214,12 +222,16 @@ def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.dev
     return devices[local_rank]
 
 
-def _first_to_say(error: Exception) -> bool:
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def _first_to_say(error: BaseException) -> bool:
     """Whether nobody has said this, or, of a lost process, anything; the store remembers."""
     try:
         store = dist.distributed_c10d._get_default_store()
         anything = store.add("said", 1) > 1
-        same = store.add(f"said {error}", 1) > 1
+        same = store.add(f"said {type(error).__name__} {error}", 1) > 1
     except RuntimeError:  # it went with the process that kept it
         return True
     return not (anything if isinstance(error, LostProcessError) else same)
@@ -233,29 +245,33 @@ def start_each(gpu: str | None) -> None:
     Raises:
         SystemExit: With the exit status of the first that failed, or 0.
     """
-    if "RANK" in os.environ or (count := len(choose_devices(gpu))) == 1:
+    if "RANK" in os.environ or (count := len(choose_devices(gpu, quiet=True))) == 1:
         return
     store = dist.TCPStore(  # type: ignore[attr-defined]
         "127.0.0.1", 0, is_master=True, wait_for_workers=False
     )
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count))}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, *sys.orig_argv[1:]],
-            env={**threads, **os.environ, **environment(rank, count, store.port)},
-            process_group=0,  # Ctrl-C comes from here, once
-        )
-        for rank in range(count)
-    ]
+    processes: list[subprocess.Popen[bytes]] = []
+    interrupts = 0
 
     def forward(number: int, _: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
         for process in processes:
-            process.send_signal(number)
+            process.send_signal(number) if interrupts < 2 else process.kill()
 
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, forward)
+    for rank in range(count):
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *sys.orig_argv[1:]],
+                env={**threads, **os.environ, **environment(rank, count, store.port)},
+                process_group=0,  # Ctrl-C comes from here, once
+            )
+        )
     sys.exit(_wait(processes))
 
 
@@ -269,6 +285,7 @@ def environment(rank: int, count: int, port: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # of no unused parameters, DistributedDataParallel warns
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
@@ -278,17 +295,15 @@ def environment(rank: int, count: int, port: int) -> dict[str, str]:
 
 def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
     """Exit status of the first to fail, after all have ended."""
-    failed = 0
-    deadline = float("inf")
-    while any(process.poll() is None for process in processes):
-        failed = failed or next((p.returncode for p in processes if p.returncode), 0)
-        if failed and deadline == float("inf"):
+    failed, deadline = 0, math.inf
+    while None in (codes := [process.poll() for process in processes]):
+        if not failed and (failed := next(filter(None, codes), 0)):
             deadline = time.monotonic() + GRACE
         if time.monotonic() > deadline:
             for process in processes:
                 process.kill()
         time.sleep(0.1)
-    failed = failed or next((p.returncode for p in processes if p.returncode), 0)
+    failed = failed or next(filter(None, codes), 0)
     if failed < 0:
         name = signal.Signals(-failed).name
         print(f"error: a process of the run was ended by {name}", file=sys.stderr)

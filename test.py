@@ -44,7 +44,7 @@ def evaluate_all(args: argparse.Namespace, group: Group) -> None:
     model.to(group.device)
     results = []
     for case in cases:
-        norm = choose_norm(case, trained_norm)
+        norm = choose_norm(case, trained_norm, group)
         scores = evaluate_case(case, model, norm, group, args)
         results.append(Result(case.name, case.scale, *scores))
         if group.is_first:
@@ -101,10 +101,10 @@ def choose_scales(cases: list[TestCase], scales: list[float] | None) -> list[Tes
     return [case for case in cases if case.scale in scales]
 
 
-def choose_norm(case: TestCase, trained: DataNorm | None) -> DataNorm:
+def choose_norm(case: TestCase, trained: DataNorm | None, group: Group) -> DataNorm:
     """The normalisation the model was trained with; the config's if the checkpoint has none."""
     given = case.config.data_norm.model_dump() if case.config.data_norm else None
-    if trained is not None and given is not None and trained != given:
+    if group.is_first and trained is not None and given is not None and trained != given:
         print(
             f"{title(case)}: data_norm of the config differs from the checkpoint's, which is used",
             file=sys.stderr,
@@ -121,8 +121,7 @@ def evaluate_case(
 ) -> Scores:
     """Mean PSNR and SSIM of one case; the pictures go to SAVE/NAME/xS."""
     config = case.config
-    with group.in_turn():
-        loader = make_loader(config.test_dataset, num_workers=args.workers, group=group)
+    loader = make_loader(config.test_dataset, num_workers=args.workers, group=group)
 
     def keep(result: Evaluated) -> None:
         if result.picture is None:

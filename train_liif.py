@@ -6,6 +6,7 @@ python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import sys
 from collections.abc import Iterator, Mapping
@@ -53,8 +54,9 @@ def main() -> None:
         folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
         if group.is_first:
             check_folder(args, folder)  # before images are read
-        with group.in_turn():
-            loaders = make_loaders(config, group, signals)
+        loaders = make_loaders(config, group, signals)
+        if group.world > 1:
+            group.agree("config or images", digest(config_text, loaders))
         with ExitStack() as held:
             if group.is_first:
                 own_folder(args, folder, held)
@@ -188,12 +190,23 @@ def make_loaders(
         "group": group,
     }
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)
-    signals.check()
+    signals.check(group)
     if config.val_dataset is None or config.epoch_val is None:
         return train_loader, None
     val_loader = make_loader(config.val_dataset, **options)
-    signals.check()
+    signals.check(group)
     return train_loader, val_loader
+
+
+def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:
+    """Of the config and the names of the images."""
+    names = [
+        loader.file_name(index)
+        for loader in loaders
+        if loader is not None
+        for index in range(loader.batches.length)
+    ]
+    return hashlib.sha256(config_text + "\n".join(names).encode()).hexdigest()
 
 
 def head(

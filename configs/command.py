@@ -32,8 +32,8 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose_devices(gpu: str | None, default: str = "0") -> list[torch.device]:
-    """The devices that ``--gpu`` names; the CPU where there is no CUDA.
+def choose_devices(gpu: str | None, default: str = "0", quiet: bool = False) -> list[torch.device]:
+    """The devices that ``--gpu`` names; the CPU where there is no CUDA, as the first process says.
 
     Raises:
         UserError: If it is neither numbers nor ``cpu``, or there is no such GPU.
@@ -48,7 +48,7 @@ def choose_devices(gpu: str | None, default: str = "0") -> list[torch.device]:
     except ValueError:
         raise UserError(f"--gpu {gpu}: expected numbers such as 0 or 0,1, or cpu") from None
     if not torch.cuda.is_available():
-        if gpu is not None:
+        if gpu is not None and not quiet and os.environ.get("RANK", "0") == "0":
             print(f"--gpu {gpu}: no CUDA here, running on the CPU", file=sys.stderr)
         return [torch.device("cpu")]
     count = torch.cuda.device_count()

@@ -18,7 +18,7 @@ from configs.spec import UserError
 from datasets.loader import BatchLoader
 from datasets.wrappers import SampleWrapper
 from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device
-from parallel import Group, LostProcessError, talking
+from parallel import Group, LostProcessError
 from training.log import Log
 from training.picture import comparison
 from training.recipe import LOSSES
@@ -63,8 +63,10 @@ class Run:
             with compile_errors():
                 try:
                     self.train_epoch()
-                except LostProcessError:  # the step that failed has changed nothing
-                    self.save()
+                except LostProcessError as error:
+                    if self.device.type == "cpu":  # a GPU may wait for the lost one for ever
+                        self.save()
+                    error.args = (f"{error}; repeat the command with --resume",)
                     raise
             seconds = time.monotonic() - started
             self.close_epoch(started, (self.state.samples - before) / seconds)
@@ -88,7 +90,7 @@ class Run:
             # What a model draws at random follows from the progress, too.
             torch.manual_seed(hash((config.seed, state.epoch, state.step, group.rank)) % 2**63)
             size = batches.size(state.step)
-            with talking():
+            with group.talking():
                 loss, finite = train_step(
                     self.trained,
                     state.optimizer,
@@ -112,11 +114,11 @@ class Run:
             state.rate = state.optimizer.param_groups[0]["lr"]
             state.schedule.step()
             state.step += 1
+            self.heed_signals()  # first: it notices a lost process, where a GPU would wait for it
             if self.device.type == "cpu" or config.max_skipped or state.step % CHECKED_EVERY == 0:
                 self.check_finite()
                 if not bar.disable and state.samples:
                     bar.set_postfix(loss=f"{self.loss_sum.item() / state.samples:.4f}")
-            self.heed_signals()
         self.check_finite()
 
     def check_finite(self) -> None:

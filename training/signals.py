@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from types import FrameType, TracebackType
 
-from parallel import LostProcessError
+from parallel import Group
 
 # What the exit status of a run says that was stopped by a signal: 128 and its number.
 STOPPING = {"SIGTERM": 143, "SIGINT": 130}
@@ -43,8 +43,6 @@ class Signals:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self.stop is not None and isinstance(error, LostProcessError):
-            raise Stopped(self.stop)  # as the others were
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -55,7 +53,8 @@ class Signals:
         else:
             self.stop = STOPPING[name]
 
-    def check(self) -> None:
-        """Where nothing is to be saved: raise `Stopped` if that was asked for."""
-        if self.stop is not None:
-            raise Stopped(self.stop)
+    def check(self, group: Group) -> None:
+        """Where nothing is to be saved: raise `Stopped` if a process of the group was asked to."""
+        (stop,) = group.largest(self.stop or 0)
+        if stop:
+            raise Stopped(stop)

@@ -177,7 +177,9 @@ def _restore(
     )
     epoch, step = int(checkpoint["epoch"]), int(checkpoint.get("step", 0))
     if step and not _same_batches(config, steps_per_epoch, checkpoint):
-        print(f"{path}: the batches have changed: epoch {epoch + 1} begins again", file=sys.stderr)
+        if not dist.is_initialized() or dist.get_rank() == 0:
+            again = f"{path}: the batches have changed: epoch {epoch + 1} begins again"
+            print(again, file=sys.stderr)
         checkpoint = {**checkpoint, "loss_sum": 0.0, "samples": 0}
         step = 0
     if epoch < 0 or not 0 <= step <= steps_per_epoch:

@@ -13,13 +13,14 @@ import torch.distributed as dist
 from parallel import environment
 
 ROOT = Path(__file__).parents[2]
+os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # as `environment` says, which comes after the import
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
     ["torch._dynamo", "torch.nn.parallel", "datasets", "models", "training.loop"]
 )
 
 
-def _rank(folder, env, program, args, output):
+def _rank(folder, env, output, program, args):
     os.chdir(folder)
     os.environ.update(env)
     for number, name in ((1, "out"), (2, "err")):
@@ -30,15 +31,17 @@ def _rank(folder, env, program, args, output):
 
 
 class Ranks:
-    """The processes of one run, or a single one without a group."""
+    """The processes of one run, each in its own folder if there are several."""
 
     def __init__(self, folder, count, program, *args):
         self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-        self.outputs = [folder / f"rank{rank}-{time.monotonic_ns()}" for rank in range(count)]
+        folders = folder if isinstance(folder, list) else [folder] * count
+        now = time.monotonic_ns()
+        self.outputs = [folders[rank] / f"rank{rank}-{now}" for rank in range(count)]
         envs = [environment(rank, count, self.store.port) for rank in range(count)]
         self.processes = [
-            SERVER.Process(target=_rank, args=(folder, env, program, args, output), daemon=True)
-            for env, output in zip(envs, self.outputs, strict=True)
+            SERVER.Process(target=_rank, args=(*place, program, args), daemon=True)
+            for place in zip(folders, envs, self.outputs, strict=True)
         ]
         for process in self.processes:
             process.start()

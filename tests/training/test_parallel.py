@@ -109,6 +109,7 @@ def test_a_killed_process_ends_the_others(folder, killed, left):
     assert time.monotonic() - began < 30
     assert error.startswith("error: another process of this run has ended")
     assert len(error.splitlines()) == 1
+    assert error.endswith("repeat the command with --resume\n")
     saved = load(folder / "save/r/epoch-last.pth")["step"]
     assert saved > 1 if killed == 1 else saved == 1  # the first saves what it has
 
@@ -147,6 +148,33 @@ def test_a_mistake_of_one_is_said_by_it(folder):
     _, error = start(folder, 2, SINGLE).finish(1, 1)  # the first alone looks at the folder
     assert len(error.splitlines()) == 1
     assert "save/r: holds a run" in error
+
+
+def test_other_files_in_another_process_are_refused(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "photos").symlink_to(folder / "photos")
+    text = yaml.safe_dump(train_config())
+    (folder / "c.yaml").write_text(text)
+    (other / "c.yaml").write_text(text.replace("0.001", "0.1"))
+    _, error = Ranks([folder, other], 2, SINGLE, "--config", "c.yaml").finish(1, 1)
+    assert len(error.splitlines()) == 1
+    assert "config or images differ between the processes" in error
+
+
+def test_one_that_hangs_is_ended_with_one_that_dies():
+    code = """
+import os, signal, time, parallel
+parallel.GRACE = 1
+parallel.start_each("cpu,cpu")
+if os.environ["RANK"] == "1":
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(600)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 137
+    assert done.stderr == "error: a process of the run was ended by SIGKILL\n"
 
 
 def test_several_devices_start_several_processes(folder):
