@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from configs.command import choose_devices
+from configs.command import choose_devices, describe
 from configs.spec import UserError
 
 T = TypeVar("T")
@@ -186,19 +186,24 @@ def joined(gpu: str | None) -> Iterator[Group]:
     except (RuntimeError, ValueError) as error:
         raise UserError(f"cannot reach the other processes: {_first_line(error)}") from None
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    try:
+    with _speaking_once(device):
         yield Group(dist.get_rank(), world, local_rank, local_world, device)
-    except (UserError, OSError) as error:
+
+
+@contextmanager
+def _speaking_once(device: torch.device) -> Iterator[None]:
+    """Leave the group; of an error that several processes meet, only one goes on."""
+    try:
+        yield
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        status = 130 if isinstance(error, KeyboardInterrupt) else 1
         first = _first_to_say(error)
         if device.type == "cuda":  # NCCL would wait for the others, or complain
-            print(f"error: {error}" if first else "", end="\n" * first, file=sys.stderr, flush=True)
-            os._exit(1)
+            if first:
+                print(describe(error), file=sys.stderr, flush=True)
+            os._exit(status)
         if not first:
-            raise SystemExit(1) from None
-        raise
-    except KeyboardInterrupt as error:
-        if not _first_to_say(error):
-            raise SystemExit(130) from None
+            raise SystemExit(status) from None
         raise
     except SystemExit:
         dist.destroy_process_group()
@@ -257,8 +262,9 @@ def start_each(gpu: str | None) -> None:
     def forward(number: int, _: FrameType | None) -> None:
         nonlocal interrupts
         interrupts += number == signal.SIGINT
+        kind = signal.SIGTERM if signal.Signals(number).name == "SIGHUP" else number
         for process in processes:
-            process.send_signal(number) if interrupts < 2 else process.kill()
+            process.send_signal(kind) if interrupts < 2 else process.kill()
 
     for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
         number = getattr(signal, name, None)

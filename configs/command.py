@@ -75,22 +75,31 @@ def parse_pair(text: str, convert: Callable[[str], float]) -> tuple[float, float
     return values[0], values[-1]
 
 
+def describe(error: UserError | OSError | KeyboardInterrupt) -> str:
+    """What the user is told."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError):
+        name = error.filename2 or error.filename  # of a rename, where it should have gone
+        place = f"{name}: " if name else ""
+        return f"error: {place}{error.strerror or error}"
+    return "\n".join(f"error: {line}" for line in str(error).splitlines())
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a program; what the user can mend is one line on stderr and a non-zero exit."""
     try:
         main()
     except UserError as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        sys.exit(describe(error))
+    except KeyboardInterrupt as error:
+        print(describe(error), file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        name = error.filename2 or error.filename  # of a rename, where it should have gone
-        place = f"{name}: " if name else ""
-        sys.exit(f"error: {place}{error.strerror or error}")
+        sys.exit(describe(error))
     except MemoryError:
         sys.exit("error: out of memory")
     except RuntimeError as error:
