@@ -1,5 +1,6 @@
 """Runs that are killed, stopped, and disturbed end as runs that are left alone."""
 
+import contextlib
 import json
 import os
 import signal
@@ -141,6 +142,12 @@ def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, c
     assert f"stopped after epoch {saved['epoch']}, step {saved['step']}" in out
 
 
+def saved_at(last):
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # between two renames
+            return last.stat().st_mtime_ns
+
+
 def test_usr1_saves_and_goes_on_and_a_second_process_is_refused(folder):
     process = begin(folder)
     try:
@@ -148,11 +155,11 @@ def test_usr1_saves_and_goes_on_and_a_second_process_is_refused(folder):
         error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
         assert "save/r: another process is training there" in error
         for _ in range(3):
-            before = last.stat().st_mtime_ns
+            before = saved_at(last)
             process.send_signal(signal.SIGUSR1)
             time.sleep(0.5)
             assert process.poll() is None
-            assert last.stat().st_mtime_ns > before
+            assert saved_at(last) > before
     finally:
         process.kill()
         process.communicate()
