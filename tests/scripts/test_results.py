@@ -1,0 +1,74 @@
+"""The scripts behind the model in the box: its file, its picture, its table."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.cases import SPECS, make
+from tests.test_programs import (
+    NORM,
+    fails,
+    folder,
+    load,
+    photos,
+    save_checkpoint,
+    succeeds,
+    write_tests,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+__all__ = ["folder", "photos"]  # fixtures
+
+
+def test_exported_weights_render_as_the_checkpoint_and_hold_no_more(photos, tmp_path):
+    trained = {**load(photos / "m.pth"), "optimizer": {"name": "adam", "sd": {}}, "epoch": 3}
+    save_checkpoint(tmp_path / "run.pth", trained)
+    succeeds(tmp_path, "scripts/export_weights.py", "run.pth", "small.pth")
+    kept = load(tmp_path / "small.pth")
+    assert kept.keys() == {"model", "data_norm"}
+    assert kept["data_norm"] == NORM
+    for name, value in trained["model"]["sd"].items():
+        assert torch.equal(kept["model"]["sd"][name], value)
+
+
+def test_the_comparison_is_drawn(photos, tmp_path):
+    write_tests(photos)
+    options = ["--config", "suite.yaml", "--model", "m.pth", "--side", "50"]
+    picture = tmp_path / "c.png"
+    succeeds(photos, "scripts/compare.py", *options, "--scale", "2", "--output", picture)
+    assert Image.open(picture).size == (200, 150)
+    error = fails(photos, "scripts/compare.py", *options, "--scale", "7")
+    assert "--scale 7: not in suite.yaml" in error
+
+
+def test_costs_are_counted(tmp_path):
+    from results_table import costs
+
+    spec = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16]}}
+    model = make("liif", imnet_spec=spec, cell_decode=False)
+    args = {**SPECS["liif"]["args"], "imnet_spec": spec, "cell_decode": False}
+    saved = {"name": "liif", "args": args, "sd": model.state_dict()}
+    save_checkpoint(tmp_path / "m.pth", {"model": saved})
+    found = costs(str(tmp_path / "m.pth"))
+    # Four codes, each through 16 x 16 and 16 x 3, and two coordinates added to the first layer.
+    wanted = 4 * (16 * 16 + 16 * 3 + 2 * 16) / 1000
+    assert float(found["decoder"].split()[0]) == pytest.approx(wanted, abs=0.5)
+    # Head 27 x 8, two blocks of two, one more of 9 x 8 x 8, and the first layer on nine codes.
+    wanted = (27 * 8 + 5 * 9 * 64 + 9 * 8 * 16) / 1000
+    assert float(found["encoder"].split()[0]) == pytest.approx(wanted, abs=0.5)
+
+
+def test_the_table_leaves_out_rows_without_numbers():
+    from results_table import psnr_table
+
+    rows = [
+        {"name": "a", "parameters": "1 k", "Set5": {2: 37.004}, "Set14": {}, "B100": {}},
+        {"name": "b", "Set5": {8: 20.0}},
+    ]
+    head, _, row = psnr_table(rows, (2, 3)).splitlines()
+    assert head.split("|")[4].strip() == "Set5 x2"
+    assert [cell.strip() for cell in row.split("|")[1:7]] == ["a", "1 k", "-", "37.00", "-", "-"]
