@@ -65,8 +65,12 @@ def as_json(results: Sequence[Result]) -> str:
 
 
 def as_csv(results: Sequence[Result]) -> str:
+    """With a head; what was not computed is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, ["set", "scale", "psnr", "ssim", "images"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(map(asdict, results))
+    for row in map(asdict, results):
+        writer.writerow(
+            {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        )
     return text.getvalue()

@@ -35,6 +35,9 @@ def main() -> None:
 
 def evaluate_all(args: argparse.Namespace, group: Group) -> None:
     """Every case of the configs; the first process says the results."""
+    for path in (args.markdown, args.json, args.csv):
+        if path is not None and not path.parent.is_dir():
+            raise UserError(f"{path}: there is no such folder")
     cases = [case for path in args.config for case in load_test(path, datasets=datasets.registry)]
     cases = choose_scales(cases, args.scale)
     titles = [title(case) for case in cases]

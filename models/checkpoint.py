@@ -46,7 +46,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot read the checkpoint: {error.strerror}") from None
+        known = ", ".join(["bicubic", *sorted(file.stem for file in WEIGHTS.glob("*.pth"))])
+        raise UserError(
+            f"{path}: cannot read the checkpoint: {error.strerror}; known by name: {known}"
+        ) from None
     _check_sums(data, path)
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses

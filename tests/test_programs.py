@@ -348,6 +348,15 @@ def test_evaluation_writes_tables(photos, tmp_path):
     assert files["csv"].read_text().splitlines()[0] == "set,scale,psnr,ssim,images"
 
 
+def test_where_a_table_goes_is_checked_before_anything_is_evaluated(photos, tmp_path):
+    write_tests(photos)
+    table = tmp_path / "no" / "t.md"
+    done = run(photos, "test.py", "--config", "suite.yaml", "--model", "m.pth", "--markdown", table)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == f"error: {table}: there is no such folder\n"
+
+
 def pillow_bicubic(image, size):
     """Pillow's bicubic without its rounding to 8 bits, (H, W, 3) in [0, 255]."""
     channels = [Image.fromarray(np.float32(c)) for c in np.moveaxis(np.asarray(image), -1, 0)]

@@ -36,3 +36,4 @@ def test_json_and_csv_have_all_digits():
     assert rows[2]["psnr"] is None
     table = list(csv.DictReader(io.StringIO(as_csv(RESULTS))))
     assert [row["psnr"] for row in table] == ["37.123", "31.5", "inf"]
+    assert as_csv([Result("x", None, 30.0, math.nan, 2)]).splitlines()[1] == "x,,30.0,,2"
