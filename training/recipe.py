@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from configs.schema import TrainConfig
 from configs.spec import Registry, UserError
@@ -21,6 +22,7 @@ optimizers.register("adam")(torch.optim.Adam)
 optimizers.register("adamw")(torch.optim.AdamW)
 optimizers.register("sgd")(torch.optim.SGD)
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 LOSSES: Mapping[str, Loss] = {"l1": F.l1_loss, "mse": F.mse_loss, "smooth-l1": F.smooth_l1_loss}
 
@@ -76,3 +78,19 @@ def make_schedule(
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
+
+
+def make_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a model that follows its weights as their exponential moving average.
+
+    After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's
+    ExponentialMovingAverage: with a constant one, the untrained weights would still have a share of
+    0.999^1000 = 0.37 after a thousand steps.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Tensors, trained: Tensors, count: Tensor | int) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averaged, trained, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return AveragedModel(model, multi_avg_fn=update)

@@ -13,14 +13,14 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 import models
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from engine import IDENTITY_NORM
 from models.checkpoint import is_continuous, model_from
-from training.recipe import make_optimizer, make_schedule
+from training.recipe import make_average, make_optimizer, make_schedule
 
 Record = dict[str, float | int]
 
@@ -148,9 +148,7 @@ def _assemble(
 ) -> TrainState:
     model.to(device)
     optimizer = make_optimizer(optimizer_spec, model.parameters())
-    average = None
-    if config.ema is not None:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    average = None if config.ema is None else make_average(model, config.ema)
     return TrainState(
         model,
         model_spec,

@@ -6,7 +6,7 @@ import torch
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from tests.cases import SPECS
-from training.recipe import make_optimizer, make_schedule
+from training.recipe import make_average, make_optimizer, make_schedule
 
 SECTION = {"dataset": {"name": "x"}, "wrapper": {"name": "x"}, "batch_size": 1}
 
@@ -80,3 +80,27 @@ def test_optimizers_are_fused_unless_told_otherwise():
     assert defaults("adam", foreach=True)["fused"] is None
     with pytest.raises(UserError, match="fused"):
         defaults("adam", fused=True, foreach=True)
+
+
+def test_the_average_forgets_where_training_began():
+    """A weight that jumps from 0 to 1 in its second step, computed by hand."""
+    weight = torch.nn.Linear(1, 1, bias=False)
+    average = make_average(weight, 0.999)
+    wanted = 0.0
+    for n in range(300):
+        value = float(n > 0)
+        torch.nn.init.constant_(weight.weight, value)
+        average.update_parameters(weight)
+        decay = min(0.999, (1 + n) / (10 + n)) if n else 0.0
+        wanted = decay * wanted + (1 - decay) * value
+    assert average.module.weight.item() == pytest.approx(wanted, abs=1e-6)
+    assert wanted > 0.999  # with a constant decay it would be 0.26
+
+
+def test_the_average_of_a_long_run_has_its_decay():
+    weight = torch.nn.Linear(1, 1, bias=False)
+    average = make_average(weight, 0.5)
+    for value in [0.0] * 20 + [1.0, 1.0]:
+        torch.nn.init.constant_(weight.weight, value)
+        average.update_parameters(weight)
+    assert average.module.weight.item() == pytest.approx(0.75)
