@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Ranges = Sequence[tuple[float, float]]
+Size = tuple[int, int]
 
 # Luma weights of the benchmark protocol; they add up to 0.859 (studio swing), not to 1.
 LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
@@ -111,16 +112,36 @@ def nearest_index(coord: Tensor, size: int) -> Tensor:
     return torch.round(((coord + 1) * size - 1) / 2).long().clamp(0, size - 1)
 
 
-def sample_nearest(image: Tensor, coord: Tensor) -> Tensor:
-    """The pixel nearest to each query: (B, C, h, w), (B, Q, 2) -> (B, Q, C)."""
-    h, w = image.shape[-2:]
-    index = nearest_index(coord[..., 0], h) * w + nearest_index(coord[..., 1], w)
+def sample_nearest(
+    image: Tensor, coord: Tensor, size: Size | None = None, origin: Size = (0, 0)
+) -> Tensor:
+    """The pixel nearest to each query: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
+
+    Args:
+        image: All of it, or the part that begins at ``origin`` of an image of ``size``; coordinates
+            are those of the whole. This holds for all ways to sample.
+    """
+    (h, w), width = size or image.shape[-2:], image.shape[-1]
+    row = nearest_index(coord[..., 0], h) - origin[0]
+    index = row * width + nearest_index(coord[..., 1], w) - origin[1]
     taps = image.flatten(2).gather(2, index.unsqueeze(1).expand(-1, image.shape[1], -1))
     return taps.transpose(1, 2)
 
 
-def sample_bilinear(image: Tensor, coord: Tensor) -> Tensor:
-    """Bilinear interpolation, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C)."""
+def sample_bilinear(
+    image: Tensor, coord: Tensor, size: Size | None = None, origin: Size = (0, 0)
+) -> Tensor:
+    """Bilinear interpolation, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
+
+    Args:
+        size, origin: As of `sample_nearest`.
+    """
+    if size is not None and size != image.shape[-2:]:
+        whole, first, part = (
+            torch.tensor(n, dtype=torch.float64, device=coord.device)
+            for n in (size, origin, image.shape[-2:])
+        )
+        coord = (((coord.double() + 1) * whole - 2 * first) / part - 1).to(coord.dtype)
     grid = coord.flip(-1).unsqueeze(1)  # grid_sample has (column, row)
     taps = F.grid_sample(
         image.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -128,18 +149,24 @@ def sample_bilinear(image: Tensor, coord: Tensor) -> Tensor:
     return taps.squeeze(2).transpose(1, 2)
 
 
-def sample_bicubic(image: Tensor, coord: Tensor) -> Tensor:
+def sample_bicubic(
+    image: Tensor, coord: Tensor, size: Size | None = None, origin: Size = (0, 0)
+) -> Tensor:
     """Cubic convolution, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
 
     Keys, "Cubic convolution interpolation for digital image processing", 1981, with a = -1/2: the
     kernel of Pillow and MATLAB, exact for quadratics (``F.interpolate`` and ``F.grid_sample`` have
     a = -3/4). There is no antialiasing: at scales below 1 it samples, it does not average.
+
+    Args:
+        size, origin: As of `sample_nearest`.
     """
-    batch, channels, h, w = image.shape
+    batch, channels, height, width = image.shape
+    h, w = size or (height, width)
     rows, row_weights = _cubic_taps(coord[..., 0], h)
     cols, col_weights = _cubic_taps(coord[..., 1], w)
-    first = torch.arange(batch, device=image.device).view(-1, 1, 1, 1) * (h * w)
-    index = first + rows.unsqueeze(-1) * w + cols.unsqueeze(-2)
+    first = torch.arange(batch, device=image.device).view(-1, 1, 1, 1) * (height * width)
+    index = first + (rows - origin[0]).unsqueeze(-1) * width + (cols - origin[1]).unsqueeze(-2)
     weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
     # A gather of 16 pixels and their weighted sum in one call.
     return F.embedding_bag(

@@ -100,9 +100,13 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(1)
     except OSError as error:
         sys.exit(describe(error))
-    except MemoryError:
-        sys.exit("error: out of memory")
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        sys.exit(f"error: out of memory: {str(error).splitlines()[0]}")
+        sys.exit(f"error: out of memory: {str(error).splitlines()[0] if str(error) else ''}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says so: Python's error, or torch's on a CPU or a GPU."""
+    told = ("out of memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -170,17 +170,42 @@ def in_cache(function: Callable[..., Tensor], codes: CodeTable, *inputs: Tensor)
 
 @dataclass(frozen=True)
 class Latent:
-    """An encoded image, all that decoding needs of it.
+    """An encoded image, or an encoded part of one: all that decoding needs of it.
 
     Attributes:
         feat: Feature map (B, C, h, w).
-        inp: The image it was made from (B, 3, h, w), normalised.
+        inp: The pixels it was made from (B, 3, h, w), normalised.
         codes: What queries read per code, if it is more than the feature map.
+        origin: Of a part, the row and column of its first pixel in the image.
+        image_size: Of a part, the (h, w) of the image.
     """
 
     feat: Tensor
     inp: Tensor
     codes: CodeTable | None = None
+    origin: tuple[int, int] = (0, 0)
+    image_size: tuple[int, int] | None = None
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        return self.image_size or (self.inp.shape[-2], self.inp.shape[-1])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the feature map of the image."""
+        if self.image_size is None:
+            return self.feat.shape[-2], self.feat.shape[-1]
+        return self.image_size[0] * self._factor, self.image_size[1] * self._factor
+
+    @property
+    def grid_origin(self) -> tuple[int, int]:
+        """Row and column of the first code of ``feat`` in that map."""
+        return self.origin[0] * self._factor, self.origin[1] * self._factor
+
+    @property
+    def _factor(self) -> int:
+        return self.feat.shape[-2] // self.inp.shape[-2]
 
 
 def make_encoder(spec: dict[str, Any]) -> Any:
@@ -198,15 +223,47 @@ def make_encoder(spec: dict[str, Any]) -> Any:
 class ContinuousModel(nn.Module):
     """An image as a function of a continuous coordinate: encode once, query anywhere.
 
-    A subclass defines `decode`, and `encode` where the latent is more than the encoder's output.
+    A subclass defines `decode`, and `prepare` where the latent is more than the encoder's output.
+
+    Attributes:
+        margin: How many pixels beyond its own a query reads of what the encoder made; with it, a
+            part of an image can be encoded and decoded alone. None: `decode` knows no parts.
     """
 
     encoder: Any
     latent: Latent | None = None
+    margin: ClassVar[int | None] = None
 
     def encode(self, inp: Tensor) -> Latent:
         """Image (B, 3, h, w), normalised, to its latent."""
-        return Latent(self.features(inp), inp)
+        return self.prepare(self.features(inp), inp)
+
+    def encode_part(
+        self,
+        inp: Tensor,
+        keep: tuple[slice, slice],
+        origin: tuple[int, int],
+        image_size: tuple[int, int],
+    ) -> Latent:
+        """The latent of a part of an image.
+
+        Args:
+            inp: (B, 3, h, w), normalised: the part, and around it what the encoder sees of it.
+            keep: Rows and columns of the part in ``inp``.
+            origin: Of the part in the image.
+            image_size: (h, w) of the image.
+        """
+        feat = self.features(inp)
+        factor = feat.shape[-2] // inp.shape[-2]
+        rows, cols = (slice(part.start * factor, part.stop * factor) for part in keep)
+        # Copies, so that what surrounds the part can be freed.
+        feat = feat[..., rows, cols].clone(memory_format=torch.channels_last)
+        part = self.prepare(feat, inp[(..., *keep)].clone())
+        return replace(part, origin=origin, image_size=image_size)
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """The latent of a feature map (B, C, h, w), and of the pixels it was made from."""
+        return Latent(feat, inp)
 
     def features(self, inp: Tensor) -> Tensor:
         """The encoder's feature map, computed and returned with the channels last in memory.

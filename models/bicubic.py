@@ -13,10 +13,12 @@ from utils import sample_bicubic
 class Bicubic(ContinuousModel):
     """Bicubic interpolation of the input, with the kernel of Pillow and MATLAB; no parameters."""
 
+    margin = 2
+
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Identity()
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not used."""
-        return sample_bicubic(latent.inp, coord)
+        return sample_bicubic(latent.inp, coord, latent.whole, latent.origin)

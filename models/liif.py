@@ -68,14 +68,15 @@ class LIIF(ContinuousModel):
             code_dim = self.encoder.out_dim * (9 if feat_unfold else 1)
             self.imnet = models.make(imnet_spec, args={"in_dim": code_dim + self._extra_dim})
 
-    def encode(self, inp: Tensor) -> Latent:
-        """See `ContinuousModel.encode`; what depends on a code alone is computed here, once.
+    margin = 2  # the code of another corner with its neighbours; bicubic reads two pixels
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`; what depends on a code alone is computed here, once.
 
         The decoder's first layer is linear in [unfolded code, rel_coord, rel_cell], and unfolding
         followed by a linear layer is a 3 x 3 convolution. So that part of the layer is applied to
         the feature map, and neither the unfolded map nor the unfolded codes ever exist.
         """
-        feat = self.features(inp)
         if self.imnet is None:
             return Latent(feat, inp)
         if not self._factors:
@@ -88,17 +89,17 @@ class LIIF(ContinuousModel):
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
         if self.imnet is None:
-            rgb = sample_nearest(latent.feat, coord)
+            rgb = sample_nearest(latent.feat, coord, latent.grid, latent.grid_origin)
         else:
             rgb = self._decode_codes(latent, coord, cell)
         if self.input_skip is not None:
-            rgb = rgb + self.input_skip(latent.inp, coord)
+            rgb = rgb + self.input_skip(latent.inp, coord, latent.whole, latent.origin)
         return rgb
 
     def _decode_codes(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         codes = latent.codes
         assert codes is not None
-        h, w = latent.feat.shape[-2:]
+        (h, w), (top, left) = latent.grid, latent.grid_origin
         row, col, rel_coord = corners(coord, h, w, self.local_ensemble)
         place = rel_coord
         if self.cell_decode:
@@ -114,7 +115,8 @@ class LIIF(ContinuousModel):
         ) -> Tensor:
             return (predict(index, place, memory) * weights).sum(0)
 
-        return in_cache(ensemble, codes, codes.index(row, col), place, ensemble_weights(rel_coord))
+        index = codes.index(row - top, col - left)
+        return in_cache(ensemble, codes, index, place, ensemble_weights(rel_coord))
 
     def _plain(self, codes: CodeTable) -> Predict:
         """Of any decoder: its input is written out."""

@@ -36,14 +36,15 @@ class MetaSR(ContinuousModel):
         mlp = {"name": "mlp", "args": {"in_dim": 3, "out_dim": weights, "hidden_list": [HIDDEN]}}
         self.imnet = models.make(mlp)
 
-    def encode(self, inp: Tensor) -> Latent:
-        """See `ContinuousModel.encode`.
+    margin = 1  # the neighbours of the code
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`.
 
         The matrix is linear in the hidden layer of the mlp, so its product with the unfolded code
         is, too: per code and colour a vector over the hidden units, and a constant. These are a
         3 x 3 convolution of the feature map.
         """
-        feat = self.features(inp)
         last = self.imnet.layers[-1]
         channels = feat.shape[1]
         kernel = last.weight.view(channels, 3, 3, 3, HIDDEN)  # channel, row, column, colour, hidden
@@ -59,14 +60,14 @@ class MetaSR(ContinuousModel):
             raise ValueError("metasr depends on the scale: query_rgb needs cell (B, Q, 2)")
         codes = latent.codes
         assert codes is not None
-        h, w = latent.feat.shape[-2:]
+        h = latent.grid[0]
         index, rel = [], []
-        for axis, n in enumerate((h, w)):
+        for axis, (n, first) in enumerate(zip(latent.grid, latent.grid_origin, strict=True)):
             corner = coord[..., axis] - cell[..., axis] / 2
             nearest = nearest_index((corner + EPS).clamp(-1 + EPS, 1 - EPS), n)
             centres = pixel_centres(n, dtype=coord.dtype, device=coord.device)
             code_corner = centres[nearest] - 1 / n
-            index.append(nearest)
+            index.append(nearest - first)
             rel.append((corner - code_corner) * (n / 2))
         x = torch.stack([*rel, cell[..., 0] * (h / 2)], dim=-1)
 

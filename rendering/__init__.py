@@ -1,0 +1,1 @@
+"""Pictures from files, rendered at any size, to files."""

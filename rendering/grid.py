@@ -1,0 +1,123 @@
+"""The grid of output pixels: how many, and where in the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from configs.spec import UserError
+from utils import pixel_centres
+
+MAX_PIXELS = 2**30  # 32768 x 32768
+
+
+class Region(NamedTuple):
+    """A part of the input, in its pixels, which need not be whole."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The output pixels along one axis.
+
+    Attributes:
+        size: Input pixels of the whole image.
+        centres: Coordinates of the output pixels (N,) in [-1, 1] over the whole image, float32.
+        cell: Size of an output pixel in these coordinates.
+    """
+
+    size: int
+    centres: Tensor
+    cell: float
+
+    @classmethod
+    def over(cls, size: int, count: int, start: float = 0.0, length: float | None = None) -> Axis:
+        """``count`` output pixels over ``length`` input pixels from ``start``; over all if None.
+
+        Where these are pixels of a grid over the whole image, they are exactly those.
+        """
+        length = size if length is None else length
+        whole, before = count * size / length, count * start / length
+        total, first = round(whole), round(before)
+        if math.isclose(whole, total, rel_tol=1e-9) and abs(before - first) < 1e-6:
+            return cls(size, pixel_centres(total)[first : first + count], 2 / total)
+        steps = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count)
+        return cls(size, ((steps + start) * (2 / size) - 1).float(), 2 / whole)
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def span(self) -> tuple[int, int]:
+        """First input pixel that has output pixels in it, and the one after the last."""
+        places = (self.centres[[0, -1]].double() + 1) * (self.size / 2)
+        first, last = (min(max(math.floor(x), 0), self.size - 1) for x in places.tolist())
+        return first, last + 1
+
+    def within(self, start: int, stop: int) -> slice:
+        """The output pixels within input pixels ``start`` to ``stop``."""
+        edges = torch.tensor([start, stop]) * (2 / self.size) - 1
+        first, last = torch.searchsorted(self.centres, edges).tolist()
+        return slice(0 if start <= 0 else first, len(self) if stop >= self.size else last)
+
+
+def output_grid(
+    size: tuple[int, int],
+    scale: Sequence[float] | None = None,
+    resolution: tuple[int, int] | None = None,
+    long_side: int | None = None,
+    region: Region | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Axis, Axis]:
+    """Rows and columns of the output; exactly one of the first three says how many.
+
+    Args:
+        size: (h, w) of the input.
+        scale: Factors of rows and columns.
+        resolution: (H, W).
+        long_side: Of the output; the other side is in proportion.
+        region: The part to render; all if None.
+
+    Raises:
+        UserError: If there would be no pixels or too many, or the region is not in the image.
+    """
+    part = region or Region(0.0, 0.0, *map(float, size))
+    _check_region(part, size)
+    shape = (part.height, part.width)
+    if resolution is not None:
+        counts = resolution
+    else:
+        if long_side is not None:
+            scale = [long_side / max(shape)] * 2
+        assert scale is not None
+        rows, cols = (round(n * s) for n, s in zip(shape, scale, strict=True))
+        if long_side is not None:
+            rows, cols = max(rows, 1), max(cols, 1)
+        counts = (rows, cols)
+        if min(counts) < 1:
+            raise UserError(f"{shape[0]:g}x{shape[1]:g} pixels at this scale are less than one")
+    if math.prod(counts) > max_pixels:
+        raise UserError(
+            f"{counts[0]}x{counts[1]} pixels are more than the {max_pixels} allowed: "
+            "see --max-pixels"
+        )
+    return (
+        Axis.over(size[0], counts[0], part.top, part.height),
+        Axis.over(size[1], counts[1], part.left, part.width),
+    )
+
+
+def _check_region(region: Region, size: tuple[int, int]) -> None:
+    ends = (region.top + region.height, region.left + region.width)
+    fits = all(end <= n * (1 + 1e-12) for end, n in zip(ends, size, strict=True))
+    if not (fits and min(region.height, region.width) > 0 and min(region.top, region.left) >= 0):
+        numbers = ",".join(f"{number:g}" for number in region)
+        raise UserError(f"region {numbers}: not within the image of {size[0]}x{size[1]} pixels")

@@ -1,0 +1,114 @@
+"""One picture from a file, rendered, to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from configs.files import written_whole
+from configs.spec import UserError
+from rendering.grid import MAX_PIXELS, Axis, Region, output_grid
+from rendering.picture import Picture
+from rendering.reading import read_picture
+from rendering.tiles import Renderer
+from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
+
+# Called with the rows done, and all rows.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of an output; see `output_grid`."""
+
+    scale: tuple[float, float] | None = None
+    resolution: tuple[int, int] | None = None
+    long_side: int | None = None
+    region: Region | None = None
+    max_pixels: int = MAX_PIXELS
+    quality: int = 95
+
+    def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
+        """Rows and columns of the output for an input of a size."""
+        return output_grid(
+            size, self.scale, self.resolution, self.long_side, self.region, self.max_pixels
+        )
+
+
+class Done(NamedTuple):
+    """A written picture: its size, and what the user should know."""
+
+    height: int
+    width: int
+    notes: tuple[str, ...]
+
+
+def render_file(
+    renderer: Renderer,
+    source: str | Path,
+    target: str | Path,
+    wanted: Wanted,
+    progress: Progress | None = None,
+) -> Done:
+    """Read, render and write; the output appears whole or not at all.
+
+    Raises:
+        UserError: If the input or the output cannot be what is asked for.
+        OSError: If it cannot be written.
+    """
+    format, target = format_of(target), Path(target)
+    picture = read_picture(source)
+    rows, cols = wanted.grid(picture.size)
+    layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as file:
+        bands = renderer.render(picture, rows, cols)
+        if progress is not None:
+            bands = _counted(bands, len(rows), progress)
+        pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)
+        format.write(file, layout, pixels)
+    return Done(len(rows), len(cols), (*picture.notes, *notes))
+
+
+def fit(
+    picture: Picture, format: Format, size: tuple[int, int], quality: int
+) -> tuple[Layout, list[str]]:
+    """What a format can hold of a picture, and what of it gets lost.
+
+    Raises:
+        UserError: If the output is too large for the format.
+    """
+    if max(size) > format.max_side:
+        raise UserError(
+            f"{size[0]}x{size[1]} pixels: {format.name} has at most {format.max_side} a side; "
+            "use .png or .tif"
+        )
+    notes = []
+    channels, dtype = picture.channels, picture.pixels.dtype
+    if channels not in format.channels and picture.has_alpha:
+        channels -= 1
+        if not picture.opaque:
+            notes.append(f"{format.name} has no transparency here: put on white")
+    if channels not in format.channels:
+        channels += 2  # gray to colours
+    if dtype not in format.dtypes:
+        deepest = UINT16 if UINT16 in format.dtypes and dtype == FLOAT32 else np.dtype(np.uint8)
+        notes.append(
+            f"{format.name} has no pixels of {dtype}: rounded to {deepest}; .tif keeps them"
+        )
+        dtype = deepest
+    same_colours = (channels < 3) == (picture.channels < 3)
+    return Layout(*size, channels, dtype, picture.icc if same_colours else None, quality), notes
+
+
+def _counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
+    done = 0
+    for band in bands:
+        yield band
+        done += band.shape[2]
+        progress(done, total)

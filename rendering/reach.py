@@ -1,0 +1,108 @@
+"""What an encoder sees and needs, found by running it: its reach, and its memory."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from models.base import ContinuousModel
+
+ROWS = 8
+LENGTHS = (128, 512, 2048)
+
+
+class Memory(NamedTuple):
+    """Bytes per input pixel: while the encoder works, and of the latent that it leaves."""
+
+    encoding: float
+    latent: float
+
+
+@torch.no_grad()
+def find_memory(model: ContinuousModel) -> Memory:
+    """Count what the encoder allocates for a small image."""
+    strip = torch.zeros(1, 3, ROWS, LENGTHS[0], device=_device(model))
+    with _PeakMemory() as memory:
+        feat = model.features(strip)
+    latent = model.prepare(feat, strip)
+    kept = [latent.feat, latent.inp] + ([latent.codes.rows] if latent.codes else [])
+    pixels = ROWS * LENGTHS[0]
+    return Memory(memory.peak / pixels, sum(part.nbytes for part in kept) / pixels)
+
+
+@torch.no_grad()
+def find_reach(model: ContinuousModel) -> int | None:
+    """How many pixels around its own a feature depends on; None: on all of the image.
+
+    Narrow strips are encoded with a NaN in the middle. Whatever is computed from it is NaN, so a
+    feature that stays finite does not depend on that pixel.
+    """
+    sides = []
+    for axis in (0, 1):
+        side = _reach_along(model, axis)
+        if side is None:
+            return None
+        sides.append(side)
+    return max(sides)
+
+
+def _reach_along(model: ContinuousModel, axis: int) -> int | None:
+    for length in LENGTHS:
+        middle = length // 2
+        strip = torch.zeros(1, 3, ROWS, length, device=_device(model))
+        strip[..., middle] = torch.nan
+        feat = model.features(strip if axis == 1 else strip.mT)
+        spoilt = feat.isnan().any(dim=1).any(dim=0).any(dim=1 - axis)
+        if not spoilt.any():
+            return 0
+        if spoilt[0] or spoilt[-1]:
+            continue
+        first, last = (int(i) for i in spoilt.nonzero()[[0, -1]])
+        factor = len(spoilt) / length
+        return math.ceil(max(middle - first / factor, (last + 1) / factor - middle - 1, 0))
+    return None
+
+
+def _device(model: ContinuousModel) -> torch.device:
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+class _PeakMemory(TorchDispatchMode):
+    """The most bytes that tensors made within it had at one time.
+
+    Attributes:
+        peak: In bytes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._live = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._live += size
+        self.peak = max(self.peak, self._live)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._live -= size

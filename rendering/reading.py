@@ -1,0 +1,256 @@
+"""Reading image files of any mode and depth; the table `MODES` says what becomes of each."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from configs.spec import UserError
+from datasets.image_file import FORMATS
+from rendering.picture import Picture
+
+MAX_INPUT = 2**28  # pixels; more is taken for a decompression bomb
+
+# Mode of the file as Pillow names it -> mode it is rendered in. With a transparent colour
+# ("transparency") a mode becomes its counterpart with alpha.
+MODES = {
+    "1": "L",
+    "L": "L",
+    "LA": "LA",
+    "La": "LA",
+    "P": "RGB",
+    "PA": "RGBA",
+    "RGB": "RGB",
+    "RGBX": "RGB",
+    "RGBA": "RGBA",
+    "RGBa": "RGBA",
+    "CMYK": "RGB",
+    "YCbCr": "RGB",
+    "HSV": "RGB",
+    "LAB": "RGB",
+    "I;16": "I;16",
+    "I;16L": "I;16",
+    "I;16B": "I;16",
+    "I;16N": "I;16",
+    "I": "I;16",
+    "F": "F",
+}
+WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
+
+# EXIF orientation -> whether rows and columns change places, then which axes are flipped.
+ORIENTATIONS: dict[int, tuple[bool, tuple[int, ...]]] = {
+    2: (False, (1,)),
+    3: (False, (0, 1)),
+    4: (False, (0,)),
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
+
+
+def read_picture(path: str | Path) -> Picture:
+    """Any image file of the allowed formats, in its own depth.
+
+    The orientation that a camera noted is applied. Of an animation it is the first frame.
+
+    Raises:
+        UserError: If it is missing, not an image, truncated, far too large, or has pixels of a kind
+            that cannot be rendered.
+    """
+    with _readable(path):
+        data = Path(path).read_bytes()
+        if not data:
+            raise ValueError("it is empty")
+        with _limited(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            notes = []
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":
+                notes.append(f"{frames} frames: only the first is rendered")
+            orientation = image.getexif().get(0x0112, 1)
+            if _is_deep_png(data):
+                pixels = _decode_png(data)
+            elif image.format == "TIFF" and _is_deep_tiff(image):
+                pixels, more = _decode_tiff(data)
+                notes += more
+            else:
+                picture = from_pillow(image)
+                return Picture(picture.pixels, picture.icc, (*notes, *picture.notes))
+            icc = image.info.get("icc_profile")
+        return Picture(_turned(pixels, orientation), icc, tuple(notes))
+
+
+def from_pillow(image: Image.Image) -> Picture:
+    """The picture of a Pillow image, which is loaded and turned upright here.
+
+    Raises:
+        ValueError: If its mode or range cannot be rendered.
+    """
+    image.load()
+    if image.mode not in MODES:
+        raise ValueError(f"pixels of mode {image.mode} cannot be rendered")
+    icc, notes = image.info.get("icc_profile"), []
+    upright = ImageOps.exif_transpose(image)
+    mode = MODES[image.mode]
+    if "transparency" in image.info and mode in WITH_ALPHA:
+        upright, mode = upright.convert("RGBA"), WITH_ALPHA[mode]
+    if image.mode in ("CMYK", "LAB"):
+        upright, managed = _to_srgb(upright, icc)
+        icc = None  # it describes the colours before
+        notes = [] if managed else ["CMYK without a usable profile: converted plainly"]
+    if mode == "F":
+        pixels = _finite(np.asarray(upright, dtype=np.float32))
+    elif mode == "I;16":
+        levels = np.asarray(upright)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("32-bit pixels have no agreed range; save it as 8 or 16 bits")
+        pixels = levels.astype(np.uint16)
+    else:
+        pixels = np.array(upright if upright.mode == mode else upright.convert(mode))
+    return Picture(pixels[..., None] if pixels.ndim == 2 else pixels, icc, tuple(notes))
+
+
+def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
+    """In RGB, and whether by its profile."""
+    srgb = ImageCms.createProfile("sRGB")
+    try:
+        if image.mode == "LAB":
+            profile: Any = ImageCms.createProfile("LAB")
+        else:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc or b""))
+        converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        assert converted is not None
+        return converted, True
+    except (ImageCms.PyCMSError, OSError):
+        return image.convert("RGB"), False
+
+
+def _is_deep_png(data: bytes) -> bool:
+    """Whether it is a PNG of 16 bits with colour or alpha, of which Pillow keeps 8."""
+    if len(data) < 26 or not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    depth, colour = struct.unpack_from(">BB", data, 24)
+    return bool(depth == 16 and colour != 0)
+
+
+def _decode_png(data: bytes) -> np.ndarray:
+    import imagecodecs
+
+    return np.asarray(imagecodecs.png_decode(data))
+
+
+def _is_deep_tiff(image: Any) -> bool:
+    """Whether it has samples that Pillow cannot give back as they are."""
+    bits = image.tag_v2.get(258, (1,))
+    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+
+
+def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages[0]
+        assert isinstance(page, tifffile.TiffPage)
+        kind = tifffile.PHOTOMETRIC(page.photometric)
+        gray = kind in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
+        if not gray and kind != tifffile.PHOTOMETRIC.RGB:
+            raise ValueError(f"TIFF of {page.bitspersample} bits and {kind.name} is not supported")
+        if page.imagewidth * page.imagelength > MAX_INPUT:
+            raise ValueError("too many pixels")
+        pixels = page.asarray()
+        if page.axes == "SYX":
+            pixels = np.moveaxis(pixels, 0, -1)
+        elif page.axes not in ("YX", "YXS"):
+            raise ValueError(f"TIFF with axes {page.axes} is not supported")
+        if pixels.ndim == 2:
+            pixels = pixels[..., None]
+        colours = 1 if gray else 3
+        extra = page.extrasamples
+    alpha = colours < pixels.shape[2] and bool(extra) and extra[0] != 0
+    notes = []
+    if pixels.shape[2] > colours + alpha:
+        notes.append(f"{pixels.shape[2] - colours - alpha} further channels are left out")
+    pixels = _known_depth(pixels[..., : colours + alpha])
+    if kind == tifffile.PHOTOMETRIC.MINISWHITE:
+        white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+        pixels[..., 0] = white - pixels[..., 0]
+    if alpha and extra[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
+        pixels = _unmultiplied(pixels)
+    return pixels, notes
+
+
+def _known_depth(pixels: np.ndarray) -> np.ndarray:
+    """uint16 or float32, native and writable."""
+    if pixels.dtype.kind == "f":
+        return _finite(pixels.astype(np.float32))
+    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+        return pixels.astype(np.uint16)
+    raise ValueError(f"pixels of {pixels.dtype} have no agreed range; save it as 8 or 16 bits")
+
+
+def _finite(pixels: np.ndarray) -> np.ndarray:
+    if not np.isfinite(pixels).all():
+        raise ValueError("it has pixels that are not finite")
+    return pixels
+
+
+def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
+    """Colours that were stored multiplied by their alpha, divided by it."""
+    white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
+    alpha = pixels[..., -1:].astype(np.float64) / white
+    colour = np.divide(
+        pixels[..., :-1], alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0
+    )
+    if pixels.dtype.kind == "u":
+        colour = np.rint(colour).clip(0, white)
+    return np.concatenate([colour.astype(pixels.dtype), pixels[..., -1:]], axis=-1)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    swapped, flipped = ORIENTATIONS.get(orientation, (False, ()))
+    if swapped:
+        pixels = pixels.swapaxes(0, 1)
+    return np.ascontiguousarray(np.flip(pixels, flipped))
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Pillow's guard against decompression bombs, for `MAX_INPUT` pixels."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = MAX_INPUT
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Whatever a decoder says of a file becomes one line that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such image") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders fail in any way on damaged files
+        raise UserError(f"{path}: not a readable image: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0][:200]

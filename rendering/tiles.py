@@ -1,0 +1,191 @@
+"""Rendering in bounded memory: the input is encoded in tiles, the output made in bands of rows.
+
+A tile is encoded together with all pixels that the encoder sees from it, and queries keep their
+coordinates in the whole image. So the result is that of the image encoded whole, and has no seams.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from configs.command import is_out_of_memory
+from configs.spec import UserError
+from engine import PUBLISHED_NORM, DataNorm
+from models.base import ContinuousModel, Latent
+from rendering.grid import Axis
+from rendering.picture import Picture
+from rendering.reach import Memory, find_memory, find_reach
+from utils import denormalise, normalise
+
+BAND = 2**20  # output pixels
+QUERIES = 30000
+OVERLAP = (
+    32  # pixels around a tile, where tiles are asked for of a model that sees all of the image
+)
+SMALLEST = 32
+SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, SMALLEST)
+BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more would not be faster
+
+Span = tuple[int, int]
+
+
+class Renderer:
+    """Renders with one model.
+
+    Args:
+        model: In evaluation mode, on the device that does the work.
+        data_norm: Of the model; that of the published checkpoints if None.
+        tile: Side of the tiles in input pixels; 0: the image is encoded whole; None: whole if that
+            fits into the memory, else as large as fits.
+    """
+
+    def __init__(
+        self, model: Any, data_norm: DataNorm | None = None, tile: int | None = None
+    ) -> None:
+        self.model = model
+        self.norm = data_norm or PUBLISHED_NORM
+        self.tile = tile
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
+        if tile and not self.knows_parts:
+            raise UserError(f"--tile {tile}: the decoder of this model knows whole images only")
+
+    @cached_property
+    def memory(self) -> Memory:
+        return find_memory(self.model)
+
+    @cached_property
+    def reach(self) -> int | None:
+        return find_reach(self.model)
+
+    @torch.no_grad()
+    def render(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Tensor]:
+        """Bands of output rows, from the top.
+
+        Args:
+            rows, cols: The output grid.
+
+        Yields:
+            (K, 3, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
+
+        Raises:
+            UserError: If the memory does not suffice for the smallest tile.
+        """
+        (top, bottom), (left, right) = rows.span(), cols.span()
+        tile = self._choose_tile(picture.count, bottom - top, right - left)
+        while top < bottom:
+            edge = min(top + tile, bottom)
+            across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
+            try:
+                latents = [self._encode(picture, (top, edge), part) for part in across]
+            except (RuntimeError, MemoryError) as error:
+                tile = self._smaller(tile, max(bottom - top, right - left), error)
+                continue
+            wanted = rows.within(top, edge)
+            step = max(1, BAND // len(cols))
+            for first in range(wanted.start, wanted.stop, step):
+                band = slice(first, min(first + step, wanted.stop))
+                out = torch.empty(picture.count, 3, band.stop - band.start, len(cols))
+                for latent, part in zip(latents, across, strict=True):
+                    columns = cols.within(*part)
+                    out[..., columns] = self._query(
+                        latent, picture.count, rows, cols, band, columns
+                    )
+                yield out
+            del latents  # before the next ones are made
+            top = edge
+
+    def _encode(self, picture: Picture, rows: Span, cols: Span) -> Latent | None:
+        """The latent of a tile; None: of all of the image, remembered by the model."""
+        sizes = picture.size
+        if not self.knows_parts:
+            self.model.gen_feat(self._planes(picture))
+            return None
+        if (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
+            return self.model.encode(self._planes(picture))
+        margin = self.model.margin
+        reach = OVERLAP if self.reach is None else self.reach
+        read, keep = [], []
+        for (start, stop), size in zip((rows, cols), sizes, strict=True):
+            kept = (max(start - margin, 0), min(stop + margin, size))
+            seen = slice(max(kept[0] - reach, 0), min(kept[1] + reach, size))
+            read.append(seen)
+            keep.append(slice(kept[0] - seen.start, kept[1] - seen.start))
+        origin = (read[0].start + keep[0].start, read[1].start + keep[1].start)
+        inp = self._planes(picture, *read)
+        return self.model.encode_part(inp, (keep[0], keep[1]), origin, sizes)
+
+    def _planes(
+        self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)
+    ) -> Tensor:
+        return normalise(picture.planes(rows, cols).to(self.device), self.norm["inp"], 1)
+
+    def _query(
+        self,
+        latent: Latent | None,
+        count: int,
+        rows: Axis,
+        cols: Axis,
+        band: slice,
+        columns: slice,
+    ) -> Tensor:
+        """Colours (K, 3, r, c) of a band's rows and columns."""
+        y, x = rows.centres[band].to(self.device), cols.centres[columns].to(self.device)
+        size = torch.tensor([rows.cell, cols.cell], device=self.device)
+        parts = []
+        for part in y.split(max(1, QUERIES // max(len(x), 1))):
+            coord = torch.cartesian_prod(part, x).view(1, -1, 2).expand(count, -1, -1)
+            known = {} if latent is None else {"latent": latent}
+            pred = self.model.query_rgb(coord, size.expand_as(coord), **known)
+            colours = denormalise(pred, self.norm["gt"], 2).mT.unflatten(2, (len(part), len(x)))
+            parts.append(colours.float().cpu())
+        return torch.cat(parts, dim=2)
+
+    def _choose_tile(self, count: int, height: int, width: int) -> int:
+        whole = max(height, width)
+        if self.tile == 0 or not self.knows_parts:
+            return whole
+        if self.tile:
+            if self.tile < whole and self.reach is None:
+                print(
+                    f"warning: this model sees all of the image; tiles that overlap by {OVERLAP} "
+                    "pixels will not give quite the same colours",
+                    file=sys.stderr,
+                )
+            return min(self.tile, whole)
+        budget = self._free_memory() / count
+
+        def fits(side: int, around: int) -> bool:
+            seen = min(side, height) + 2 * around, min(side, width) + 2 * around
+            band = (min(side, height), width)
+            return (
+                seen[0] * seen[1] * self.memory.encoding + band[0] * band[1] * self.memory.latent
+                <= budget
+            )
+
+        if fits(whole, 0) or self.reach is None:
+            return whole
+        return next((side for side in SIDES if fits(side, self.reach)), SMALLEST)
+
+    def _free_memory(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0] / 2
+        return min(BUDGET, psutil.virtual_memory().available / 4)
+
+    def _smaller(self, tile: int, whole: int, error: Exception) -> int:
+        if not is_out_of_memory(error):
+            raise error
+        if not self.knows_parts or self.reach is None or tile <= SMALLEST:
+            raise UserError(f"out of memory: {str(error).splitlines()[0][:200]}") from None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        tile = max(SMALLEST, min(tile, whole) // 2)
+        print(f"out of memory: going on with tiles of {tile} pixels", file=sys.stderr)
+        return tile

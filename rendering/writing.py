@@ -1,0 +1,183 @@
+"""Writing pictures row by row, so that an output may be larger than the memory.
+
+`FORMATS` says what each file format can hold.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from configs.spec import UserError
+
+UINT8, UINT16, FLOAT32 = (np.dtype(name) for name in ("uint8", "uint16", "float32"))
+LEVEL = 3  # of zlib: a fifth larger than its best, in a tenth of the time
+STRIP = 64  # rows of a TIFF strip
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the pixels of an output are.
+
+    Attributes:
+        height, width: In pixels.
+        channels: 1 to 4, as of `Picture`.
+        dtype: uint8, uint16 or float32.
+        icc: Colour profile.
+        quality: Of lossy formats, 1 to 100.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: np.dtype
+    icc: bytes | None = None
+    quality: int = 95
+
+
+Write = Callable[[BinaryIO, Layout, Iterator[np.ndarray]], None]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        name: Pillow's.
+        endings: Of its files, the usual one first.
+        dtypes: That it holds, in order of preference where a picture's own is not among them.
+        channels: That it holds.
+        max_side: Largest height and width.
+        write: Writes bands of rows.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    dtypes: tuple[np.dtype, ...]
+    channels: tuple[int, ...]
+    max_side: int
+    write: Write
+
+
+def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
+    """PNG, second edition, ISO/IEC 15948: rows filtered by "Up" and deflated as they come."""
+
+    def chunk(kind: bytes, data: bytes) -> None:
+        checksum = zlib.crc32(data, zlib.crc32(kind))
+        file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
+
+    depth = layout.dtype.itemsize * 8
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[layout.channels]
+    file.write(b"\x89PNG\r\n\x1a\n")
+    chunk(b"IHDR", struct.pack(">IIBBBBB", layout.width, layout.height, depth, colour, 0, 0, 0))
+    if layout.icc:
+        chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
+    deflate = zlib.compressobj(LEVEL)
+    above = np.zeros((1, layout.width * layout.channels * layout.dtype.itemsize), np.uint8)
+    for band in bands:
+        rows = band.astype(layout.dtype.newbyteorder(">"), copy=False)
+        raw = rows.reshape(len(rows), -1).view(np.uint8)
+        filtered = np.full((len(raw), raw.shape[1] + 1), 2, np.uint8)
+        np.subtract(raw, np.concatenate([above, raw[:-1]]), out=filtered[:, 1:])
+        above = raw[-1:]
+        if data := deflate.compress(filtered.data):
+            chunk(b"IDAT", data)
+    chunk(b"IDAT", deflate.flush())
+    chunk(b"IEND", b"")
+
+
+def _write_tiff(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
+    """TIFF of deflated strips; BigTIFF from 2 GiB on."""
+    import tifffile
+
+    pixels = layout.height * layout.width * layout.channels
+    color = layout.channels >= 3
+    with tifffile.TiffWriter(file, bigtiff=pixels * layout.dtype.itemsize >= 2**31) as writer:
+        writer.write(
+            (
+                np.ascontiguousarray(strip.squeeze(2) if layout.channels == 1 else strip)
+                for strip in _strips(bands)
+            ),
+            shape=(
+                layout.height,
+                layout.width,
+                *([layout.channels] if layout.channels > 1 else []),
+            ),
+            dtype=layout.dtype,
+            photometric="rgb" if color else "minisblack",
+            planarconfig="contig" if layout.channels > 1 else None,
+            extrasamples=["unassalpha"] if layout.channels in (2, 4) else None,
+            compression="zlib",
+            compressionargs={"level": LEVEL},
+            predictor=True,
+            rowsperstrip=STRIP,
+            iccprofile=layout.icc,
+            metadata=None,
+        )
+
+
+def _strips(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows, `STRIP` at a time."""
+    held: list[np.ndarray] = []
+    count = 0
+    for band in bands:
+        held.append(band)
+        count += len(band)
+        if count >= STRIP:
+            rows = np.concatenate(held)
+            whole = count - count % STRIP
+            yield from np.split(rows[:whole], whole // STRIP)
+            held, count = [rows[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
+
+
+def _write_by_pillow(name: str) -> Write:
+    def write(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
+        pixels = np.concatenate(list(bands))
+        image = Image.fromarray(pixels.squeeze(2) if layout.channels == 1 else pixels)
+        options = {"quality": layout.quality} if name in ("JPEG", "WEBP") else {}
+        if name == "JPEG" and layout.quality > 90:
+            options["subsampling"] = 0
+        if layout.icc and name in ("JPEG", "WEBP"):
+            options["icc_profile"] = layout.icc  # type: ignore[assignment]
+        image.save(file, format=name, **options)
+
+    return write
+
+
+FORMATS = [
+    Format("PNG", (".png",), (UINT8, UINT16), (1, 2, 3, 4), 2**31 - 1, _write_png),
+    Format(
+        "TIFF", (".tif", ".tiff"), (UINT8, UINT16, FLOAT32), (1, 2, 3, 4), 2**31 - 1, _write_tiff
+    ),
+    Format("JPEG", (".jpg", ".jpeg"), (UINT8,), (1, 3), 65500, _write_by_pillow("JPEG")),
+    Format("WEBP", (".webp",), (UINT8,), (3, 4), 16383, _write_by_pillow("WEBP")),
+    Format("BMP", (".bmp",), (UINT8,), (1, 3), 2**31 - 1, _write_by_pillow("BMP")),
+    Format("PPM", (".ppm", ".pgm"), (UINT8,), (1, 3), 2**31 - 1, _write_by_pillow("PPM")),
+]
+
+
+def format_of(path: str | Path) -> Format:
+    """The format that a file's ending names.
+
+    Raises:
+        UserError: If none does, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+    ending = path.suffix.lower()
+    for format in FORMATS:
+        if ending in format.endings:
+            return format
+    known = ", ".join(ending for format in FORMATS for ending in format.endings)
+    raise UserError(f"{path}: cannot tell the image format from the ending; use one of {known}")
