@@ -137,7 +137,7 @@ def render_one(renderer: Renderer, source: str, target: str, wanted: Wanted) -> 
     from engine import progress_bar
     from rendering.job import render_file
 
-    with progress_bar(None, os.path.basename(target), unit="row") as bar:  # noqa: PTH119
+    with progress_bar([], os.path.basename(target), unit="row") as bar:  # noqa: PTH119
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -1,15 +1,48 @@
 """Entry points of ``torch.hub``.
 
-model = torch.hub.load("path/to/this/folder", "liif", "M.pth", source="local")
+up = torch.hub.load("path/to/this/folder", "upscaler", source="local")
+large = up.upscale(image, scale=3.7)
 """
 
 from __future__ import annotations
 
-import torch
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from models.checkpoint import load_model
+if TYPE_CHECKING:
+    import torch
 
-dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml"]
+    from rendering.upscaler import Upscaler
+
+dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "skimage", "tqdm", "psutil"]
+
+ROOT = Path(__file__).resolve().parent
+OURS = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+_loaded: dict[str, ModuleType] = {}
+
+
+@contextmanager
+def _own_modules() -> Iterator[None]:
+    """Within it ``models``, ``utils`` and the like are ours, whatever else has these names."""
+    others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_our_name(name)}
+    sys.modules.update(_loaded)
+    sys.path.insert(0, str(ROOT))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(ROOT))
+        for name in [name for name in sys.modules if _is_our_name(name)]:
+            _loaded[name] = sys.modules.pop(name)
+        sys.modules.update(others)
+
+
+def _is_our_name(name: str) -> bool:
+    return name.split(".")[0] in OURS - {"hubconf"}
 
 
 def liif(path: str = "compact") -> torch.nn.Module:
@@ -21,4 +54,20 @@ def liif(path: str = "compact") -> torch.nn.Module:
     Raises:
         UserError: If it is missing, damaged or of other code.
     """
-    return load_model(path)[0]
+    with _own_modules():
+        model, _ = importlib.import_module("models.checkpoint").load_model(path)
+    return model
+
+
+def upscaler(path: str = "compact", device: str | None = None) -> Upscaler:
+    """An `Upscaler`, whose ``upscale`` renders paths, Pillow images, arrays and tensors.
+
+    Args:
+        path: As of `liif`.
+        device: The first GPU if None, or the CPU without one.
+
+    Raises:
+        UserError: As `liif`.
+    """
+    with _own_modules():
+        return importlib.import_module("rendering.upscaler").load(path, device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -52,6 +52,10 @@ class Axis:
             return cls(size, pixel_centres(total)[first : first + count], 2 / total)
         steps = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count)
         return cls(size, ((steps + start) * (2 / size) - 1).float(), 2 / whole)
+
+    def __getitem__(self, part: slice) -> Axis:
+        """Some of the output pixels."""
+        return replace(self, centres=self.centres[part])
 
     def __len__(self) -> int:
         return len(self.centres)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from configs.spec import UserError
 from datasets.image_file import FORMATS
 from rendering.picture import Picture
 
+PNG = b"\x89PNG\r\n\x1a\n"
 MAX_INPUT = 2**28  # pixels; more is taken for a decompression bomb
 
 # Mode of the file as Pillow names it -> mode it is rendered in. With a transparent colour
@@ -45,7 +47,8 @@ MODES = {
 }
 WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 
-# EXIF orientation -> whether rows and columns change places, then which axes are flipped.
+ORIENTATION = 0x0112  # tag of EXIF
+# Its value -> whether rows and columns change places, then which axes are flipped.
 ORIENTATIONS: dict[int, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),
     3: (False, (0, 1)),
@@ -70,22 +73,23 @@ def read_picture(path: str | Path) -> Picture:
         data = Path(path).read_bytes()
         if not data:
             raise ValueError("it is empty")
+        if data.startswith(PNG) and b"IEND\xaeB`\x82" not in data:  # Pillow does not miss it
+            raise ValueError("it is truncated")
+        if (deep := _read_deep_tiff(data)) is not None:
+            return deep
         with _limited(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            notes = []
             frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
-                notes.append(f"{frames} frames: only the first is rendered")
-            orientation = image.getexif().get(0x0112, 1)
+            notes = () if frames == 1 or image.format == "MPO" else (_first_of(frames),)
             if _is_deep_png(data):
-                pixels = _decode_png(data)
-            elif image.format == "TIFF" and _is_deep_tiff(image):
-                pixels, more = _decode_tiff(data)
-                notes += more
-            else:
-                picture = from_pillow(image)
-                return Picture(picture.pixels, picture.icc, (*notes, *picture.notes))
-            icc = image.info.get("icc_profile")
-        return Picture(_turned(pixels, orientation), icc, tuple(notes))
+                pixels = np.asarray(_codecs().png_decode(data))
+                turned = _turned(pixels, image.getexif().get(ORIENTATION, 1))
+                return Picture(turned, image.info.get("icc_profile"), notes)
+            picture = from_pillow(image)
+            return Picture(picture.pixels, picture.icc, (*notes, *picture.notes))
+
+
+def _first_of(frames: int) -> str:
+    return f"{frames} frames: only the first is rendered"
 
 
 def from_pillow(image: Image.Image) -> Picture:
@@ -135,47 +139,48 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
 
 def _is_deep_png(data: bytes) -> bool:
     """Whether it is a PNG of 16 bits with colour or alpha, of which Pillow keeps 8."""
-    if len(data) < 26 or not data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if len(data) < 26 or not data.startswith(PNG):
         return False
     depth, colour = struct.unpack_from(">BB", data, 24)
     return bool(depth == 16 and colour != 0)
 
 
-def _decode_png(data: bytes) -> np.ndarray:
+def _codecs() -> Any:
     import imagecodecs
 
-    return np.asarray(imagecodecs.png_decode(data))
+    return imagecodecs
 
 
-def _is_deep_tiff(image: Any) -> bool:
-    """Whether it has samples that Pillow cannot give back as they are."""
-    bits = image.tag_v2.get(258, (1,))
-    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
-
-
-def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
+def _read_deep_tiff(data: bytes) -> Picture | None:
+    """A TIFF of more than 8 bits, of which Pillow knows few kinds; None for anything else."""
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return None
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what matters is raised
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages[0]
         assert isinstance(page, tifffile.TiffPage)
+        if page.bitspersample <= 8:
+            return None
         kind = tifffile.PHOTOMETRIC(page.photometric)
         gray = kind in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
         if not gray and kind != tifffile.PHOTOMETRIC.RGB:
             raise ValueError(f"TIFF of {page.bitspersample} bits and {kind.name} is not supported")
         if page.imagewidth * page.imagelength > MAX_INPUT:
-            raise ValueError("too many pixels")
+            raise ValueError(f"more than {MAX_INPUT} pixels")
         pixels = page.asarray()
         if page.axes == "SYX":
             pixels = np.moveaxis(pixels, 0, -1)
         elif page.axes not in ("YX", "YXS"):
             raise ValueError(f"TIFF with axes {page.axes} is not supported")
-        if pixels.ndim == 2:
-            pixels = pixels[..., None]
-        colours = 1 if gray else 3
-        extra = page.extrasamples
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        extra, frames = page.extrasamples, len(file.pages)
+        tags = {name: page.tags[name].value for name in ("Orientation",) if name in page.tags}
+        icc = page.iccprofile
+    colours = 1 if gray else 3
     alpha = colours < pixels.shape[2] and bool(extra) and extra[0] != 0
-    notes = []
+    notes = [_first_of(frames)] if frames > 1 else []
     if pixels.shape[2] > colours + alpha:
         notes.append(f"{pixels.shape[2] - colours - alpha} further channels are left out")
     pixels = _known_depth(pixels[..., : colours + alpha])
@@ -184,7 +189,7 @@ def _decode_tiff(data: bytes) -> tuple[np.ndarray, list[str]]:
         pixels[..., 0] = white - pixels[..., 0]
     if alpha and extra[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
         pixels = _unmultiplied(pixels)
-    return pixels, notes
+    return Picture(_turned(pixels, tags.get("Orientation", 1)), icc, tuple(notes))
 
 
 def _known_depth(pixels: np.ndarray) -> np.ndarray:
@@ -243,6 +248,8 @@ def _readable(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not an image of {', '.join(FORMATS)}, or damaged") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
     except MemoryError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -34,6 +34,18 @@ SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, SMALLEST)
 BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more would not be faster
 
 Span = tuple[int, int]
+
+
+class Scene(NamedTuple):
+    """Encoded planes of a picture, or of a tile of it.
+
+    Attributes:
+        planes: How many.
+        latent: What they were encoded to; None: the model remembers it.
+    """
+
+    planes: int
+    latent: Latent | None = None
 
 
 class Renderer:
@@ -84,7 +96,7 @@ class Renderer:
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
             try:
-                latents = [self._encode(picture, (top, edge), part) for part in across]
+                scenes = [self._encode(picture, (top, edge), part) for part in across]
             except (RuntimeError, MemoryError) as error:
                 tile = self._smaller(tile, max(bottom - top, right - left), error)
                 continue
@@ -93,23 +105,36 @@ class Renderer:
             for first in range(wanted.start, wanted.stop, step):
                 band = slice(first, min(first + step, wanted.stop))
                 out = torch.empty(picture.count, 3, band.stop - band.start, len(cols))
-                for latent, part in zip(latents, across, strict=True):
+                for scene, part in zip(scenes, across, strict=True):
                     columns = cols.within(*part)
-                    out[..., columns] = self._query(
-                        latent, picture.count, rows, cols, band, columns
-                    )
+                    out[..., columns] = self.decode(scene, rows[band], cols[columns])
                 yield out
-            del latents  # before the next ones are made
+            del scenes  # before the next ones are made
             top = edge
 
-    def _encode(self, picture: Picture, rows: Span, cols: Span) -> Latent | None:
-        """The latent of a tile; None: of all of the image, remembered by the model."""
+    @torch.no_grad()
+    def encode(self, picture: Picture) -> Scene:
+        """All of a picture.
+
+        Raises:
+            UserError: If the memory does not suffice.
+        """
+        try:
+            inp = self._planes(picture)
+            if isinstance(self.model, ContinuousModel):
+                return Scene(picture.count, self.model.encode(inp))
+            self.model.gen_feat(inp)
+            return Scene(picture.count)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"out of memory: {str(error).splitlines()[0][:200]}") from None
+
+    def _encode(self, picture: Picture, rows: Span, cols: Span) -> Scene:
+        """A tile of a picture."""
         sizes = picture.size
-        if not self.knows_parts:
-            self.model.gen_feat(self._planes(picture))
-            return None
-        if (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
-            return self.model.encode(self._planes(picture))
+        if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
+            return self.encode(picture)
         margin = self.model.margin
         reach = OVERLAP if self.reach is None else self.reach
         read, keep = [], []
@@ -120,29 +145,22 @@ class Renderer:
             keep.append(slice(kept[0] - seen.start, kept[1] - seen.start))
         origin = (read[0].start + keep[0].start, read[1].start + keep[1].start)
         inp = self._planes(picture, *read)
-        return self.model.encode_part(inp, (keep[0], keep[1]), origin, sizes)
+        return Scene(picture.count, self.model.encode_part(inp, (keep[0], keep[1]), origin, sizes))
 
     def _planes(
         self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)
     ) -> Tensor:
         return normalise(picture.planes(rows, cols).to(self.device), self.norm["inp"], 1)
 
-    def _query(
-        self,
-        latent: Latent | None,
-        count: int,
-        rows: Axis,
-        cols: Axis,
-        band: slice,
-        columns: slice,
-    ) -> Tensor:
-        """Colours (K, 3, r, c) of a band's rows and columns."""
-        y, x = rows.centres[band].to(self.device), cols.centres[columns].to(self.device)
+    @torch.no_grad()
+    def decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
+        """Colours of output pixels within a scene: (K, 3, r, c), on the CPU, not clamped."""
+        y, x = rows.centres.to(self.device), cols.centres.to(self.device)
+        known = {} if scene.latent is None else {"latent": scene.latent}
         size = torch.tensor([rows.cell, cols.cell], device=self.device)
         parts = []
         for part in y.split(max(1, QUERIES // max(len(x), 1))):
-            coord = torch.cartesian_prod(part, x).view(1, -1, 2).expand(count, -1, -1)
-            known = {} if latent is None else {"latent": latent}
+            coord = torch.cartesian_prod(part, x).expand(scene.planes, -1, -1)
             pred = self.model.query_rgb(coord, size.expand_as(coord), **known)
             colours = denormalise(pred, self.norm["gt"], 2).mT.unflatten(2, (len(part), len(x)))
             parts.append(colours.float().cpu())
