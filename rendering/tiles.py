@@ -6,6 +6,7 @@ coordinates in the whole image. So the result is that of the image encoded whole
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from functools import cached_property
@@ -91,12 +92,13 @@ class Renderer:
             UserError: If the memory does not suffice for the smallest tile.
         """
         (top, bottom), (left, right) = rows.span(), cols.span()
+        margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
         tile = self._choose_tile(picture.count, bottom - top, right - left)
         while top < bottom:
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
             try:
-                scenes = [self._encode(picture, (top, edge), part) for part in across]
+                scenes = [self._encode(picture, (top, edge), part, margins) for part in across]
             except (RuntimeError, MemoryError) as error:
                 tile = self._smaller(tile, max(bottom - top, right - left), error)
                 continue
@@ -130,15 +132,18 @@ class Renderer:
                 raise
             raise UserError(f"out of memory: {str(error).splitlines()[0][:200]}") from None
 
-    def _encode(self, picture: Picture, rows: Span, cols: Span) -> Scene:
+    def _margin(self, axis: Axis) -> int:
+        """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
+        return self.model.margin + math.ceil(axis.cell * axis.size / 4)
+
+    def _encode(self, picture: Picture, rows: Span, cols: Span, margins: Span) -> Scene:
         """A tile of a picture."""
         sizes = picture.size
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
             return self.encode(picture)
-        margin = self.model.margin
         reach = OVERLAP if self.reach is None else self.reach
         read, keep = [], []
-        for (start, stop), size in zip((rows, cols), sizes, strict=True):
+        for (start, stop), size, margin in zip((rows, cols), sizes, margins, strict=True):
             kept = (max(start - margin, 0), min(stop + margin, size))
             seen = slice(max(kept[0] - reach, 0), min(kept[1] + reach, size))
             read.append(seen)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from configs.spec import UserError
 
 UINT8, UINT16, FLOAT32 = (np.dtype(name) for name in ("uint8", "uint16", "float32"))
 LEVEL = 3  # of zlib: a fifth larger than its best, in a tenth of the time
-STRIP = 64  # rows of a TIFF strip
+TILE = 256  # rows and columns of a TIFF tile
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
@@ -95,46 +96,49 @@ def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
 
 
 def _write_tiff(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
-    """TIFF of deflated strips; BigTIFF from 2 GiB on."""
+    """TIFF of deflated tiles; BigTIFF from 2 GiB on."""
     import tifffile
 
-    pixels = layout.height * layout.width * layout.channels
-    color = layout.channels >= 3
-    with tifffile.TiffWriter(file, bigtiff=pixels * layout.dtype.itemsize >= 2**31) as writer:
+    shape = (layout.height, layout.width, layout.channels)
+    large = math.prod(shape) * layout.dtype.itemsize >= 2**31
+    with tifffile.TiffWriter(file, bigtiff=large) as writer:
         writer.write(
-            (
-                np.ascontiguousarray(strip.squeeze(2) if layout.channels == 1 else strip)
-                for strip in _strips(bands)
-            ),
-            shape=(
-                layout.height,
-                layout.width,
-                *([layout.channels] if layout.channels > 1 else []),
-            ),
+            _tiles(bands),
+            shape=shape if layout.channels > 1 else shape[:2],
             dtype=layout.dtype,
-            photometric="rgb" if color else "minisblack",
+            photometric="rgb" if layout.channels >= 3 else "minisblack",
             planarconfig="contig" if layout.channels > 1 else None,
             extrasamples=["unassalpha"] if layout.channels in (2, 4) else None,
+            tile=(TILE, TILE),
             compression="zlib",
             compressionargs={"level": LEVEL},
             predictor=True,
-            rowsperstrip=STRIP,
             iccprofile=layout.icc,
             metadata=None,
         )
 
 
+def _tiles(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same pixels in squares of `TILE`, row by row; beyond the edges there are zeros."""
+    for strip in _strips(bands):
+        rows, width, channels = strip.shape
+        padded = np.zeros((TILE, -(-width // TILE) * TILE, channels), strip.dtype)
+        padded[:rows, :width] = strip
+        for tile in np.split(padded, padded.shape[1] // TILE, axis=1):
+            yield np.ascontiguousarray(tile.squeeze(2) if channels == 1 else tile)
+
+
 def _strips(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows, `STRIP` at a time."""
+    """The same rows, `TILE` at a time."""
     held: list[np.ndarray] = []
     count = 0
     for band in bands:
         held.append(band)
         count += len(band)
-        if count >= STRIP:
+        if count >= TILE:
             rows = np.concatenate(held)
-            whole = count - count % STRIP
-            yield from np.split(rows[:whole], whole // STRIP)
+            whole = count - count % TILE
+            yield from np.split(rows[:whole], whole // TILE)
             held, count = [rows[whole:]], count - whole
     if count:
         yield np.concatenate(held)

@@ -1,0 +1,91 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from configs.spec import UserError
+from rendering.grid import Axis, Region, output_grid
+from utils import make_coord
+
+SIDES = st.integers(1, 300)
+
+
+def test_a_grid_over_the_image_is_that_of_make_coord():
+    rows, cols = output_grid((7, 9), scale=(2.37, 3.1))
+    assert (len(rows), len(cols)) == (17, 28)
+    grid = make_coord((17, 28), flatten=False)
+    assert torch.equal(rows.centres, grid[:, 0, 0])
+    assert torch.equal(cols.centres, grid[0, :, 1])
+    assert (rows.cell, cols.cell) == (2 / 17, 2 / 28)
+
+
+@pytest.mark.parametrize(
+    ("ways", "size"),
+    [
+        ({"scale": (2, 0.5)}, (200, 75)),
+        ({"resolution": (31, 47)}, (31, 47)),
+        ({"long_side": 60}, (40, 60)),
+        ({"long_side": 1}, (1, 1)),
+        ({"scale": (2, 2), "region": Region(10, 20.5, 30, 40.5)}, (60, 81)),
+        ({"long_side": 81, "region": Region(10, 20.5, 30, 40.5)}, (60, 81)),
+    ],
+)
+def test_sizes(ways, size):
+    assert tuple(map(len, output_grid((100, 150), **ways))) == size
+
+
+def test_a_region_has_the_pixels_of_the_whole_where_they_coincide():
+    rows, cols = output_grid((20, 30), scale=(2.5, 3))
+    part = output_grid((20, 30), scale=(2.5, 3), region=Region(4, 1 / 3, 12, 5))
+    assert torch.equal(part[0].centres, rows.centres[10:40])
+    assert torch.equal(part[1].centres, cols.centres[1:16])
+    assert [axis.cell for axis in part] == [axis.cell for axis in (rows, cols)]
+
+
+def test_a_region_between_pixels():
+    """By hand: the centre of output pixel i of 3 over the input pixels 1.2 to 2.1 of 5."""
+    axis = Axis.over(5, 3, 1.2, 0.9)
+    wanted = [2 * (1.2 + 0.9 * (i + 0.5) / 3) / 5 - 1 for i in range(3)]
+    torch.testing.assert_close(axis.centres, torch.tensor(wanted))
+    assert axis.cell == pytest.approx(2 * 0.3 / 5)
+
+
+@given(SIDES, SIDES, st.integers(1, 64))
+def test_tiles_share_the_output_without_gaps(size, count, tile):
+    axis = Axis.over(size, count)
+    parts = [axis.within(a, min(a + tile, size)) for a in range(0, size, tile)]
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(count))
+    for a, part in zip(range(0, size, tile), parts, strict=True):
+        places = (axis.centres[part].double() + 1) / 2 * size
+        assert ((places >= a - 1e-4) & (places <= a + tile + 1e-4)).all()
+
+
+@given(SIDES, st.floats(0, 0.9), st.floats(0.01, 1), SIDES)
+def test_the_span_holds_all_pixels(size, start, share, count):
+    length = size * share * (1 - start)
+    axis = Axis.over(size, count, start * size, length)
+    first, stop = axis.span()
+    assert 0 <= first < stop <= size
+    places = (axis.centres.double() + 1) / 2 * size
+    assert places.min() >= first - 1e-4
+    assert places.max() <= stop + 1e-4
+    assert first == math.floor(places.min() + 1e-9) or places.min() - first < 1
+
+
+@pytest.mark.parametrize(
+    ("ways", "message"),
+    [
+        ({"scale": (0.01, 1)}, "less than one"),
+        ({"scale": (1e5, 1e5)}, "--max-pixels"),
+        ({"scale": (3, 3), "max_pixels": 100}, "more than the 100 allowed"),
+        ({"scale": (1, 1), "region": Region(0, 0, 5, 4)}, "not within the image of 4x6"),
+        ({"scale": (1, 1), "region": Region(0, 6, 1, 1)}, "not within"),
+        ({"scale": (1, 1), "region": Region(0, 0, 0, 1)}, "not within"),
+        ({"scale": (1, 1), "region": Region(-1, 0, 2, 1)}, "not within"),
+    ],
+)
+def test_impossible_sizes(ways, message):
+    with pytest.raises(UserError, match=message):
+        output_grid((4, 6), **ways)

@@ -1,0 +1,244 @@
+"""Tiles against the image encoded whole, by `super_resolve`."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import models
+from configs.spec import UserError
+from engine import super_resolve
+from rendering.grid import Axis, Region, output_grid
+from rendering.picture import Picture
+from rendering.reach import find_memory, find_reach
+from rendering.tiles import OVERLAP, Renderer
+from tests.cases import CONTINUOUS, ENCODER, IMNET, SMALL_ARGS, SPECS, make
+
+EDSR = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_feats": 16}}
+RDN = {"name": "rdn", "args": {"no_upsampling": True, "RDNconfig": "A", "G0": 8}}
+
+
+def build(spec, **args):
+    torch.manual_seed(0)
+    return models.make(spec, args=args).eval()
+
+
+def liif(encoder, **args):
+    return build({"name": "liif", "args": {"encoder_spec": encoder, "imnet_spec": IMNET}}, **args)
+
+
+def picture(height, width, seed=0):
+    return Picture(np.random.default_rng(seed).random((height, width, 3), dtype=np.float32))
+
+
+def rendered(model, source, rows, cols, tile):
+    bands = list(Renderer(model, tile=tile).render(source, rows, cols))
+    assert [band.shape[3] for band in bands] == [len(cols)] * len(bands)
+    return torch.cat(bands, dim=2)[0]
+
+
+def whole(model, source, size):
+    return super_resolve(model, source.planes()[0], size)
+
+
+def assert_equal_tiles(model, source, size, tile):
+    rows, cols = output_grid(source.size, resolution=size)
+    tiled = rendered(model, source, rows, cols, tile).clamp(0, 1)
+    wanted = whole(model, source, size)
+    assert (tiled - wanted).abs().max() <= 1e-5
+    levels = (tiled * 255).round() != (wanted * 255).round()
+    assert levels.float().mean() <= 1e-3
+
+
+@pytest.mark.parametrize("tile", [16, 23, 48, 64])
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_tiles_of_every_model(name, tile):
+    assert_equal_tiles(make(name), picture(61, 47), (149, 130), tile)
+
+
+@pytest.mark.parametrize("switches", range(8))
+@pytest.mark.parametrize("skip", ["none", "bilinear", "bicubic"])
+def test_tiles_of_liif(switches, skip):
+    ensemble, unfold, cell = (bool(switches >> i & 1) for i in range(3))
+    model = make(
+        "liif", local_ensemble=ensemble, feat_unfold=unfold, cell_decode=cell, input_skip=skip
+    )
+    # Three: queries lie on centres of codes; one and a half: between two codes.
+    for size in ((90, 66), (45, 33), (41, 99)):
+        assert_equal_tiles(model, picture(30, 22), size, 7)
+
+
+def test_tiles_of_an_unknown_decoder():
+    class Sine(nn.Module):
+        def __init__(self, in_dim):
+            super().__init__()
+            self.layer = nn.Linear(in_dim, 3)
+
+        def forward(self, x):
+            return self.layer(x).sin()
+
+    model = make("liif")
+    model.imnet = Sine(8 * 9 + 4)
+    assert_equal_tiles(model, picture(40, 25), (100, 75), 16)
+
+
+def test_tiles_of_an_encoder_with_upsampler():
+    encoder = {"name": "edsr-baseline", "args": {"scale": 2, "n_resblocks": 2, "n_feats": 8}}
+    model = build({"name": "liif", "args": {"encoder_spec": encoder}})
+    assert_equal_tiles(model, picture(40, 25), (80, 50), 16)
+    assert_equal_tiles(model, picture(40, 25), (91, 73), 16)
+
+
+@pytest.mark.parametrize("tile", [50, 200])
+def test_tiles_of_full_depth(tile):
+    """EDSR-baseline with its 16 blocks, over odd sizes, unlike scales and a fractional one."""
+    assert_equal_tiles(liif(EDSR), picture(211, 95), (299, 260), tile)
+
+
+def test_tiles_of_rdn():
+    assert_equal_tiles(liif(RDN), picture(170, 12), (260, 31), 60)
+
+
+def test_smaller_than_the_input():
+    assert_equal_tiles(make("liif"), picture(50, 40), (7, 31), 16)
+    assert_equal_tiles(make("liif"), picture(50, 40), (1, 1), 16)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3)])
+def test_tiny_images(size):
+    assert_equal_tiles(make("liif"), picture(*size), (5, 23), 1)
+
+
+def test_a_region_is_a_part_of_the_whole():
+    model, source = liif(EDSR), picture(80, 60)
+    everything = whole(model, source, (200, 150))
+    rows, cols = output_grid(source.size, scale=(2.5, 2.5), region=Region(20, 8, 40, 24))
+    for tile in (0, 16):
+        part = rendered(model, source, rows, cols, tile).clamp(0, 1)
+        torch.testing.assert_close(part, everything[:, 50:150, 20:80], rtol=0, atol=1e-5)
+
+
+def test_reach_and_memory_are_those_of_the_layers():
+    """A convolution of 3 x 3 sees one pixel more on each side: 1 + 2 x 16 + 1 of them."""
+    assert find_reach(liif(EDSR)) == 34
+    assert find_reach(make("liif")) == 1 + 2 * 2 + 1
+    assert find_reach(liif(RDN)) == 2 + 20 * 6 + 1
+    assert find_reach(make("bicubic")) == 0
+    memory = find_memory(liif(EDSR))
+    # At least the map before and after a layer, of 16 channels, with what ReLU blocks keep.
+    assert 2 * 16 * 4 <= memory.encoding <= 8 * 16 * 4
+    assert memory.latent == (16 + 3 + 16) * 4  # features, image, and codes of IMNET's 16 units
+
+
+def rcan():
+    args = {"no_upsampling": True, **SMALL_ARGS["rcan"], "reduction": 2}
+    return liif({"name": "rcan", "args": args})
+
+
+def test_a_model_that_sees_all_of_the_image_is_not_tiled(capsys):
+    model, source = rcan(), picture(70, 50)
+    source.pixels[40:] = 0  # so that the means of tiles differ
+    assert find_reach(model) is None
+    rows, cols = output_grid(source.size, scale=(2, 2))
+    wanted = whole(model, source, (140, 100))
+    renderer = Renderer(model)
+    renderer._free_memory = lambda: 1.0
+    got = torch.cat(list(renderer.render(source, rows, cols)), dim=2)[0]
+    torch.testing.assert_close(got.clamp(0, 1), wanted, rtol=0, atol=1e-6)
+    assert not capsys.readouterr().err
+    tiled = rendered(model, source, rows, cols, 32).clamp(0, 1)
+    assert f"overlap by {OVERLAP} pixels" in capsys.readouterr().err
+    assert (tiled - wanted).abs().max() > 1e-6
+
+
+def test_a_model_of_other_code_is_rendered_whole():
+    class Gray(nn.Module):
+        def gen_feat(self, inp):
+            self.mean = inp.mean((2, 3))
+
+        def query_rgb(self, coord, cell):
+            return self.mean.unsqueeze(1).expand(-1, coord.shape[1], -1)
+
+    source = picture(9, 8)
+    rows, cols = output_grid(source.size, scale=(2, 3))
+    got = torch.cat(list(Renderer(Gray()).render(source, rows, cols)), dim=2)[0]
+    wanted = torch.from_numpy(source.pixels).mean((0, 1))
+    torch.testing.assert_close(got, wanted.view(3, 1, 1).expand(3, 18, 24), rtol=0, atol=1e-6)
+    with pytest.raises(UserError, match="whole images only"):
+        Renderer(Gray(), tile=8)
+
+
+def test_the_tile_follows_the_memory():
+    model, source = liif(EDSR), picture(300, 200)
+    rows, cols = output_grid(source.size, scale=(1.1, 1.1))
+    wanted = whole(model, source, (330, 220))
+    encode, seen = model.features, []
+    sides = []
+    for free in (1e9, 12e6, 1.0):
+        model.features = encode
+        renderer = Renderer(model)
+        renderer._free_memory = lambda free=free: free
+        assert renderer.memory.encoding * 300 * 200 > 12e6
+        assert renderer.reach == 34
+        seen.clear()
+        model.features = lambda inp: (seen.append(max(inp.shape[-2:])), encode(inp))[1]
+        got = torch.cat(list(renderer.render(source, rows, cols)), dim=2)[0]
+        torch.testing.assert_close(got.clamp(0, 1), wanted, rtol=0, atol=1e-5)
+        sides.append(max(seen))
+    assert sides[0] == 300
+    assert 300 > sides[1] > sides[2] == 32 + 2 * (34 + 2 + 1)
+
+
+def test_out_of_memory_halves_the_tile(capsys):
+    model, source = make("liif"), picture(100, 90)
+    encode, limit = model.features, 60
+    renderer = Renderer(model, tile=80)
+    assert renderer.reach == 6  # found before the memory gets scarce
+
+    def features(inp):
+        if max(inp.shape[-2:]) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return encode(inp)
+
+    wanted = whole(model, source, (200, 180))
+    rows, cols = output_grid(source.size, scale=(2, 2))
+    model.features = features
+    got = torch.cat(list(renderer.render(source, rows, cols)), dim=2)[0]
+    torch.testing.assert_close(got.clamp(0, 1), wanted, rtol=0, atol=1e-5)
+    assert "going on with tiles of 40 pixels" in capsys.readouterr().err
+    limit = 10
+    with pytest.raises(UserError, match="out of memory: CUDA"):
+        list(renderer.render(source, rows, cols))
+
+
+def test_other_errors_are_not_taken_for_the_memory():
+    model = make("liif")
+
+    def features(inp):
+        raise RuntimeError("shapes do not fit")
+
+    model.features = features
+    rows, cols = (Axis.over(8, 8) for _ in range(2))
+    with pytest.raises(RuntimeError, match="shapes"):
+        rendered(model, picture(8, 8), rows, cols, 0)
+
+
+def test_alpha_is_rendered_beside_the_colours():
+    pixels = np.random.default_rng(0).random((30, 20, 4), dtype=np.float32)
+    source = Picture(pixels)
+    rows, cols = output_grid(source.size, scale=(1.7, 2.3))
+    model = make("liif")
+    for tile in (0, 11):
+        both = torch.cat(list(Renderer(model, tile=tile).render(source, rows, cols)), dim=2)
+        for plane, got in zip(source.planes(), both, strict=True):
+            alone = super_resolve(model, plane, (len(rows), len(cols)))
+            torch.testing.assert_close(got.clamp(0, 1), alone, rtol=0, atol=1e-5)
+
+
+def test_no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rendered(liif(ENCODER), picture(40, 30), *output_grid((40, 30), scale=(2, 2)), 16)
+    assert set(SPECS) == set(CONTINUOUS)
