@@ -16,11 +16,13 @@ from torch.optim.swa_utils import AveragedModel
 
 from configs.schema import TrainConfig
 from configs.spec import Registry, UserError
+from training.muon import Muon
 
 optimizers = Registry("optimizer")
 optimizers.register("adam")(torch.optim.Adam)
 optimizers.register("adamw")(torch.optim.AdamW)
 optimizers.register("sgd")(torch.optim.SGD)
+optimizers.register("muon")(Muon)
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
