@@ -87,7 +87,7 @@ def find_tasks(
 
 def _walk(root: Path, without: Path) -> Iterator[Path]:
     """All files below, links followed, none of its folders twice."""
-    seen = {without.resolve()}
+    seen = {without.resolve()} - {root.resolve()}
     for folder, folders, files in os.walk(root, followlinks=True):
         here = Path(folder).resolve()
         if here in seen:

@@ -90,12 +90,12 @@ def fit(
         )
     notes = []
     channels, dtype = picture.channels, picture.pixels.dtype
-    if channels not in format.channels and picture.has_alpha:
-        channels -= 1
-        if not picture.opaque:
-            notes.append(f"{format.name} has no transparency here: put on white")
-    if channels not in format.channels:
-        channels += 2  # gray to colours
+    # As it is; else gray as colours; else without the alpha.
+    colours = [channels] if channels > 2 else [channels, channels + 2]
+    flat = [n - 1 for n in colours] if picture.has_alpha else []
+    channels = next(n for n in [*colours, *flat] if n in format.channels)
+    if channels in flat and not picture.opaque:
+        notes.append(f"{format.name} has no transparency here: put on white")
     if dtype not in format.dtypes:
         deepest = UINT16 if UINT16 in format.dtypes and dtype == FLOAT32 else np.dtype(np.uint8)
         notes.append(

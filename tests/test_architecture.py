@@ -1,4 +1,4 @@
-"""Imports run one way: utils, configs <- parallel <- datasets, models <- engine <- training."""
+"""Imports run one way: utils, configs <- parallel <- datasets, models <- engine <- the rest."""
 
 import ast
 from pathlib import Path
@@ -14,7 +14,8 @@ MAY_IMPORT = {
     "models": {"utils", "configs", "models"},
     "engine": {"utils", "configs", "parallel", "datasets", "models"},
     "training": {"utils", "configs", "parallel", "datasets", "models", "engine", "training"},
-    "hubconf": {"utils", "configs", "datasets", "models", "engine"},
+    "rendering": {"utils", "configs", "parallel", "datasets", "models", "engine", "rendering"},
+    "hubconf": {"rendering"},
 }
 PROJECT = {*MAY_IMPORT, "train_liif", "test", "demo"}
 

@@ -446,7 +446,7 @@ def test_user_mistakes_in_rendering(photos, tmp_path):
         return fails(photos, "demo.py", *flat)
 
     assert "nope.png: no such image" in error(input="nope.png")
-    assert "not a readable image" in error(input="m.pth")
+    assert "m.pth: not an image of PNG" in error(input="m.pth")
     assert "ending" in error(output=tmp_path / "o.xyz")
     assert "less than one" in error(scale="0.001")
     assert "more than the" in error(scale="1e300")

@@ -1,0 +1,52 @@
+"""Every mode and format in every small size, whole and truncated, through the command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.rendering.corpus import write_corpus
+
+ROOT = Path(__file__).parents[2]
+
+
+def render(folder, cuts, sizes):
+    whole, cut = write_corpus(folder / "in", sizes, cuts)
+    args = ["--input", "in", "--output", "out", "--model", "bicubic", "--scale", "2.5"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "demo.py", *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert "Traceback" not in done.stderr
+    return whole, cut, done
+
+
+def check(folder, cuts, sizes):
+    whole, cut, done = render(folder, cuts, sizes)
+    assert done.returncode == (1 if cut else 0)
+    written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*.*")}
+    assert written == whole
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{len(whole)} rendered, 0 were there already, {len(cut)} failed"
+    assert {line.strip().split(":")[0] for line in lines[1:]} == {f"in/{name}" for name in cut}
+    for name in whole:
+        if "/TIFF-" in name or "16" in name:
+            continue  # which Pillow does not read
+        height, width = map(int, name.split("/")[0].split("x"))
+        with Image.open(folder / "out" / name) as image:
+            image.load()
+            assert image.size == (round(width * 2.5), round(height * 2.5))
+
+
+def test_some(tmp_path):
+    check(tmp_path, range(0, 10, 3), range(1, 10, 4))
+
+
+@pytest.mark.slow
+def test_all(tmp_path):
+    check(tmp_path, range(10), range(1, 10))

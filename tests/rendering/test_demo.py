@@ -1,0 +1,162 @@
+"""The rendering command, as a user types it."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tests.rendering.corpus import levels
+from tests.test_programs import ROOT, fails, photos, run, succeeds  # noqa: F401  a fixture
+
+MODEL = ["--model", "bicubic"]
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder with an image of 16 bits, one with transparency, and one in a folder within."""
+    (tmp_path / "in/deep").mkdir(parents=True)
+    deep = levels(20, 30, 3, np.uint16)
+    (tmp_path / "in/sixteen.png").write_bytes(imagecodecs.png_encode(deep))
+    Image.fromarray(levels(21, 17, 4, np.uint8)).save(tmp_path / "in/glass.png")
+    Image.fromarray(levels(9, 9, 1, np.uint8)[..., 0]).save(tmp_path / "in/deep/gray.png")
+    return tmp_path
+
+
+def test_depth_and_alpha_stay(work):
+    for name, shape, dtype in (
+        ("sixteen", (50, 75, 3), np.uint16),
+        ("glass", (52, 42, 4), np.uint8),
+    ):
+        for ending in ("png", "tif"):
+            args = ["--input", f"in/{name}.png", "--output", f"{name}.{ending}", "--scale", "2.5"]
+            succeeds(work, "demo.py", *args, *MODEL)
+            data = (work / f"{name}.{ending}").read_bytes()
+            decode = imagecodecs.png_decode if ending == "png" else None
+            got = decode(data) if decode else tifffile.imread(work / f"{name}.tif")
+            assert (got.shape, got.dtype) == (shape, dtype)
+
+
+def test_what_gets_lost_is_said(work):
+    args = ["--input", "in/glass.png", "--output", "o.jpg", "--long-side", "50"]
+    done = run(work, "demo.py", *args, *MODEL)
+    assert done.returncode == 0
+    assert done.stderr == "in/glass.png: JPEG has no transparency here: put on white\n"
+    assert Image.open(work / "o.jpg").size == (40, 50)
+
+
+def test_a_region_and_tiles_change_nothing(photos, tmp_path):  # noqa: F811
+    args = ["--input", "photos/0.png", "--model", "m.pth", "--scale", "2.5"]
+    succeeds(photos, "demo.py", *args, "--output", tmp_path / "whole.png")
+    whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)
+    for tile in (16, 33):
+        succeeds(photos, "demo.py", *args, "--tile", tile, "--output", tmp_path / "t.png")
+        tiled = np.asarray(Image.open(tmp_path / "t.png")).astype(int)
+        assert np.abs(tiled - whole).max() <= 1
+        assert (tiled != whole).mean() <= 1e-3
+    region = ["--region", "10,20,40,30", "--output", tmp_path / "part.png"]
+    succeeds(photos, "demo.py", *args, *region)
+    part = np.asarray(Image.open(tmp_path / "part.png")).astype(int)
+    assert np.abs(part - whole[25:125, 50:125]).max() <= 1
+
+
+def test_a_folder(work):
+    args = ["--input", "in", "--output", "out", "--scale", "2", "--suffix", "_x2", *MODEL]
+    out = succeeds(work, "demo.py", *args, "--ext", "tif")
+    assert out == "3 rendered, 0 were there already, 0 failed\n"
+    assert tifffile.imread(work / "out/deep/gray_x2.tif").shape == (18, 18)
+    assert tifffile.imread(work / "out/sixteen_x2.tif").dtype == np.uint16
+    (work / "in/bad.png").write_bytes(b"nothing")
+    error = fails(work, "demo.py", *args, "--ext", "tif")
+    assert error == "error: in/bad.png: not an image of PNG, JPEG, BMP, TIFF, WEBP, PPM, or damaged"
+    out = run(work, "demo.py", *args, "--ext", "tif").stdout
+    assert out.startswith("0 rendered, 3 were there already, 1 failed\n  in/bad.png: ")
+    out = run(work, "demo.py", *args, "--ext", ".tif", "--overwrite").stdout
+    assert out.startswith("3 rendered")
+    pattern = ["--input", "in/*s*.png", "--output", "some", "--scale", "2", *MODEL]
+    assert succeeds(work, "demo.py", *pattern).startswith("2 rendered")
+
+
+def test_several_processes_share_a_folder(work):
+    (work / "in/bad.png").write_bytes(b"nothing")
+    args = ["--input", "in", "--output", "out", "--scale", "2", *MODEL, "--gpu", "cpu,cpu"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "demo.py", *args], cwd=work, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "3 rendered, 0 were there already, 1 failed"
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr.count("error: in/bad.png") == 1
+    assert len(list((work / "out").rglob("*.png"))) == 3
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_when_stopped_nothing_is_left(work, number, status):
+    args = ["--input", "in/glass.png", "--scale", "1000", "--output", "out/large.png", *MODEL]
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "demo.py", *args], cwd=work, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        if [file for file in work.glob("out/.*.part") if file.stat().st_size > 10**5]:
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "Traceback" not in errors
+    assert not list((work / "out").iterdir())
+
+
+def test_looks(work):
+    args = ["--input", "in/sixteen.png", "--scale", "4", *MODEL, "--compare", "c.png"]
+    out = succeeds(work, "demo.py", *args)
+    assert "c.png: input, bicubic and bicubic" in out
+    assert (work / "c.png").exists()
+    assert not (work / "output.png").exists()
+    succeeds(work, "demo.py", *args, "--output", "o.png")
+    assert (work / "o.png").exists()
+
+
+def test_mistakes(work):
+    def error(*args, **changes):
+        given = {"input": "in/glass.png", "output": "o.png", "scale": "2", **changes}
+        flat = [x for key, value in given.items() for x in (f"--{key}", value)]
+        return fails(work, "demo.py", *flat, *MODEL, *args)
+
+    (work / "one.png").write_bytes((work / "in/deep/gray.png").read_bytes())
+    assert "one.png: is a file; for several" in error(input="in", output="one.png")
+    assert "--compare and --zoom-video take one image" in error("--compare", "c.png", input="in")
+    assert "cannot tell the image format" in error("--ext", "xyz", input="in", output="out")
+    assert "not within the image of 21x17" in error("--region", "0,0,22,3")
+    assert "--max-pixels" in error(scale="100000")
+    assert "more than the 10 allowed" in error("--max-pixels", "10")
+    assert "in/nothing: no such image" in error(input="in/nothing")
+    assert "no/*.png: no images" in error(input="no/*.png", output="out")
+    done = run(work, "demo.py", "--input", "in", "--scale", "2", *MODEL)
+    assert "for several inputs name a folder" in done.stderr
+    for option, value in (
+        ("--region", "1,2,3"),
+        ("--tile", "-1"),
+        ("--quality", "101"),
+        ("--long-side", "0"),
+        ("--zoom-at", "x"),
+        ("--resolution", "3"),
+    ):
+        assert run(work, "demo.py", "--input", "x.png", f"{option}={value}").returncode == 2
+    assert not (work / "o.png").exists()
+
+
+def test_help_is_quick():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, ROOT / "demo.py", "--help"], check=True, capture_output=True
+        )
+        times.append(time.perf_counter() - start)
+    assert min(times) < 1

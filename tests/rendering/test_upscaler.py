@@ -1,0 +1,140 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import torch
+
+from configs.spec import UserError
+from engine import super_resolve
+from models.checkpoint import load_model
+from rendering.upscaler import load
+from tests.rendering.corpus import levels, of_mode
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def up():
+    return load("bicubic", "cpu")
+
+
+def test_the_model_in_the_box():
+    image = torch.from_numpy(levels(20, 30, 3, np.uint8)).permute(2, 0, 1) / 255
+    model, norm = load_model("compact")
+    got = load(device="cpu").upscale(image, scale=2.5)
+    torch.testing.assert_close(
+        got.clamp(0, 1), super_resolve(model, image, (50, 75), norm), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 2), (5, 6, 3), (5, 6, 4)])
+def test_arrays(up, shape, dtype):
+    channels = shape[2] if len(shape) == 3 else 1
+    kind = np.float32 if dtype is np.float64 else dtype
+    image = levels(5, 6, channels, kind).astype(dtype).reshape(shape)
+    got = up.upscale(image, size=(11, 9))
+    assert got.shape == (11, 9, *shape[2:])
+    assert got.dtype == dtype
+    atol = 1e-6 if image.dtype.kind == "f" else 1
+    same = up.upscale(image, scale=1)
+    if channels in (1, 3):
+        np.testing.assert_allclose(same, image, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.float64])
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+def test_tensors(up, lead, dtype):
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(*lead, 3, 4, 5, generator=generator)
+    image = (image * 255).to(dtype) if dtype == torch.uint8 else image.to(dtype)
+    got = up.upscale(image, long_side=10)
+    assert got.shape == (*lead, 3, 8, 10)
+    assert got.dtype == dtype
+    flat = image.reshape(-1, 3, 4, 5)
+    for one, wanted in zip(got.reshape(-1, 3, 8, 10), flat, strict=True):
+        assert torch.equal(one, up.upscale(wanted, size=(8, 10)))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16", "F"])
+def test_pillow_images(up, mode):
+    image = of_mode(mode, 6, 7)
+    got = up.upscale(image, scale=(2, 3))
+    assert (got.mode, got.size) == (mode, (21, 12))
+    wanted = up.upscale(np.asarray(image), scale=(2, 3))
+    np.testing.assert_array_equal(np.asarray(got), wanted)
+
+
+def test_a_region_of_a_pillow_image(up):
+    image = of_mode("RGB", 20, 20)
+    whole = np.asarray(up.upscale(image, scale=2))
+    part = np.asarray(up.upscale(image, scale=2, region=(3, 4, 10, 5.5)))
+    np.testing.assert_array_equal(part, whole[6:26, 8:19])
+
+
+def test_paths(up, tmp_path):
+    pixels = levels(6, 8, 3, np.uint16)
+    source = tmp_path / "a.png"
+    source.write_bytes(imagecodecs.png_encode(pixels))
+    written = up.upscale(source, scale=2)
+    assert written == tmp_path / "a-12x16.png"
+    got = imagecodecs.png_decode(written.read_bytes())
+    np.testing.assert_array_equal(got, up.upscale(pixels, scale=2))
+    named = up.upscale(str(source), scale=2, output=tmp_path / "new/b.tif")
+    assert named == str(tmp_path / "new/b.tif")
+    assert Path(named).exists()
+
+
+@pytest.mark.parametrize(
+    ("image", "ways", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), {}, "exactly one"),
+        (np.zeros((4, 4), np.uint8), {"scale": 2, "long_side": 3}, "exactly one"),
+        (np.zeros((4, 4), np.int32), {"scale": 2}, "got int32"),
+        (np.zeros((4, 4, 5), np.uint8), {"scale": 2}, "wanted, got"),
+        (np.zeros((0, 4), np.uint8), {"scale": 2}, "wanted, got"),
+        (np.full((4, 4), np.nan), {"scale": 2}, "not finite"),
+        (np.zeros((4, 4), np.uint8), {"scale": 2, "region": (0, 0, 9, 9)}, "not within"),
+        (torch.zeros(4, 4), {"scale": 2}, "a tensor"),
+        (7, {"scale": 2}, "cannot render a int"),
+        ("none.png", {"scale": 2}, "no such image"),
+    ],
+)
+def test_mistakes(up, image, ways, message):
+    with pytest.raises(UserError, match=message):
+        up.upscale(image, **ways)
+
+
+def test_torch_hub_among_packages_of_the_same_names(tmp_path):
+    """From another folder, with ``models``, ``utils`` and ``datasets`` of somebody else loaded."""
+    for name in ("models", "datasets", "utils", "rendering"):
+        (tmp_path / f"{name}.py").write_text("mine = True\n")
+    (tmp_path / "use.py").write_text(
+        "import models, datasets, utils, rendering, numpy, sys, torch\n"
+        f"up = torch.hub.load({str(ROOT)!r}, 'upscaler', 'compact', 'cpu', source='local')\n"
+        "picture = numpy.zeros((4, 5, 3), numpy.uint8)\n"
+        "assert up.upscale(picture, scale=2.5).shape == (10, 12, 3)\n"
+        "from PIL import Image\n"
+        "Image.fromarray(picture).save('a.png')\n"
+        "up.upscale('a.png', scale=2, output='b.tif')\n"
+        f"model = torch.hub.load({str(ROOT)!r}, 'liif', source='local')\n"
+        "assert model(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 2), torch.ones(1, 2, 2)).shape\n"
+        "assert type(model).__name__ == 'LIIF'\n"
+        "assert models.mine and datasets.mine and utils.mine and rendering.mine\n"
+        "import models, utils\n"
+        "assert models.mine and utils.mine\n"
+        "try:\n"
+        f"    torch.hub.load({str(ROOT)!r}, 'liif', 'none.pth', source='local')\n"
+        "except Exception as error:\n"
+        "    assert 'none.pth: cannot read' in str(error)\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "b.tif").exists()
