@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -92,6 +94,15 @@ class EpochBatches(Sampler[list[int]]):
         return (order + self.epoch * self.length * self.count_on).tolist()
 
 
+class LostWorkerError(UserError):
+    """A process that reads samples was killed, by a signal or for want of memory."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a process that reads the data was killed; if the memory was full, lower num_workers"
+        )
+
+
 class BatchLoader(DataLoader[Any]):
     """A `DataLoader` whose mistakes in user data arrive as one line, not as a worker's traceback.
 
@@ -134,10 +145,26 @@ class BatchLoader(DataLoader[Any]):
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        for batch in super().__iter__():
-            if isinstance(batch, UserError):
-                raise batch
-            yield batch
+        try:
+            for batch in self._begun():
+                if isinstance(batch, UserError):
+                    raise batch
+                yield batch
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise LostWorkerError from None
+
+    def _begun(self) -> Iterator[Any]:
+        """The batches; a worker that dies is noticed when the next one is fetched.
+
+        Torch's signal handler would raise anywhere, in the middle of an optimizer's step, too.
+        """
+        handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+        batches = super().__iter__()
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, handler)
+        return batches
 
     def file_name(self, index: int) -> str:
         """The file of sample ``index`` of an unshuffled loader, or its number."""

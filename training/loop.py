@@ -15,7 +15,7 @@ import torch
 from configs.files import written_whole
 from configs.schema import TrainConfig
 from configs.spec import UserError
-from datasets.loader import BatchLoader
+from datasets.loader import BatchLoader, LostWorkerError
 from datasets.wrappers import SampleWrapper
 from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device
 from parallel import Group, LostProcessError
@@ -66,6 +66,12 @@ class Run:
                 except LostProcessError as error:
                     if self.device.type == "cpu":  # a GPU may wait for the lost one for ever
                         self.save()
+                    error.args = (f"{error}; repeat the command with --resume",)
+                    raise
+                except LostWorkerError as error:
+                    self.save()
+                    if self.signals.stop:  # sent to all processes of the job, workers included
+                        self.stop(self.signals.stop)
                     error.args = (f"{error}; repeat the command with --resume",)
                     raise
             seconds = time.monotonic() - started

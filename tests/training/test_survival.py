@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -140,6 +141,27 @@ def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, c
     assert "stopped after epoch" in out
     saved = load(folder / "save/r/epoch-last.pth")
     assert f"stopped after epoch {saved['epoch']}, step {saved['step']}" in out
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGKILL", 1)])
+def test_a_worker_that_is_killed_loses_no_step(folder, name, code):
+    """SIGTERM reaches all processes of a job, the workers too; SIGKILL is the memory's end."""
+    process = begin(folder, num_workers=2)
+    family = psutil.Process(process.pid)
+    for victim in [*family.children(recursive=True), *([family] if code == 143 else [])]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.send_signal(getattr(signal, name))
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == code, error
+    assert len(error.splitlines()) == (0 if code == 143 else 1), error
+    if code == 1:
+        assert "a process that reads the data was killed" in error
+        assert "--resume" in error
+    saved = load(folder / "save/r/epoch-last.pth")
+    lines = (folder / "save/r/log.jsonl").read_text().splitlines()
+    assert saved["epoch"] == len(lines) >= 1
+    if code == 143:
+        assert f"stopped after epoch {saved['epoch']}, step {saved['step']}" in out
 
 
 def saved_at(last):
