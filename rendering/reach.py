@@ -7,9 +7,7 @@ import weakref
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import Tensor, nn
 
 from models.base import ContinuousModel
 
@@ -26,9 +24,9 @@ class Memory(NamedTuple):
 
 @torch.no_grad()
 def find_memory(model: ContinuousModel) -> Memory:
-    """Count what the encoder allocates for a small image."""
+    """Count what goes through the encoder for a small image."""
     strip = torch.zeros(1, 3, ROWS, LENGTHS[0], device=_device(model))
-    with _PeakMemory() as memory:
+    with _PeakMemory(model) as memory:
         feat = model.features(strip)
     latent = model.prepare(feat, strip)
     kept = [latent.feat, latent.inp] + ([latent.codes.rows] if latent.codes else [])
@@ -73,35 +71,44 @@ def _device(model: ContinuousModel) -> torch.device:
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
-class _PeakMemory(TorchDispatchMode):
-    """The most bytes that tensors made within it had at one time.
+class _PeakMemory:
+    """The most bytes that the inputs and outputs of a model's modules had at one time.
 
     Attributes:
-        peak: In bytes.
+        peak: In bytes, of what passed within a ``with`` block.
     """
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
         self.peak = self._live = 0
         self._known: set[int] = set()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
-            if isinstance(tensor, Tensor):
-                self._count(tensor.untyped_storage())
-        return made
+    def __enter__(self) -> _PeakMemory:
+        self._hooks = [
+            handle
+            for module in self.model.modules()
+            for handle in (
+                module.register_forward_pre_hook(lambda _, given: self._count(given)),
+                module.register_forward_hook(lambda _, __, made: self._count(made)),
+            )
+        ]
+        return self
 
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._known:
-            return
-        self._known.add(key)
-        self._live += size
-        self.peak = max(self.peak, self._live)
-        weakref.finalize(storage, self._forget, key, size)
+    def __exit__(self, *_: object) -> None:
+        for handle in self._hooks:
+            handle.remove()
+
+    def _count(self, values: Any) -> None:
+        for value in values if isinstance(values, (tuple, list)) else (values,):
+            if not isinstance(value, Tensor):
+                continue
+            storage = value.untyped_storage()
+            key, size = storage._cdata, storage.nbytes()
+            if key not in self._known:
+                self._known.add(key)
+                self._live += size
+                self.peak = max(self.peak, self._live)
+                weakref.finalize(storage, self._forget, key, size)
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
