@@ -85,13 +85,11 @@ def parse_args() -> argparse.Namespace:
 
 def render(args: argparse.Namespace, many: bool, group: Group) -> None:
     from models.checkpoint import load_model
-    from rendering.batch import find_tasks, render_all
     from rendering.grid import MAX_PIXELS
     from rendering.job import Wanted
     from rendering.tiles import Renderer
-    from rendering.writing import format_of
 
-    looks = [args.compare, args.zoom_video]
+    check(args, many)
     wanted = Wanted(
         args.scale,
         args.resolution,
@@ -100,29 +98,15 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         args.max_pixels or MAX_PIXELS,
         args.quality,
     )
-    if many:
-        if any(looks):
-            raise UserError("--compare and --zoom-video take one image")
-        if not args.output:
-            raise UserError("--output: for several inputs name a folder")
-        ending = None if args.ext is None else "." + args.ext.lstrip(".").lower()
-        format_of(f"x{ending or '.png'}")
-        tasks = find_tasks(args.input, args.output, args.suffix, ending)
-    else:
-        target = args.output or (None if any(looks) else "output.png")
-        if target:
-            format_of(target)
+    if not many and not group.is_first:
+        return  # one image is the work of one process
     model, norm = load_model(args.model)
     renderer = Renderer(model.to(group.device), norm, args.tile)
     if many:
-        report = render_all(renderer, tasks, wanted, args.overwrite, group)
-        if group.is_first:
-            print(report)
-        if report.failed:
-            sys.exit(1)
+        render_many(renderer, args, wanted, group)
         return
-    if target:
-        render_one(renderer, args.input, target, wanted)
+    if args.output or not (args.compare or args.zoom_video):
+        render_one(renderer, args.input, args.output or "output.png", wanted)
     if args.compare:
         from rendering.show import compare
 
@@ -131,6 +115,57 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         from rendering.show import zoom
 
         zoom(renderer, args.input, args.zoom_video, wanted, args.zoom_at)
+
+
+def check(args: argparse.Namespace, many: bool) -> None:
+    """Refuse options that do not go together, before any work is done."""
+    from rendering.show import check_video
+    from rendering.writing import format_of
+
+    looks = [name for name in ("compare", "zoom_video") if getattr(args, name)]
+    if many:
+        if looks:
+            raise UserError("--compare and --zoom-video take one image")
+        if not args.output:
+            raise UserError("--output: for several inputs name a folder")
+        if "/" in args.suffix or os.sep in args.suffix:
+            raise UserError(f"--suffix {args.suffix}: is a part of a name, not a path")
+        if args.ext is not None and not is_ending(args.ext):
+            raise UserError(f"--ext {args.ext}: no image format; use png, tif, jpg, webp, bmp, ppm")
+    else:
+        for option in ("suffix", "ext", "overwrite"):
+            if getattr(args, option):
+                raise UserError(f"--{option} is for a folder; {args.input} is one image")
+        for path in (args.output, args.compare):
+            if path:
+                format_of(path)
+    if args.zoom_video:
+        check_video(args.zoom_video)
+    if args.region and looks:
+        raise UserError("--region does not go together with --compare and --zoom-video")
+    if args.zoom_at and not args.zoom_video:
+        raise UserError("--zoom-at needs --zoom-video")
+
+
+def is_ending(ext: str) -> bool:
+    from rendering.batch import ENDINGS
+
+    return f".{ext.lstrip('.').lower()}" in ENDINGS
+
+
+def render_many(renderer: Renderer, args: argparse.Namespace, wanted: Wanted, group: Group) -> None:
+    from rendering.batch import find_tasks, render_all
+
+    ending = None if args.ext is None else f".{args.ext.lstrip('.').lower()}"
+    tasks, unreadable = group.from_first(
+        lambda: find_tasks(args.input, args.output, args.suffix, ending)
+    )
+    report = render_all(renderer, tasks, wanted, args.overwrite, group)
+    report.failed += unreadable
+    if group.is_first:
+        print(report)
+    if report.failed:
+        sys.exit(1)
 
 
 def render_one(renderer: Renderer, source: str, target: str, wanted: Wanted) -> None:
@@ -159,14 +194,14 @@ def _scale(text: str) -> tuple[float, float]:
     return parse_pair(text, float)
 
 
-def _whole(low: int, high: float, text: str) -> int:
-    if not text.isdecimal() or not low <= int(text) <= high:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {low}, got {text!r}")
+def _whole(low: int, high: int, text: str) -> int:
+    if not text.isdecimal() or len(text) > 13 or not low <= int(text) <= high:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {low} to {high}")
     return int(text)
 
 
-_count = partial(_whole, 1, float("inf"))
-_tile = partial(_whole, 0, float("inf"))
+_count = partial(_whole, 1, 2**40)
+_tile = partial(_whole, 0, 2**31)
 _quality = partial(_whole, 1, 100)
 
 

@@ -252,7 +252,7 @@ def super_resolve(
 
 def progress_bar(batches: Iterable[Any], title: str, hidden: bool = False, **options: Any) -> Any:
     """On a terminal, and unless hidden; options as of tqdm."""
-    off = hidden or not sys.stderr.isatty()
+    off = hidden or sys.stderr is None or not sys.stderr.isatty()
     return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=off, **options)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rendering.upscaler import Upscaler
 
-dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil"]
+dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil", "tifffile"]
 
 ROOT = Path(__file__).resolve().parent
 OURS = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}

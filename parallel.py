@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from configs.command import choose_devices, describe
+from configs.command import choose_devices, describe, first_line
 from configs.spec import UserError
 
 T = TypeVar("T")
@@ -118,7 +118,7 @@ class Group:
             told = isinstance(error, dist.DistError) or re.search(known, str(error), re.I)
             if self.world == 1 or not told:
                 raise
-            raise LostProcessError(_first_line(error)) from error
+            raise LostProcessError(first_line(error)) from error
 
     def in_step(self, batches: Iterable[T], heed: Callable[[], Any]) -> Iterator[T]:
         """The batches of this process, with a call of ``heed`` after each.
@@ -184,7 +184,7 @@ def joined(gpu: str | None) -> Iterator[Group]:
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot reach the other processes: {_first_line(error)}") from None
+        raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     with _speaking_once(device):
         yield Group(dist.get_rank(), world, local_rank, local_world, device)
@@ -225,10 +225,6 @@ def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.dev
     if len(devices) != local_world:
         raise UserError(f"--gpu {gpu}: {local_world} processes are started here; name as many GPUs")
     return devices[local_rank]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 def _first_to_say(error: BaseException) -> bool:

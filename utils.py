@@ -8,7 +8,7 @@ pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as `F.grid_sa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +44,9 @@ def pixel_centres(
     high: float = 1.0,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    part: range | None = None,
 ) -> Tensor:
-    """Centres of n pixels that tile [low, high], (n,).
+    """Centres of n pixels that tile [low, high], (n,); or of a part of them.
 
     The order of operations is that of the published code: where a query meets a code's centre, the
     last bit of that centre decides the ensemble weights.
@@ -53,7 +54,8 @@ def pixel_centres(
     if n <= 0:
         raise ValueError(f"a grid needs a positive size, got {n}")
     half = (high - low) / (2 * n)
-    return (low + half) + (2 * half) * torch.arange(n, dtype=dtype, device=device)
+    first, stop = (0, n) if part is None else (part.start, part.stop)
+    return (low + half) + (2 * half) * torch.arange(first, stop, dtype=dtype, device=device)
 
 
 def make_coord(shape: Sequence[int], ranges: Ranges | None = None, flatten: bool = True) -> Tensor:
@@ -133,20 +135,12 @@ def sample_bilinear(
 ) -> Tensor:
     """Bilinear interpolation, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
 
+    As ``grid_sample(padding_mode="border", align_corners=False)``.
+
     Args:
         size, origin: As of `sample_nearest`.
     """
-    if size is not None and size != image.shape[-2:]:
-        whole, first, part = (
-            torch.tensor(n, dtype=torch.float64, device=coord.device)
-            for n in (size, origin, image.shape[-2:])
-        )
-        coord = (((coord.double() + 1) * whole - 2 * first) / part - 1).to(coord.dtype)
-    grid = coord.flip(-1).unsqueeze(1)  # grid_sample has (column, row)
-    taps = F.grid_sample(
-        image.to(grid.dtype), grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    return taps.squeeze(2).transpose(1, 2)
+    return _sample(image, coord, _linear_taps, size, origin)
 
 
 def sample_bicubic(
@@ -161,20 +155,41 @@ def sample_bicubic(
     Args:
         size, origin: As of `sample_nearest`.
     """
+    return _sample(image, coord, _cubic_taps, size, origin)
+
+
+def _sample(
+    image: Tensor,
+    coord: Tensor,
+    taps: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+    size: Size | None,
+    origin: Size,
+) -> Tensor:
+    """Weighted sums of the pixels that ``taps`` names along each axis."""
     batch, channels, height, width = image.shape
     h, w = size or (height, width)
-    rows, row_weights = _cubic_taps(coord[..., 0], h)
-    cols, col_weights = _cubic_taps(coord[..., 1], w)
+    rows, row_weights = taps(coord[..., 0], h)
+    cols, col_weights = taps(coord[..., 1], w)
     first = torch.arange(batch, device=image.device).view(-1, 1, 1, 1) * (height * width)
     index = first + (rows - origin[0]).unsqueeze(-1) * width + (cols - origin[1]).unsqueeze(-2)
     weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
-    # A gather of 16 pixels and their weighted sum in one call.
+    count = weights.shape[-1] * weights.shape[-2]
+    # A gather of the pixels and their weighted sum in one call.
     return F.embedding_bag(
-        index.reshape(-1, 16),
+        index.reshape(-1, count),
         image.permute(0, 2, 3, 1).reshape(-1, channels),
-        per_sample_weights=weights.reshape(-1, 16).to(image.dtype),
+        per_sample_weights=weights.reshape(-1, count).to(image.dtype),
         mode="sum",
     ).view(batch, -1, channels)
+
+
+def _linear_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The two pixels around each coordinate of one axis and their weights, (..., 2) each."""
+    position = (((coord + 1) * size - 1) / 2).clamp(0, size - 1)
+    first = torch.floor(position)
+    t = (position - first).unsqueeze(-1)
+    index = first.long().unsqueeze(-1) + torch.arange(2, device=coord.device)
+    return index.clamp(max=size - 1), torch.cat([1 - t, t], dim=-1)
 
 
 def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:

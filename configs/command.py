@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -71,7 +72,7 @@ def parse_pair(text: str, convert: Callable[[str], float]) -> tuple[float, float
     except ValueError:
         values = []
     if len(values) not in (1, 2) or not all(0 < value < float("inf") for value in values):
-        raise argparse.ArgumentTypeError(f"expected one or two positive numbers, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected one or two positive numbers, got {text[:40]!r}")
     return values[0], values[-1]
 
 
@@ -88,6 +89,9 @@ def describe(error: UserError | OSError | KeyboardInterrupt) -> str:
 
 def run(main: Callable[[], None]) -> None:
     """Run a program; what the user can mend is one line on stderr and a non-zero exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may be no text
     try:
         main()
     except UserError as error:
@@ -103,10 +107,15 @@ def run(main: Callable[[], None]) -> None:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        sys.exit(f"error: out of memory: {str(error).splitlines()[0] if str(error) else ''}")
+        sys.exit(f"error: out of memory: {first_line(error)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether it says so: Python's error, or torch's on a CPU or a GPU."""
-    told = ("out of memory", "can't allocate memory")
+    told = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(text in str(error) for text in told)
+
+
+def first_line(error: BaseException) -> str:
+    """Of what it says, or its name if that is nothing."""
+    return (str(error) or type(error).__name__).splitlines()[0][:200]

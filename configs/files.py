@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -24,11 +25,14 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
         OSError: If it cannot be written.
     """
     path = Path(path)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    stem = f".{path.name}"
+    if len(os.fsencode(stem)) > 200:  # names have at most 255 bytes
+        stem = f".{hashlib.sha1(os.fsencode(stem)).hexdigest()}"
+    for leftover in path.parent.glob(f"{glob.escape(stem)}.*.part"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > ABANDONED:
                 leftover.unlink()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{stem}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file

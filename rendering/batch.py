@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,43 +52,54 @@ def names_many(pattern: str) -> bool:
 
 def find_tasks(
     pattern: str, output: str, suffix: str = "", ending: str | None = None
-) -> list[Task]:
+) -> tuple[list[Task], list[str]]:
     """The images of a folder or a pattern, and outputs with the same relative paths.
 
     Args:
         pattern: A folder, searched to its depths, or a pattern such as ``photos/**/*.png``.
-        output: A folder; it is not searched.
+        output: A folder; what lies in it, or is an output, is no input.
         suffix: Appended to the names, before the ending.
         ending: Of the outputs; as of the inputs if None.
+
+    Returns:
+        The tasks, and a line for each folder that cannot be read.
 
     Raises:
         UserError: If there is no image, or the output is a file.
     """
     target = Path(output)
+    unreadable: list[str] = []
+    if Path(pattern).is_dir():
+        root = Path(pattern)
+        found = _walk(root, unreadable)
+    else:
+        root, rest = _split(pattern)
+        found = (path for path in root.glob(rest) if not path.is_dir())
+    inside = {path for path in found if path.suffix.lower() in ENDINGS}
+    if target.resolve() != root.resolve():
+        inside = {path for path in inside if not _is_below(path, target)}
+    tasks = []
+    for source in sorted(inside):
+        place = source.relative_to(root)
+        name = place.stem + suffix + (ending or place.suffix)
+        tasks.append(Task(source, target / place.parent / name))
+    outputs = {task.target for task in tasks}
+    tasks = [task for task in tasks if task.source not in outputs or task.source == task.target]
+    if not tasks and not unreadable:
+        raise UserError(f"{pattern}: no images ({', '.join(sorted(ENDINGS))})")
     if target.exists() and not target.is_dir():
         raise UserError(f"{output}: is a file; for several inputs name a folder")
-    if Path(pattern).is_dir():
-        root, found = Path(pattern), _walk(Path(pattern), target)
-    else:
-        root = _root_of(pattern)
-        names = glob.iglob(pattern, recursive=True)  # noqa: PTH207  of any folder
-        found = (Path(name) for name in names)
-        found = (path for path in found if not path.is_dir())
-    images = sorted({path for path in found if path.suffix.lower() in ENDINGS})
-    if not images:
-        raise UserError(f"{pattern}: no images ({', '.join(sorted(ENDINGS))})")
-    tasks = []
-    for source in images:
-        inside = source.relative_to(root)
-        name = inside.stem + suffix + (ending or inside.suffix)
-        tasks.append(Task(source, target / inside.parent / name))
-    return tasks
+    return tasks, unreadable
 
 
-def _walk(root: Path, without: Path) -> Iterator[Path]:
+def _walk(root: Path, unreadable: list[str]) -> Iterator[Path]:
     """All files below, links followed, none of its folders twice."""
-    seen = {without.resolve()} - {root.resolve()}
-    for folder, folders, files in os.walk(root, followlinks=True):
+
+    def fail(error: OSError) -> None:
+        unreadable.append(f"{error.filename}: cannot be read: {error.strerror}")
+
+    seen = set()
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
         here = Path(folder).resolve()
         if here in seen:
             folders.clear()
@@ -97,19 +108,22 @@ def _walk(root: Path, without: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in files)
 
 
-def _root_of(pattern: str) -> Path:
-    """The folders of a pattern before its first wildcard."""
-    parts = []
-    for part in Path(pattern).parent.parts:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return Path(*parts)
+def _is_below(path: Path, folder: Path) -> bool:
+    return folder.resolve() in path.parent.resolve().parents or (
+        folder.resolve() == path.parent.resolve()
+    )
+
+
+def _split(pattern: str) -> tuple[Path, str]:
+    """The folders of a pattern before its first wildcard, and the rest."""
+    parts = Path(pattern).parts
+    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    return Path(*parts[:first]), str(Path(*parts[first:]))
 
 
 def render_all(
     renderer: Renderer,
-    tasks: Iterable[Task],
+    tasks: list[Task],
     wanted: Wanted,
     overwrite: bool,
     group: Group,
@@ -119,28 +133,22 @@ def render_all(
     Returns:
         The report of all processes.
     """
-    tasks = list(tasks)
     report = Report()
     owners: dict[Path, Path] = {}
-    mine = progress_bar(tasks[group.rank :: group.world], "images", unit="image")
     for task in tasks:
         owners.setdefault(task.target, task.source)
+    mine = progress_bar(tasks[group.rank :: group.world], "images", unit="image")
     for task in mine:
         try:
             if owners[task.target] != task.source:
                 raise UserError(f"{task.target} is the output of {owners[task.target]} already")
-            if task.target.exists() and task.target.samefile(task.source):
-                raise UserError("would replace its input; name another folder, or a --suffix")
-            if task.target.exists() and not overwrite:
+            same = task.target.exists() and task.target.samefile(task.source)
+            if task.target.exists() and not overwrite and not same:
                 report.skipped += 1
                 continue
             done = render_file(renderer, task.source, task.target, wanted)
-        except (UserError, OSError, RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            named = str(task.source)
-            line = reason if reason.startswith(named) else f"{named}: {reason}"
+        except Exception as error:  # whatever a file or a model does, the others are rendered
+            line = _one_line(task.source, error)
             report.failed.append(line)
             mine.write(f"error: {line}", file=sys.stderr)
         else:
@@ -148,6 +156,14 @@ def render_all(
             for note in done.notes:
                 mine.write(f"{task.source}: {note}", file=sys.stderr)
     return _sum(group.gather([report]))
+
+
+def _one_line(source: Path, error: Exception) -> str:
+    """What went wrong, with the name of the file in front."""
+    known = isinstance(error, (UserError, OSError)) or is_out_of_memory(error)
+    reason = str(error) if known and str(error) else f"{type(error).__name__}: {error}"
+    reason = reason.removeprefix(f"{source}: ")
+    return " ".join(f"{source}: {reason}".splitlines())
 
 
 def _sum(reports: list[Report]) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from configs.spec import UserError
 from utils import pixel_centres
 
 MAX_PIXELS = 2**30  # 32768 x 32768
+LARGEST = 2**31 - 1  # scale or side
+FINEST = 2**20  # pixels over an image, whose centres float32 tells well apart
 
 
 class Region(NamedTuple):
@@ -31,7 +34,8 @@ class Axis:
 
     Attributes:
         size: Input pixels of the whole image.
-        centres: Coordinates of the output pixels (N,) in [-1, 1] over the whole image, float32.
+        centres: Coordinates of the output pixels (N,) in [-1, 1] over the whole image; float32, or
+            float64 where they lie too close for it.
         cell: Size of an output pixel in these coordinates.
     """
 
@@ -48,10 +52,13 @@ class Axis:
         length = size if length is None else length
         whole, before = count * size / length, count * start / length
         total, first = round(whole), round(before)
-        if math.isclose(whole, total, rel_tol=1e-9) and abs(before - first) < 1e-6:
-            return cls(size, pixel_centres(total)[first : first + count], 2 / total)
+        coincide = math.isclose(whole, total, rel_tol=1e-9) and abs(before - first) < 1e-6
+        if coincide and total <= FINEST:
+            centres = pixel_centres(total, part=range(first, first + count))
+            return cls(size, centres, 2 / total)
         steps = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count)
-        return cls(size, ((steps + start) * (2 / size) - 1).float(), 2 / whole)
+        centres = (steps + start) * (2 / size) - 1
+        return cls(size, centres if whole > FINEST else centres.float(), 2 / whole)
 
     def __getitem__(self, part: slice) -> Axis:
         """Some of the output pixels."""
@@ -60,17 +67,20 @@ class Axis:
     def __len__(self) -> int:
         return len(self.centres)
 
+    @cached_property
+    def _pixels(self) -> Tensor:
+        """The input pixel that each output pixel lies in, in ascending order."""
+        places = (self.centres.double() + 1) * (self.size / 2)
+        return places.floor().long().clamp(0, self.size - 1)
+
     def span(self) -> tuple[int, int]:
         """First input pixel that has output pixels in it, and the one after the last."""
-        places = (self.centres[[0, -1]].double() + 1) * (self.size / 2)
-        first, last = (min(max(math.floor(x), 0), self.size - 1) for x in places.tolist())
+        first, last = self._pixels[[0, -1]].tolist()
         return first, last + 1
 
     def within(self, start: int, stop: int) -> slice:
         """The output pixels within input pixels ``start`` to ``stop``."""
-        edges = torch.tensor([start, stop]) * (2 / self.size) - 1
-        first, last = torch.searchsorted(self.centres, edges).tolist()
-        return slice(0 if start <= 0 else first, len(self) if stop >= self.size else last)
+        return slice(*torch.searchsorted(self._pixels, torch.tensor([start, stop])).tolist())
 
 
 def output_grid(
@@ -95,19 +105,7 @@ def output_grid(
     """
     part = region or Region(0.0, 0.0, *map(float, size))
     _check_region(part, size)
-    shape = (part.height, part.width)
-    if resolution is not None:
-        counts = resolution
-    else:
-        if long_side is not None:
-            scale = [long_side / max(shape)] * 2
-        assert scale is not None
-        rows, cols = (round(n * s) for n, s in zip(shape, scale, strict=True))
-        if long_side is not None:
-            rows, cols = max(rows, 1), max(cols, 1)
-        counts = (rows, cols)
-        if min(counts) < 1:
-            raise UserError(f"{shape[0]:g}x{shape[1]:g} pixels at this scale are less than one")
+    counts = output_counts((part.height, part.width), scale, resolution, long_side)
     if math.prod(counts) > max_pixels:
         raise UserError(
             f"{counts[0]}x{counts[1]} pixels are more than the {max_pixels} allowed: "
@@ -117,6 +115,32 @@ def output_grid(
         Axis.over(size[0], counts[0], part.top, part.height),
         Axis.over(size[1], counts[1], part.left, part.width),
     )
+
+
+def output_counts(
+    shape: tuple[float, float],
+    scale: Sequence[float] | None = None,
+    resolution: tuple[int, int] | None = None,
+    long_side: int | None = None,
+) -> tuple[int, int]:
+    """Rows and columns of the output for a part of the input; see `output_grid`.
+
+    Raises:
+        UserError: If a number is no size, or there would be no pixels.
+    """
+    given = [*(scale or ()), *(resolution or ()), *([] if long_side is None else [long_side])]
+    if not all(0 < number <= LARGEST for number in given):
+        raise UserError(f"scales and sizes are above 0 and at most {LARGEST:g}: got {given}")
+    if resolution is not None:
+        return resolution
+    if long_side is not None:
+        rows, cols = (max(1, round(n * long_side / max(shape))) for n in shape)
+        return rows, cols
+    assert scale is not None
+    rows, cols = (round(n * s) for n, s in zip(shape, scale, strict=True))
+    if min(rows, cols) < 1:
+        raise UserError(f"{shape[0]:g}x{shape[1]:g} pixels at this scale are less than one")
+    return rows, cols
 
 
 def _check_region(region: Region, size: tuple[int, int]) -> None:

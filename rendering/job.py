@@ -12,7 +12,7 @@ from torch import Tensor
 
 from configs.files import written_whole
 from configs.spec import UserError
-from rendering.grid import MAX_PIXELS, Axis, Region, output_grid
+from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
 from rendering.picture import Picture
 from rendering.reading import read_picture
 from rendering.tiles import Renderer
@@ -39,6 +39,11 @@ class Wanted:
             size, self.scale, self.resolution, self.long_side, self.region, self.max_pixels
         )
 
+    def factors(self, size: tuple[int, int]) -> tuple[float, float]:
+        """Output pixels per input pixel, without making anything."""
+        counts = output_counts(size, self.scale, self.resolution, self.long_side)
+        return counts[0] / size[0], counts[1] / size[1]
+
 
 class Done(NamedTuple):
     """A written picture: its size, and what the user should know."""
@@ -62,6 +67,8 @@ def render_file(
         OSError: If it cannot be written.
     """
     format, target = format_of(target), Path(target)
+    if target.exists() and Path(source).exists() and target.samefile(source):
+        raise UserError(f"{source}: the output would replace it; choose another name")
     picture = read_picture(source)
     rows, cols = wanted.grid(picture.size)
     layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
@@ -102,8 +109,10 @@ def fit(
             f"{format.name} has no pixels of {dtype}: rounded to {deepest}; .tif keeps them"
         )
         dtype = deepest
-    same_colours = (channels < 3) == (picture.channels < 3)
-    return Layout(*size, channels, dtype, picture.icc if same_colours else None, quality), notes
+    icc = picture.icc if format.icc and (channels < 3) == (picture.channels < 3) else None
+    if icc != picture.icc:
+        notes.append(f"{format.name} cannot hold its colour profile: left out")
+    return Layout(*size, channels, dtype, icc, quality), notes
 
 
 def _counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class Picture:
     def has_alpha(self) -> bool:
         return self.channels in (2, 4)
 
-    @property
+    @cached_property
     def opaque(self) -> bool:
         """Whether the alpha, if there is one, is nowhere less than full."""
         return not self.has_alpha or bool((self.pixels[..., -1] >= self.white).all())

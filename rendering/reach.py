@@ -36,15 +36,16 @@ def find_memory(model: ContinuousModel) -> Memory:
 
 @torch.no_grad()
 def find_reach(model: ContinuousModel) -> int | None:
-    """How many pixels around its own a feature depends on; None: on all of the image.
+    """How many pixels around its own a feature depends on; None: on all, or on where it lies.
 
     Narrow strips are encoded with a NaN in the middle. Whatever is computed from it is NaN, so a
-    feature that stays finite does not depend on that pixel.
+    feature that stays finite does not depend on that pixel. Then a strip without its first line is
+    encoded: where strides or windows make features depend on their place, they differ.
     """
     sides = []
     for axis in (0, 1):
         side = _reach_along(model, axis)
-        if side is None:
+        if side is None or not _moves_along(model, axis, side):
             return None
         sides.append(side)
     return max(sides)
@@ -56,6 +57,8 @@ def _reach_along(model: ContinuousModel, axis: int) -> int | None:
         strip = torch.zeros(1, 3, ROWS, length, device=_device(model))
         strip[..., middle] = torch.nan
         feat = model.features(strip if axis == 1 else strip.mT)
+        if feat.shape[2 + axis] % length:  # it has fewer features than pixels
+            return None
         spoilt = feat.isnan().any(dim=1).any(dim=0).any(dim=1 - axis)
         if not spoilt.any():
             return 0
@@ -65,6 +68,22 @@ def _reach_along(model: ContinuousModel, axis: int) -> int | None:
         factor = len(spoilt) / length
         return math.ceil(max(middle - first / factor, (last + 1) / factor - middle - 1, 0))
     return None
+
+
+def _moves_along(model: ContinuousModel, axis: int, reach: int) -> bool:
+    """Whether an image moved by a pixel has its features moved likewise."""
+    generator = torch.Generator().manual_seed(0)
+    strip = torch.rand(1, 3, ROWS, 2 * reach + 32, generator=generator).to(_device(model))
+    feats = []
+    for image in (strip, strip[..., 1:]):
+        feat = model.features(image if axis == 1 else image.mT)
+        feats.append(feat if axis == 1 else feat.mT)
+    factor = feats[0].shape[-1] // strip.shape[-1]
+    if feats[1].shape[-1] != feats[0].shape[-1] - factor:  # it fills up to some multiple
+        return False
+    whole, moved = feats[0][..., (reach + 1) * factor :], feats[1][..., reach * factor :]
+    close = 1e-4 * whole.abs().max()
+    return bool(((whole - moved).abs() <= close).all())
 
 
 def _device(model: ContinuousModel) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -14,12 +15,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from configs.command import first_line
 from configs.spec import UserError
 from datasets.image_file import FORMATS
 from rendering.picture import Picture
 
 PNG = b"\x89PNG\r\n\x1a\n"
 MAX_INPUT = 2**28  # pixels; more is taken for a decompression bomb
+MAX_BYTES = 2**32
+MAX_SAMPLES = 8  # of a TIFF's pixel
 
 # Mode of the file as Pillow names it -> mode it is rendered in. With a transparent colour
 # ("transparency") a mode becomes its counterpart with alpha.
@@ -70,18 +74,20 @@ def read_picture(path: str | Path) -> Picture:
             that cannot be rendered.
     """
     with _readable(path):
-        data = Path(path).read_bytes()
-        if not data:
-            raise ValueError("it is empty")
+        data = _content(Path(path))
         if data.startswith(PNG) and b"IEND\xaeB`\x82" not in data:  # Pillow does not miss it
             raise ValueError("it is truncated")
+        if _is_deep_ppm(data):
+            raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
         if (deep := _read_deep_tiff(data)) is not None:
             return deep
         with _limited(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             notes = () if frames == 1 or image.format == "MPO" else (_first_of(frames),)
             if _is_deep_png(data):
-                pixels = np.asarray(_codecs().png_decode(data))
+                import imagecodecs
+
+                pixels = np.asarray(imagecodecs.png_decode(data))
                 turned = _turned(pixels, image.getexif().get(ORIENTATION, 1))
                 return Picture(turned, image.info.get("icc_profile"), notes)
             picture = from_pillow(image)
@@ -109,7 +115,7 @@ def from_pillow(image: Image.Image) -> Picture:
     if image.mode in ("CMYK", "LAB"):
         upright, managed = _to_srgb(upright, icc)
         icc = None  # it describes the colours before
-        notes = [] if managed else ["CMYK without a usable profile: converted plainly"]
+        notes = [] if managed else [f"{image.mode} without a usable profile: converted plainly"]
     if mode == "F":
         pixels = _finite(np.asarray(upright, dtype=np.float32))
     elif mode == "I;16":
@@ -137,18 +143,35 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
         return image.convert("RGB"), False
 
 
+def _content(path: Path) -> bytes:
+    """All bytes of a file; of a pipe or a device there may be no end."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no file")
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"it has more than {MAX_BYTES} bytes")
+    if not size:
+        raise ValueError("it is empty")
+    return path.read_bytes()
+
+
+def _is_deep_ppm(data: bytes) -> bool:
+    """Whether it is a PPM with more than 8 bits, of which Pillow keeps 8."""
+    if data[:2] not in (b"P3", b"P6"):
+        return False
+    words = re.sub(rb"#[^\n]*", b"", data[:4096]).split()
+    return len(words) > 3 and words[3].isdigit() and int(words[3]) > 255
+
+
 def _is_deep_png(data: bytes) -> bool:
-    """Whether it is a PNG of 16 bits with colour or alpha, of which Pillow keeps 8."""
+    """Whether it is a PNG that Pillow changes.
+
+    It keeps 8 of 16 bits with colour or alpha, and mistakes the transparent level of gray.
+    """
     if len(data) < 26 or not data.startswith(PNG):
         return False
     depth, colour = struct.unpack_from(">BB", data, 24)
-    return bool(depth == 16 and colour != 0)
-
-
-def _codecs() -> Any:
-    import imagecodecs
-
-    return imagecodecs
+    return (depth == 16 and colour != 0) or (colour == 0 and depth != 8 and b"tRNS" in data[:4096])
 
 
 def _read_deep_tiff(data: bytes) -> Picture | None:
@@ -169,7 +192,9 @@ def _read_deep_tiff(data: bytes) -> Picture | None:
             raise ValueError(f"TIFF of {page.bitspersample} bits and {kind.name} is not supported")
         if page.imagewidth * page.imagelength > MAX_INPUT:
             raise ValueError(f"more than {MAX_INPUT} pixels")
-        pixels = page.asarray()
+        if page.samplesperpixel > MAX_SAMPLES:
+            raise ValueError(f"{page.samplesperpixel} channels are not supported")
+        pixels, bits = page.asarray(), page.bitspersample
         if page.axes == "SYX":
             pixels = np.moveaxis(pixels, 0, -1)
         elif page.axes not in ("YX", "YXS"):
@@ -183,7 +208,7 @@ def _read_deep_tiff(data: bytes) -> Picture | None:
     notes = [_first_of(frames)] if frames > 1 else []
     if pixels.shape[2] > colours + alpha:
         notes.append(f"{pixels.shape[2] - colours - alpha} further channels are left out")
-    pixels = _known_depth(pixels[..., : colours + alpha])
+    pixels = _known_depth(pixels[..., : colours + alpha], bits)
     if kind == tifffile.PHOTOMETRIC.MINISWHITE:
         white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
         pixels[..., 0] = white - pixels[..., 0]
@@ -192,12 +217,14 @@ def _read_deep_tiff(data: bytes) -> Picture | None:
     return Picture(_turned(pixels, tags.get("Orientation", 1)), icc, tuple(notes))
 
 
-def _known_depth(pixels: np.ndarray) -> np.ndarray:
-    """uint16 or float32, native and writable."""
+def _known_depth(pixels: np.ndarray, bits: int) -> np.ndarray:
+    """uint16 of its whole range, or float32; native and writable."""
     if pixels.dtype.kind == "f":
         return _finite(pixels.astype(np.float32))
-    if pixels.dtype.kind == "u" and pixels.dtype.itemsize <= 2:
+    if pixels.dtype.kind == "u" and bits == 16:
         return pixels.astype(np.uint16)
+    if pixels.dtype.kind == "u" and bits < 16:  # such as 12 bits of a scanner
+        return np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
     raise ValueError(f"pixels of {pixels.dtype} have no agreed range; save it as 8 or 16 bits")
 
 
@@ -253,11 +280,12 @@ def _readable(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
     except MemoryError:
+        raise UserError(f"{path}: out of memory: it is too large") from None
+    except ImportError:
         raise
     except Exception as error:  # decoders fail in any way on damaged files
         raise UserError(f"{path}: not a readable image: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0][:200]
+    return getattr(error, "strerror", None) or first_line(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,8 +52,7 @@ def compare(
         UserError: If the input or the output cannot be.
     """
     picture = _opaque(read_picture(source))
-    rows, cols = wanted.grid(picture.size)
-    scale = tuple(2 / axis.size / axis.cell for axis in (rows, cols))
+    scale = wanted.factors(picture.size)
     sides = [min(n, max(4, round(INSET / s))) for n, s in zip(picture.size, scale, strict=True)]
     boxes = _detailed(picture, sides[0], sides[1])
     bicubic = Renderer(models.make({"name": "bicubic"}).eval(), renderer.norm)
@@ -122,6 +122,15 @@ def _detailed(picture: Picture, height: int, width: int) -> list[Box]:
     return found
 
 
+def check_video(target: str | Path) -> None:
+    """Raise a `UserError` if it is plain already that no video can be written there."""
+    ending = Path(target).suffix.lower()
+    if ending not in (".mp4", ".gif"):
+        raise UserError(f"{target}: a video is .mp4 or .gif")
+    if ending == ".mp4" and importlib.util.find_spec("av") is None:
+        raise UserError(f"{target}: a .mp4 needs the package av: pip install av; or write a .gif")
+
+
 def zoom(
     renderer: Renderer,
     source: str | Path,
@@ -140,15 +149,15 @@ def zoom(
         UserError: If it cannot be written, or the point is outside of the image.
     """
     target = Path(target)
-    if target.suffix.lower() not in (".mp4", ".gif"):
-        raise UserError(f"{target}: a video is .mp4 or .gif")
+    check_video(target)
     picture = _opaque(read_picture(source))
     height, width = picture.size
     y, x = point or (height / 2, width / 2)
     if y > height or x > width:
         raise UserError(f"--zoom-at {y:g},{x:g}: not in the image of {height}x{width} pixels")
-    rows, cols = wanted.grid(picture.size)
-    last = max(1.0, len(rows) / height, len(cols) / width)
+    last = max(wanted.factors(picture.size))
+    if last <= 1:
+        raise UserError(f"--zoom-video: x{last:g} is no zoom; give a larger scale")
     factor = min(1.0, VIDEO_SIDE / max(height, width))
     # Even sides, as H.264 wants them.
     frame = [max(2, round(n * factor / 2) * 2) for n in (height, width)]
@@ -186,10 +195,6 @@ def _write_video(file: BinaryIO, ending: str, frames: Iterator[np.ndarray]) -> N
             file, format="GIF", save_all=True, append_images=rest, duration=1000 // RATE, loop=0
         )
         return
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        raise UserError("a .mp4 needs the package av: pip install av; or write a .gif") from None
     import imageio.v3 as iio
 
     with TemporaryDirectory() as folder:  # imageio wants a name with that ending

@@ -16,7 +16,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from configs.command import is_out_of_memory
+from configs.command import first_line, is_out_of_memory
 from configs.spec import UserError
 from engine import PUBLISHED_NORM, DataNorm
 from models.base import ContinuousModel, Latent
@@ -26,7 +26,8 @@ from rendering.reach import Memory, find_memory, find_reach
 from utils import denormalise, normalise
 
 BAND = 2**20  # output pixels
-QUERIES = 30000
+QUERIES = 30000  # decoded at a time; halved when the memory is full
+FEWEST = 1000
 OVERLAP = (
     32  # pixels around a tile, where tiles are asked for of a model that sees all of the image
 )
@@ -65,6 +66,7 @@ class Renderer:
         self.model = model
         self.norm = data_norm or PUBLISHED_NORM
         self.tile = tile
+        self.queries = QUERIES
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
         if tile and not self.knows_parts:
@@ -97,10 +99,13 @@ class Renderer:
         while top < bottom:
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
+            full = ""
             try:
                 scenes = [self._encode(picture, (top, edge), part, margins) for part in across]
             except (RuntimeError, MemoryError) as error:
-                tile = self._smaller(tile, max(bottom - top, right - left), error)
+                full = _if_out_of_memory(error)
+            if full:  # here the error no longer holds what was allocated
+                tile = self._smaller(tile, max(bottom - top, right - left), full)
                 continue
             wanted = rows.within(top, edge)
             step = max(1, BAND // len(cols))
@@ -128,9 +133,7 @@ class Renderer:
             self.model.gen_feat(inp)
             return Scene(picture.count)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise UserError(f"out of memory: {str(error).splitlines()[0][:200]}") from None
+            raise UserError(f"out of memory: {_if_out_of_memory(error)}") from None
 
     def _margin(self, axis: Axis) -> int:
         """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
@@ -159,12 +162,28 @@ class Renderer:
 
     @torch.no_grad()
     def decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
-        """Colours of output pixels within a scene: (K, 3, r, c), on the CPU, not clamped."""
-        y, x = rows.centres.to(self.device), cols.centres.to(self.device)
+        """Colours of output pixels within a scene: (K, 3, r, c), on the CPU, not clamped.
+
+        Raises:
+            UserError: If the memory does not suffice for a few queries at a time.
+        """
+        while True:
+            full = ""
+            try:
+                return self._decode(scene, rows, cols)
+            except (RuntimeError, MemoryError) as error:
+                full = _if_out_of_memory(error)
+            if self.queries <= FEWEST:
+                raise UserError(f"out of memory: {full}")
+            self.queries //= 2
+
+    def _decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
+        dtype = torch.promote_types(rows.centres.dtype, cols.centres.dtype)
+        y, x = (axis.centres.to(self.device, dtype) for axis in (rows, cols))
         known = {} if scene.latent is None else {"latent": scene.latent}
-        size = torch.tensor([rows.cell, cols.cell], device=self.device)
+        size = torch.tensor([rows.cell, cols.cell], dtype=y.dtype, device=self.device)
         parts = []
-        for part in y.split(max(1, QUERIES // max(len(x), 1))):
+        for part in y.split(max(1, self.queries // max(len(x), 1))):
             coord = torch.cartesian_prod(part, x).expand(scene.planes, -1, -1)
             pred = self.model.query_rgb(coord, size.expand_as(coord), **known)
             colours = denormalise(pred, self.norm["gt"], 2).mT.unflatten(2, (len(part), len(x)))
@@ -202,13 +221,18 @@ class Renderer:
             return torch.cuda.mem_get_info(self.device)[0] / 2
         return min(BUDGET, psutil.virtual_memory().available / 4)
 
-    def _smaller(self, tile: int, whole: int, error: Exception) -> int:
-        if not is_out_of_memory(error):
-            raise error
+    def _smaller(self, tile: int, whole: int, full: str) -> int:
         if not self.knows_parts or self.reach is None or tile <= SMALLEST:
-            raise UserError(f"out of memory: {str(error).splitlines()[0][:200]}") from None
+            raise UserError(f"out of memory: {full}")
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         tile = max(SMALLEST, min(tile, whole) // 2)
         print(f"out of memory: going on with tiles of {tile} pixels", file=sys.stderr)
         return tile
+
+
+def _if_out_of_memory(error: Exception) -> str:
+    """What it says; any other error goes on."""
+    if not is_out_of_memory(error):
+        raise error
+    return first_line(error)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import operator
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from configs.command import first_line
 from configs.spec import UserError
 from models.checkpoint import load_model
 from rendering.grid import MAX_PIXELS, Region
@@ -34,7 +38,10 @@ def load(name: str | Path = "compact", device: str | torch.device | None = None)
     """
     model, norm = load_model(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return Upscaler(Renderer(model.to(device), norm))
+    try:
+        return Upscaler(Renderer(model.to(device), norm))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {device}: {first_line(error)}") from None
 
 
 class Upscaler:
@@ -75,12 +82,14 @@ class Upscaler:
         """
         if sum(way is not None for way in (scale, size, long_side)) != 1:
             raise UserError("give exactly one of scale, size and long_side")
-        factors = None
-        if scale is not None:
-            both = [scale, scale] if isinstance(scale, (int, float)) else list(scale)
-            factors = (float(both[0]), float(both[1]))
-        part = None if region is None else Region(*map(float, region))
-        wanted = Wanted(factors, size, long_side, part, max_pixels)
+        single = scale is not None and not isinstance(scale, (tuple, list))
+        wanted = Wanted(
+            _numbers("scale", (scale, scale) if single else scale, float, 2),
+            _numbers("size", size, operator.index, 2),
+            None if long_side is None else _numbers("long_side", [long_side], operator.index, 1)[0],
+            None if region is None else Region(*_numbers("region", region, float, 4)),
+            max_pixels,
+        )
         if isinstance(image, (str, Path)):
             written = self._path(Path(image), output, wanted)
             return str(written) if isinstance(image, str) else written  # type: ignore[return-value]
@@ -96,7 +105,7 @@ class Upscaler:
         if output is None:
             rows, cols = wanted.grid(read_picture(source).size)
             output = source.with_name(f"{source.stem}-{len(rows)}x{len(cols)}{source.suffix}")
-        render_file(self.renderer, source, output, wanted)
+        _warn(render_file(self.renderer, source, output, wanted).notes)
         return Path(output)
 
     def _pixels(self, picture: Picture, wanted: Wanted) -> np.ndarray:
@@ -108,8 +117,9 @@ class Upscaler:
     def _pillow(self, image: Image.Image, wanted: Wanted) -> Image.Image:
         try:
             picture = from_pillow(image)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        except (ValueError, OSError) as error:
+            raise UserError(f"cannot render this image: {error}") from None
+        _warn(picture.notes)
         pixels = self._pixels(picture, wanted)
         result = Image.fromarray(pixels.squeeze(2) if picture.channels == 1 else pixels)
         if picture.icc:
@@ -132,6 +142,8 @@ class Upscaler:
     def _tensor(self, image: Tensor, wanted: Wanted) -> Tensor:
         if image.ndim < 3:
             raise UserError(f"a tensor (..., C, h, w) is wanted, got {tuple(image.shape)}")
+        if not image.numel():
+            raise UserError(f"a tensor with pixels is wanted, got {tuple(image.shape)}")
         host = image.detach().cpu()
         if host.dtype == torch.bfloat16:  # numpy has none
             host = host.float()
@@ -140,3 +152,21 @@ class Upscaler:
             for one in host.reshape(-1, *image.shape[-3:])
         ]
         return torch.stack(results).view(*image.shape[:-3], *results[0].shape).to(image)
+
+
+def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:
+    """So many numbers of a kind; None stays None."""
+    if values is None:
+        return None
+    try:
+        numbers = tuple(convert(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
+        raise UserError(f"{name}: expected {count} numbers, got {values!r}")
+    return numbers
+
+
+def _warn(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        warnings.warn(note, stacklevel=4)

@@ -57,6 +57,7 @@ class Format:
         dtypes: That it holds, in order of preference where a picture's own is not among them.
         channels: That it holds.
         max_side: Largest height and width.
+        icc: Whether it holds a colour profile.
         write: Writes bands of rows.
     """
 
@@ -65,6 +66,7 @@ class Format:
     dtypes: tuple[np.dtype, ...]
     channels: tuple[int, ...]
     max_side: int
+    icc: bool
     write: Write
 
 
@@ -151,22 +153,22 @@ def _write_by_pillow(name: str) -> Write:
         options = {"quality": layout.quality} if name in ("JPEG", "WEBP") else {}
         if name == "JPEG" and layout.quality > 90:
             options["subsampling"] = 0
-        if layout.icc and name in ("JPEG", "WEBP"):
+        if layout.icc:
             options["icc_profile"] = layout.icc  # type: ignore[assignment]
         image.save(file, format=name, **options)
 
     return write
 
 
+ANY_SIDE = 2**31 - 1
+ALL = (1, 2, 3, 4)
 FORMATS = [
-    Format("PNG", (".png",), (UINT8, UINT16), (1, 2, 3, 4), 2**31 - 1, _write_png),
-    Format(
-        "TIFF", (".tif", ".tiff"), (UINT8, UINT16, FLOAT32), (1, 2, 3, 4), 2**31 - 1, _write_tiff
-    ),
-    Format("JPEG", (".jpg", ".jpeg"), (UINT8,), (1, 3), 65500, _write_by_pillow("JPEG")),
-    Format("WEBP", (".webp",), (UINT8,), (3, 4), 16383, _write_by_pillow("WEBP")),
-    Format("BMP", (".bmp",), (UINT8,), (1, 3), 2**31 - 1, _write_by_pillow("BMP")),
-    Format("PPM", (".ppm", ".pgm"), (UINT8,), (1, 3), 2**31 - 1, _write_by_pillow("PPM")),
+    Format("PNG", (".png",), (UINT8, UINT16), ALL, ANY_SIDE, True, _write_png),
+    Format("TIFF", (".tif", ".tiff"), (UINT8, UINT16, FLOAT32), ALL, ANY_SIDE, True, _write_tiff),
+    Format("JPEG", (".jpg", ".jpeg"), (UINT8,), (1, 3), 65500, True, _write_by_pillow("JPEG")),
+    Format("WEBP", (".webp",), (UINT8,), (3, 4), 16383, True, _write_by_pillow("WEBP")),
+    Format("BMP", (".bmp",), (UINT8,), (1, 3), 32767, False, _write_by_pillow("BMP")),
+    Format("PPM", (".ppm", ".pgm"), (UINT8,), (1, 3), ANY_SIDE, False, _write_by_pillow("PPM")),
 ]
 
 

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def outputs(folder):
 
 
 def test_relative_paths_are_kept(photos, renderer):
-    tasks = find_tasks(str(photos / "in"), str(photos / "out"), "_x2")
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"), "_x2")
     report = render_all(renderer, tasks, TWICE, False, ALONE)
     assert report == Report(rendered=4)
     names = {"a_x2.png", "b_x2.JPG", "deep/c d_x2.png", "deep/größe_x2.png"}
@@ -46,7 +47,7 @@ def test_relative_paths_are_kept(photos, renderer):
 
 def test_patterns(photos):
     def found(pattern):
-        tasks = find_tasks(str(photos / pattern), str(photos / "out"))
+        tasks, _ = find_tasks(str(photos / pattern), str(photos / "out"))
         return {str(task.target.relative_to(photos / "out")) for task in tasks}
 
     assert found("in/*.png") == {"a.png"}
@@ -63,7 +64,7 @@ def test_a_name_with_brackets_is_a_file(tmp_path):
 
 
 def test_what_is_done_is_skipped(photos, renderer):
-    tasks = find_tasks(str(photos / "in"), str(photos / "out"))
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"))
     render_all(renderer, tasks[:1], TWICE, False, ALONE)
     tasks[0].target.write_bytes(b"mine")
     report = render_all(renderer, tasks, TWICE, False, ALONE)
@@ -77,7 +78,7 @@ def test_a_bad_file_does_not_stop_the_rest(photos, renderer, capsys):
     whole = (photos / "in/a.png").read_bytes()
     (photos / "in/aa.png").write_bytes(whole[:60])
     (photos / "in/none.png").symlink_to("nowhere")
-    tasks = find_tasks(str(photos / "in"), str(photos / "out"))
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"))
     report = render_all(renderer, tasks, TWICE, False, ALONE)
     assert report.rendered == 4
     assert [line.split(":")[0] for line in report.failed] == [
@@ -91,16 +92,16 @@ def test_a_bad_file_does_not_stop_the_rest(photos, renderer, capsys):
 
 def test_inputs_are_never_replaced(photos, renderer):
     before = (photos / "in/a.png").read_bytes()
-    tasks = find_tasks(str(photos / "in"), str(photos / "in"))
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "in"))
     report = render_all(renderer, tasks, TWICE, True, ALONE)
     assert report.rendered == 0
-    assert "would replace its input" in report.failed[0]
+    assert "the output would replace it" in report.failed[0]
     assert (photos / "in/a.png").read_bytes() == before
 
 
 def test_two_inputs_of_one_output(photos, renderer):
     Image.fromarray(levels(6, 8, 3, np.uint8)).save(photos / "in/a.bmp")
-    tasks = find_tasks(str(photos / "in"), str(photos / "out"), ending=".png")
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"), ending=".png")
     report = render_all(renderer, tasks, TWICE, False, ALONE)
     assert report.rendered == 4
     assert "is the output of" in report.failed[0]
@@ -108,24 +109,63 @@ def test_two_inputs_of_one_output(photos, renderer):
 
 def test_links_in_a_circle(photos):
     (photos / "in/deep/up").symlink_to("..")
+    found, _ = find_tasks(str(photos / "in/**/*.png"), str(photos / "out"))
+    assert len(found) == 3
     (photos / "elsewhere").mkdir()
     Image.fromarray(levels(6, 8, 3, np.uint8)).save(photos / "elsewhere/e.png")
     (photos / "in/link").symlink_to("../elsewhere")
-    tasks = find_tasks(str(photos / "in"), str(photos / "out"))
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"))
     assert sorted(task.source.name for task in tasks) == [
         "a.png", "b.JPG", "c d.png", "e.png", "größe.png",
     ]  # fmt: skip
 
 
 def test_outputs_within_the_inputs_are_no_inputs(photos, renderer):
-    for _ in range(2):
-        tasks = find_tasks(str(photos / "in"), str(photos / "in/large"))
-        render_all(renderer, tasks, TWICE, True, ALONE)
+    for pattern in ("in", "in", "in/**/*.*", "in/**/*.*"):
+        tasks, _ = find_tasks(str(photos / pattern), str(photos / "in/large"))
+        assert render_all(renderer, tasks, TWICE, True, ALONE).rendered == 4
     assert len(outputs(photos / "in/large")) == 4
 
 
+def test_outputs_beside_the_inputs_are_no_inputs(photos, renderer):
+    for skipped in (0, 4):
+        tasks, _ = find_tasks(str(photos / "in"), str(photos / "in"), "_x2")
+        assert render_all(renderer, tasks, TWICE, False, ALONE).skipped == skipped
+    assert len(outputs(photos / "in")) == 4 + 4 + 1
+
+
+def test_a_folder_that_cannot_be_read(photos, monkeypatch):
+    walk = os.walk
+
+    def refusing(root, onerror, followlinks):
+        onerror(PermissionError(13, "Permission denied", str(photos / "in/locked")))
+        return walk(root, followlinks=followlinks)
+
+    monkeypatch.setattr(os, "walk", refusing)
+    tasks, unreadable = find_tasks(str(photos / "in"), str(photos / "out"))
+    assert len(tasks) == 4
+    assert unreadable == [f"{photos}/in/locked: cannot be read: Permission denied"]
+
+
+def test_an_error_of_the_model_does_not_stop_the_rest(photos, renderer):
+    encode = renderer.model.features
+
+    def features(inp):
+        if inp.shape[-1] == 1:
+            raise RuntimeError("Padding size should be less than\nthe input")
+        return encode(inp)
+
+    renderer.model.features = features
+    Image.fromarray(levels(1, 1, 3, np.uint8)).save(photos / "in/dot.png")
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"))
+    report = render_all(renderer, tasks, TWICE, False, ALONE)
+    assert report.rendered == 4
+    wanted = f"{photos}/in/dot.png: RuntimeError: Padding size should be less than the input"
+    assert report.failed == [wanted]
+
+
 def test_processes_share_the_work(photos, renderer):
-    tasks = find_tasks(str(photos / "in"), str(photos / "out"))
+    tasks, _ = find_tasks(str(photos / "in"), str(photos / "out"))
     done = []
     for rank in range(3):
         group = Group(rank, 3)

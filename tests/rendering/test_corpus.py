@@ -1,14 +1,23 @@
 """Every mode and format in every small size, whole and truncated, through the command."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
+import imagecodecs
 import pytest
-from PIL import Image
+import tifffile
 
 from tests.rendering.corpus import write_corpus
 
+DECODERS = {
+    "png": imagecodecs.png_decode,
+    "tif": lambda data: tifffile.imread(io.BytesIO(data)),
+    "jpg": imagecodecs.jpeg_decode,
+    "webp": imagecodecs.webp_decode,
+    "bmp": imagecodecs.bmp_decode,
+}
 ROOT = Path(__file__).parents[2]
 
 
@@ -35,12 +44,10 @@ def check(folder, cuts, sizes):
     assert lines[0] == f"{len(whole)} rendered, 0 were there already, {len(cut)} failed"
     assert {line.strip().split(":")[0] for line in lines[1:]} == {f"in/{name}" for name in cut}
     for name in whole:
-        if "/TIFF-" in name or "16" in name:
-            continue  # which Pillow does not read
         height, width = map(int, name.split("/")[0].split("x"))
-        with Image.open(folder / "out" / name) as image:
-            image.load()
-            assert image.size == (round(width * 2.5), round(height * 2.5))
+        decode = DECODERS[name.rsplit(".", 1)[1]]
+        shape = decode((folder / "out" / name).read_bytes()).shape
+        assert shape[:2] == (round(height * 2.5), round(width * 2.5))
 
 
 def test_some(tmp_path):

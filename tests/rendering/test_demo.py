@@ -95,6 +95,15 @@ def test_several_processes_share_a_folder(work):
     assert len(list((work / "out").rglob("*.png"))) == 3
 
 
+def test_torchrun_renders_one_image_once(work):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    args = ["--input", "in/glass.png", "--scale", "2", *MODEL]
+    done = subprocess.run(
+        [*command, ROOT / "demo.py", *args], cwd=work, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "output.png: 42x34 pixels\n"
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_when_stopped_nothing_is_left(work, number, status):
     args = ["--input", "in/glass.png", "--scale", "1000", "--output", "out/large.png", *MODEL]
@@ -131,7 +140,15 @@ def test_mistakes(work):
     (work / "one.png").write_bytes((work / "in/deep/gray.png").read_bytes())
     assert "one.png: is a file; for several" in error(input="in", output="one.png")
     assert "--compare and --zoom-video take one image" in error("--compare", "c.png", input="in")
-    assert "cannot tell the image format" in error("--ext", "xyz", input="in", output="out")
+    assert "--ext xyz: no image format" in error("--ext", "xyz", input="in", output="out")
+    assert "--suffix a/b: is a part" in error("--suffix", "a/b", input="in", output="out")
+    assert "--overwrite is for a folder" in error("--overwrite")
+    assert "--zoom-at needs --zoom-video" in error("--zoom-at", "1,1")
+    assert "does not go together" in error("--region", "0,0,2,2", "--compare", "c.png")
+    assert "z.avi: a video is" in error("--zoom-video", "z.avi")
+    assert "is no zoom" in error("--zoom-video", "z.gif", scale="0.5")
+    assert "the output would replace it" in error(input="one.png", output="one.png")
+    (work / "o.png").unlink()  # which came before the video
     assert "not within the image of 21x17" in error("--region", "0,0,22,3")
     assert "--max-pixels" in error(scale="100000")
     assert "more than the 10 allowed" in error("--max-pixels", "10")

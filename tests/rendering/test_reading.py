@@ -1,6 +1,7 @@
 """One test per kind of image: what is read, against the pixels that were written."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -11,7 +12,7 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from configs.spec import UserError
-from rendering.reading import MODES, read_picture
+from rendering.reading import from_pillow, read_picture
 from tests.rendering.corpus import levels, of_mode
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -36,6 +37,15 @@ def as_tiff(pixels, **options):
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, **options)
     return buffer.getvalue()
+
+
+def png(*chunks):
+    """A PNG of chunks (kind, data)."""
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, data in chunks:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        parts.append(struct.pack(">I", len(data)) + kind + data + checksum)
+    return b"".join(parts)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +87,28 @@ def test_modes(read, mode, format, channels, dtype):
     assert picture.notes == ()
 
 
-def test_every_mode_that_pillow_can_open_is_in_the_table():
-    assert {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F"} <= set(
-        MODES
-    )
+def test_every_mode_of_pillow():
+    for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA"):
+        assert from_pillow(Image.new(mode, (3, 2))).size == (2, 3), mode
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_few_of_16_bits_have_the_whole_range(read, bits):
+    white = 2**bits - 1
+    data = as_tiff(np.array([[0, white]], np.uint16), bitspersample=bits, photometric="minisblack")
+    assert read(data, "x.tif").pixels.flatten().tolist() == [0, 65535]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 16])
+def test_a_transparent_level_of_gray(read, bits):
+    """A row of the levels 0 and 1 of so many bits, of which 1 is transparent."""
+    row = struct.pack(">HH", 0, 1) if bits == 16 else bytes([1 << (8 - 2 * bits)])
+    header = struct.pack(">IIBBBBB", 2, 1, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"tRNS", struct.pack(">H", 1))]
+    picture = read(png(*chunks, (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")))
+    white = 65535 if bits == 16 else 255
+    level = 1 if bits == 16 else round(255 / (2**bits - 1))
+    assert picture.pixels.tolist() == [[[0, white], [level, 0]]]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -225,19 +253,19 @@ def test_of_an_animation_the_first_frame(read, format):
 
 
 def bomb():
-    def chunk(kind, data):
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    return png((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "it is empty"),
+        (b"P6 1 1 65535 abcdef", "16-bit PPM"),
+        (
+            as_tiff(np.zeros((2, 2, 20), np.uint16), photometric="rgb", planarconfig="contig"),
+            "20 c",
+        ),
         (b"hello", "not an image of PNG, JPEG"),
         (b"GIF89a" + bytes(50), "not an image of PNG, JPEG"),
         (bomb(), "decompression bomb"),
@@ -256,6 +284,7 @@ def test_what_is_no_picture(read, data, message):
 
 def test_what_cannot_be_opened(tmp_path):
     (tmp_path / "loop.png").symlink_to("loop.png")
-    for name in ("none.png", "loop.png", "."):
-        with pytest.raises(UserError, match=r"no such image|cannot be read"):
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("none.png", "loop.png", ".", "pipe.png"):
+        with pytest.raises(UserError, match=r"no such image|cannot be read|is no file"):
             read_picture(tmp_path / name)

@@ -91,6 +91,7 @@ def test_videos(renderer, photo, tmp_path, monkeypatch, ending):
     ("name", "point", "message"),
     [
         ("z.avi", None, r"a video is \.mp4 or \.gif"),
+        ("z.png", None, r"a video is \.mp4 or \.gif"),
         ("z.gif", [200.0, 3.0], "not in the image of 150x200"),
     ],
 )

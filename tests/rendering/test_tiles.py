@@ -153,6 +153,86 @@ def test_a_model_that_sees_all_of_the_image_is_not_tiled(capsys):
     assert (tiled - wanted).abs().max() > 1e-6
 
 
+class Strided(nn.Module):
+    """Features of 2 x 2 pixels, repeated: they depend on where the image begins."""
+
+    out_dim = 3
+
+    def forward(self, x):
+        x = nn.functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+        return nn.functional.interpolate(nn.functional.avg_pool2d(x, 2), scale_factor=2)
+
+
+class Halving(nn.Module):
+    """Half as many features as pixels a side."""
+
+    out_dim = 3
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 2, ceil_mode=True)
+
+
+class Hiding(nn.Module):
+    """Sees its neighbours, and lets no NaN through."""
+
+    out_dim = 3
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x.nan_to_num(), 3, stride=1, padding=1)
+
+
+@pytest.mark.parametrize("encoder", [Strided, Halving, Hiding])
+def test_an_encoder_that_cannot_be_cut_is_not(encoder):
+    model = make("liif")
+    model.encoder = encoder()
+    assert find_reach(model) is None
+    source = picture(60, 44)
+    rows, cols = output_grid(source.size, scale=(2, 2))
+    model.imnet = nn.Sequential(nn.Linear(3 * 9 + 4, 3))
+    renderer = Renderer(model)
+    renderer._free_memory = lambda: 1.0
+    got = torch.cat(list(renderer.render(source, rows, cols)), dim=2)[0]
+    torch.testing.assert_close(got.clamp(0, 1), whole(model, source, (120, 88)))
+
+
+def test_out_of_memory_halves_the_queries():
+    model, source = make("liif"), picture(60, 50)
+    decode, sizes = model.decode, []
+
+    def limited(latent, coord, cell):
+        sizes.append(coord.shape[1])
+        if coord.shape[1] > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latent, coord, cell)
+
+    wanted, limit = whole(model, source, (240, 200)), 9000
+    model.decode = limited
+    rows, cols = output_grid(source.size, scale=(4, 4))
+    got = rendered(model, source, rows, cols, 0)
+    torch.testing.assert_close(got.clamp(0, 1), wanted, rtol=0, atol=1e-6)
+    assert max(sizes) > limit >= sizes[-1]
+    limit = 10
+    with pytest.raises(UserError, match="out of memory: CUDA"):
+        rendered(model, source, rows, cols, 0)
+
+
+@pytest.mark.parametrize("skip", ["bilinear", "bicubic"])
+def test_tiles_of_a_wide_image(skip):
+    assert_equal_tiles(make("liif", input_skip=skip), picture(6, 4000), (9, 6100), 100)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25])
+def test_centres_on_the_edges_of_pixels(scale):
+    source = picture(148, 108)
+    rows, cols = output_grid(source.size, scale=(scale, scale))
+    for tile in (0, 30):
+        got = rendered(make("bicubic"), source, rows, cols, tile)
+        assert got.shape[1:] == (148 * scale, 108 * scale)
+        torch.testing.assert_close(
+            got.clamp(0, 1), whole(make("bicubic"), source, got.shape[1:]), rtol=0, atol=1e-6
+        )
+
+
 def test_a_model_of_other_code_is_rendered_whole():
     class Gray(nn.Module):
         def gen_feat(self, inp):

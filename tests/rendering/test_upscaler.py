@@ -68,6 +68,20 @@ def test_pillow_images(up, mode):
     np.testing.assert_array_equal(np.asarray(got), wanted)
 
 
+@pytest.mark.parametrize("scale", [np.float32(2), np.int64(2), torch.tensor(2.0), [2, 2], (2.0, 2)])
+def test_numbers_of_other_libraries(up, scale):
+    assert up.upscale(np.zeros((4, 5)), scale=scale).shape == (8, 10)
+
+
+def test_notes_are_warnings(up, tmp_path):
+    image = of_mode("RGBA", 6, 7)
+    image.save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match="put on white"):
+        up.upscale(tmp_path / "a.png", scale=2, output=tmp_path / "a.jpg")
+    with pytest.warns(UserWarning, match="without a usable profile"):
+        up.upscale(of_mode("CMYK", 4, 4), scale=2)
+
+
 def test_a_region_of_a_pillow_image(up):
     image = of_mode("RGB", 20, 20)
     whole = np.asarray(up.upscale(image, scale=2))
@@ -99,6 +113,16 @@ def test_paths(up, tmp_path):
         (np.full((4, 4), np.nan), {"scale": 2}, "not finite"),
         (np.zeros((4, 4), np.uint8), {"scale": 2, "region": (0, 0, 9, 9)}, "not within"),
         (torch.zeros(4, 4), {"scale": 2}, "a tensor"),
+        (torch.zeros(0, 3, 4, 4), {"scale": 2}, "with pixels"),
+        (np.zeros((4, 4)), {"scale": (2,)}, "scale: expected 2 numbers"),
+        (np.zeros((4, 4)), {"scale": (2, 3, 4)}, "scale: expected 2 numbers"),
+        (np.zeros((4, 4)), {"scale": float("nan")}, "scale: expected 2 numbers"),
+        (np.zeros((4, 4)), {"scale": -1}, "above 0"),
+        (np.zeros((4, 4)), {"size": (3.5, 5)}, "size: expected 2 numbers"),
+        (np.zeros((4, 4)), {"size": 5}, "size: expected 2 numbers"),
+        (np.zeros((4, 4)), {"size": (0, 5)}, "above 0"),
+        (np.zeros((4, 4)), {"long_side": -5}, "above 0"),
+        (np.zeros((4, 4)), {"scale": 2, "region": (0, 0, 1)}, "region: expected 4 numbers"),
         (7, {"scale": 2}, "cannot render a int"),
         ("none.png", {"scale": 2}, "no such image"),
     ],
