@@ -124,6 +124,7 @@ def begin(folder, *args, **changes):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore:This DataLoader"},  # of few cores
     )
     for line in process.stdout:
         if line.startswith("epoch 1/"):
