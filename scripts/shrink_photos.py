@@ -1,0 +1,54 @@
+"""Make a training folder of photographs and smaller copies of them.
+
+    python scripts/shrink_photos.py --input photos --output load/compact
+
+Test sets are small images with sharp details, and a photograph gets like that by shrinking. Copies
+whose shorter side would be less than ``--min-side`` are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.command import run
+from configs.spec import UserError
+from datasets.image_file import read_image, resize_bicubic, write_pixels
+from datasets.image_folder import ImageFolder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write photographs and smaller copies of them.")
+    parser.add_argument("--input", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--factor", type=float, nargs="+", default=[1.0, 0.7, 0.5, 0.35], metavar="F"
+    )
+    parser.add_argument("--min-side", type=int, default=200, metavar="N", help="default 200")
+    args = parser.parse_args()
+    if not all(0 < factor <= 1 for factor in args.factor):
+        raise UserError("--factor: expected numbers above 0, up to 1")
+    if args.output.resolve() == args.input.resolve():
+        raise UserError(f"--output {args.output}: is the input; name another folder")
+    count = 0
+    for file in tqdm(ImageFolder(str(args.input)).files, disable=None):
+        pixels = torch.from_numpy(read_image(file)).permute(2, 0, 1)
+        for factor in args.factor:
+            height, width = (round(n * factor) for n in pixels.shape[1:])
+            if factor < 1 and min(height, width) < args.min_side:
+                continue
+            small = pixels if factor == 1 else resize_bicubic(pixels, height, width)
+            name = f"{file.stem}-{round(100 * factor):03d}.png"
+            write_pixels(args.output / name, small.permute(1, 2, 0).contiguous().numpy())
+            count += 1
+    print(f"{args.output}: {count} images")
+
+
+if __name__ == "__main__":
+    run(main)
