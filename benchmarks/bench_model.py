@@ -104,7 +104,7 @@ def run_floor(layers: list[nn.Linear], rows: int, device: torch.device) -> None:
 def run_literal(model: Any, kind: str, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     feat = model.encoder(inp)
     parts = zip(coord.split(EVAL_BSIZE, 1), cell.split(EVAL_BSIZE, 1), strict=True)
-    return torch.cat([ORACLES[kind](model, feat, *part) for part in parts], dim=1)
+    return torch.cat([ORACLES[kind](model, inp, feat, *part) for part in parts], dim=1)
 
 
 if __name__ == "__main__":

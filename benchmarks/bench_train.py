@@ -95,8 +95,8 @@ def make_literal_step(spec: dict[str, Any], batch: dict[str, Tensor]) -> Callabl
     predict = ORACLES[spec["name"]]
 
     def step() -> float:
-        feat = model.encoder(normalise(batch["inp"], PUBLISHED_NORM["inp"], 1))
-        pred = predict(model, feat, batch["coord"], batch["cell"])
+        inp = normalise(batch["inp"], PUBLISHED_NORM["inp"], 1)
+        pred = predict(model, inp, model.encoder(inp), batch["coord"], batch["cell"])
         loss = F.l1_loss(pred, normalise(batch["gt"], PUBLISHED_NORM["gt"], 2))
         optimizer.zero_grad()
         loss.backward()

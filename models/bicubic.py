@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from models import register
-from models.base import ContinuousModel, Latent
+from models.base import ContinuousModel
+from models.latent import Latent
 from utils import sample_bicubic
 
 

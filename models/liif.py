@@ -3,7 +3,6 @@ Function", CVPR 2021."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import torch
@@ -13,21 +12,10 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import (
-    CodeTable,
-    ContinuousModel,
-    Latent,
-    corners,
-    ensemble_weights,
-    fits_cache,
-    in_cache,
-    make_encoder,
-)
+from models.base import ContinuousModel, make_encoder
+from models.latent import CodeTable, Latent, Predict, blend, fits_cache
 from models.mlp import MLP, FoldedRest
 from utils import sample_bicubic, sample_bilinear, sample_nearest
-
-# Colours (T, B, Q, 3) of codes at an index (T, B, Q), places (T, B, Q, 2 or 4), memory to use.
-Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 
@@ -99,24 +87,11 @@ class LIIF(ContinuousModel):
     def _decode_codes(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         codes = latent.codes
         assert codes is not None
-        (h, w), (top, left) = latent.grid, latent.grid_origin
-        row, col, rel_coord = corners(coord, h, w, self.local_ensemble)
-        place = rel_coord
-        if self.cell_decode:
-            if cell is None:
-                raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
-            rel_cell = torch.stack([cell[..., 0] * h, cell[..., 1] * w], dim=-1)
-            place = torch.cat([place, rel_cell.expand_as(place)], dim=-1)
-
+        if self.cell_decode and cell is None:
+            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
         predict = self._factored(codes) if self._factors else self._plain(codes)
-
-        def ensemble(
-            index: Tensor, place: Tensor, weights: Tensor, memory: Tensor | None
-        ) -> Tensor:
-            return (predict(index, place, memory) * weights).sum(0)
-
-        index = codes.index(row - top, col - left)
-        return in_cache(ensemble, codes, index, place, ensemble_weights(rel_coord))
+        cell = cell if self.cell_decode else None
+        return blend(predict, latent, coord, cell, self.local_ensemble)
 
     def _plain(self, codes: CodeTable) -> Predict:
         """Of any decoder: its input is written out."""
@@ -135,7 +110,7 @@ class LIIF(ContinuousModel):
         assert isinstance(self.imnet, MLP)
         imnet = self.imnet
         weight = imnet.linears[0].weight[:, -self._extra_dim :].to(codes.rows.dtype).T.contiguous()
-        folded = FoldedRest(imnet) if fits_cache(codes) else None
+        folded = FoldedRest(imnet.weights) if fits_cache(codes) else None
 
         def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
             flat_place = place.flatten(0, -2).to(weight.dtype)

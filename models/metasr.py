@@ -12,7 +12,8 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import EPS, CodeTable, ContinuousModel, Latent, in_cache, make_encoder
+from models.base import ContinuousModel, make_encoder
+from models.latent import EPS, CodeTable, Latent, in_cache
 from utils import nearest_index, pixel_centres
 
 HIDDEN = 256

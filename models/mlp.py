@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from models import register
+
+Layer = tuple[Tensor, Tensor]
 
 
 @register("mlp")
@@ -34,6 +38,11 @@ class MLP(nn.Module):
     def linears(self) -> list[nn.Linear]:
         return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
 
+    @property
+    def weights(self) -> list[Layer]:
+        """Weight and bias of each layer."""
+        return [(layer.weight, layer.bias) for layer in self.linears]
+
     def rest(self, x: Tensor) -> Tensor:
         """All but the first layer, from its output (N, hidden_list[0]), which is overwritten."""
         for layer in self.layers[1:]:
@@ -45,21 +54,32 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
+def apply_layers(layers: Sequence[Layer], x: Tensor) -> Tensor:
+    """Linear layers with ReLU between them: (N, in_dim) -> (N, out_dim)."""
+    *hidden, last = layers
+    for weight, bias in hidden:
+        x = F.relu_(F.linear(x, weight, bias))
+    return F.linear(x, *last)
+
+
 class FoldedRest:
     """`MLP.rest` for inference on a CPU: as few passes over the activations as possible.
 
     Since relu(y + b) = max(y, -b) + b, a layer's bias can be added behind its ReLU, where it
     becomes a part of the next layer's bias. So a hidden layer is a plain matrix product and a
     maximum, both written to memory that is in the cache already.
+
+    Args:
+        layers: Weight (out, in) and bias of each layer, the first one included; two or more.
     """
 
-    def __init__(self, mlp: MLP) -> None:
-        _, *layers = mlp.linears
-        shift = layers[0].weight.new_zeros(layers[0].in_features)
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        _, *rest = layers
+        shift = rest[0][0].new_zeros(rest[0][0].shape[1])
         self.hidden: list[tuple[Tensor, Tensor]] = []
-        for layer in layers:
-            self.weight = layer.weight.T.contiguous()
-            shift = torch.addmv(layer.bias, layer.weight, shift)
+        for weight, bias in rest:
+            self.weight = weight.T.contiguous()
+            shift = torch.addmv(bias, weight, shift)
             self.hidden.append((self.weight, -shift))
         self.hidden.pop()
         self.shift = shift

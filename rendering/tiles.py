@@ -19,7 +19,8 @@ from torch import Tensor
 from configs.command import first_line, is_out_of_memory
 from configs.spec import UserError
 from engine import PUBLISHED_NORM, DataNorm
-from models.base import ContinuousModel, Latent
+from models.base import ContinuousModel
+from models.latent import Latent
 from rendering.grid import Axis
 from rendering.picture import Picture
 from rendering.reach import Memory, find_memory, find_reach

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,33 +30,53 @@ def unfold(feat: Tensor) -> Tensor:
     return F.unfold(feat, 3, padding=1).view(b, c * 9, h, w)
 
 
-def liif(model: Any, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    """LIIF, section 3 of the paper: four grid_samples of the unfolded map, four mlp calls."""
+def bilinear(inp: Tensor, coord: Tensor) -> Tensor:
+    """(B, C, h, w) at (B, Q, 2) -> (B, Q, C), the border repeated."""
+    grid = coord.flip(-1).unsqueeze(1)
+    taps = F.grid_sample(inp, grid, "bilinear", padding_mode="border", align_corners=False)
+    return taps[:, :, 0].permute(0, 2, 1)
+
+
+def ensemble(
+    feat: Tensor, coord: Tensor, predict: Callable[[Tensor, Tensor], Tensor], moves: bool = True
+) -> Tensor:
+    """LIIF, eq. 4: predictions from the moved coordinates and rel_coord of four corners."""
     h, w = feat.shape[-2:]
     size = torch.tensor([h, w], dtype=coord.dtype)
-    codes = unfold(feat) if model.feat_unfold else feat
     preds, areas = [], []
-    for vr in (-1, 1) if model.local_ensemble else (0,):
-        for vc in (-1, 1) if model.local_ensemble else (0,):
+    for vr in (-1, 1) if moves else (0,):
+        for vc in (-1, 1) if moves else (0,):
             moved = coord.clone()
-            if model.local_ensemble:
+            if moves:
                 moved[..., 0] += vr / h + 1e-6
                 moved[..., 1] += vc / w + 1e-6
             moved = moved.clamp(-1 + 1e-6, 1 - 1e-6)
             rel = (coord - nearest(centres(feat), moved)) * size
-            parts = [nearest(codes, moved), rel]
-            if model.cell_decode:
-                parts.append(cell * size)
-            x = torch.cat(parts, dim=-1)
-            preds.append(model.imnet(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+            preds.append(predict(moved, rel))
             areas.append((rel[..., 0] * rel[..., 1]).abs() + 1e-9)
-    if not model.local_ensemble:
+    if not moves:
         return preds[0]
-    total = sum(areas)
-    return sum(p * (areas[3 - t] / total).unsqueeze(-1) for t, p in enumerate(preds))
+    weights = torch.stack(areas[::-1]) / torch.stack(areas).sum(0)
+    return (torch.stack(preds) * weights.unsqueeze(-1)).sum(0)
 
 
-def metasr(model: Any, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+def rows_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A function of (N, C) applied to (B, Q, C)."""
+    return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def liif(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+    """LIIF, section 3 of the paper: four grid_samples of the unfolded map, four mlp calls."""
+    codes = unfold(feat) if model.feat_unfold else feat
+    cells = [cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)] if model.cell_decode else []
+
+    def predict(moved: Tensor, rel: Tensor) -> Tensor:
+        return rows_of(model.imnet, torch.cat([nearest(codes, moved), rel, *cells], dim=-1))
+
+    return ensemble(feat, coord, predict, model.local_ensemble)
+
+
+def metasr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     h, w = feat.shape[-2:]
     size = torch.tensor([h, w], dtype=coord.dtype)
     corner = coord - cell / 2
@@ -67,4 +88,41 @@ def metasr(model: Any, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     return torch.einsum("bqd,bqdc->bqc", code, model.imnet(x).unflatten(-1, (-1, 3)))
 
 
-ORACLES = {"liif": liif, "metasr": metasr}
+def lte(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+    """LTE: amplitudes and consecutive pairs of frequencies, sampled at four corners."""
+    return _texture(model, inp, feat, coord, cell, lambda f: f.unflatten(-1, (-1, 2)), model.imnet)
+
+
+def lte_fast(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+    """LTE+: all row frequencies come first, and the decoder is made of 1 x 1 convolutions."""
+
+    def decode(x: Tensor) -> Tensor:
+        return model.layers(x[..., None, None])[..., 0, 0]
+
+    def pairs(f: Tensor) -> Tensor:
+        return torch.stack(f.chunk(2, dim=-1), dim=-1)
+
+    return _texture(model, inp, feat, coord, cell, pairs, decode)
+
+
+def _texture(
+    model: Any,
+    inp: Tensor,
+    feat: Tensor,
+    coord: Tensor,
+    cell: Tensor,
+    pairs: Callable[[Tensor], Tensor],
+    decode: Callable[[Tensor], Tensor],
+) -> Tensor:
+    coef, freq = model.coef(feat), model.freq(feat)
+    rel_cell = cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)
+
+    def predict(moved: Tensor, rel: Tensor) -> Tensor:
+        theta = (pairs(nearest(freq, moved)) * rel.unsqueeze(-2)).sum(-1) + model.phase(rel_cell)
+        waves = torch.cat([torch.cos(torch.pi * theta), torch.sin(torch.pi * theta)], dim=-1)
+        return rows_of(decode, nearest(coef, moved) * waves)
+
+    return ensemble(feat, coord, predict) + bilinear(inp, coord)
+
+
+ORACLES = {"liif": liif, "metasr": metasr, "lte": lte, "lte-fast": lte_fast}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models
-from models.base import CodeTable
+from models.latent import CodeTable
 from tests.cases import make, queries
 from tests.oracle import ORACLES, unfold
 from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
@@ -20,11 +20,17 @@ LINEAR = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": []}}
 CASES = [("liif", args) for args in SWITCHES]
 CASES += [("liif", {**args, "imnet_spec": FOREIGN}) for args in SWITCHES]
 CASES += [("liif", {"imnet_spec": LINEAR}), ("metasr", {})]
+CASES += [("lte", args) for args in ({}, {"imnet_spec": FOREIGN}, {"imnet_spec": LINEAR})]
+CASES += [("lte-fast", {}), ("lte-fast", {"num_layer": 1})]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
 def double(name, args):
     return make(name, **args).double()
+
+
+def literally(name, model, inp, coord, cell):
+    return ORACLES[name](model, inp, model.encoder(inp), coord, cell)
 
 
 def gradients(output, tensors):
@@ -57,7 +63,7 @@ def test_values_and_gradients(name, args, size):
     coord, cell = queries(2, 60, torch.float64)
     inp.requires_grad_()
     used = [inp] + [p for p in model.parameters() if p.requires_grad]
-    fast, literal = model(inp, coord, cell), ORACLES[name](model, model.encoder(inp), coord, cell)
+    fast, literal = model(inp, coord, cell), literally(name, model, inp, coord, cell)
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
     for got, wanted in zip(gradients(fast, used), gradients(literal, used), strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-11)
@@ -71,19 +77,16 @@ def test_pixel_grids_of_any_scale(size):
     coord = make_coord(size).double().unsqueeze(0)
     cell = make_cell(size).double().expand_as(coord)
     with torch.no_grad():
-        fast, literal = (
-            model(inp, coord, cell),
-            ORACLES["liif"](model, model.encoder(inp), coord, cell),
-        )
+        fast, literal = model(inp, coord, cell), literally("liif", model, inp, coord, cell)
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["liif", "metasr"])
+@pytest.mark.parametrize("name", ORACLES)
 def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     model, inp = double(name, {}), torch.randn(2, 3, 6, 5, dtype=torch.float64)
     coord, cell = queries(2, 40, torch.float64)
     whole = model(inp, coord, cell).detach()
-    monkeypatch.setattr("models.base.CPU_CHUNK", 9000)
+    monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
     with torch.no_grad():
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 
@@ -97,10 +100,7 @@ def test_inference_with_decoders_of_any_depth_and_width(hidden):
     inp = torch.randn(2, 3, 6, 5, dtype=torch.float64)
     coord, cell = queries(2, 40, torch.float64)
     with torch.no_grad():
-        fast, literal = (
-            model(inp, coord, cell),
-            ORACLES["liif"](model, model.encoder(inp), coord, cell),
-        )
+        fast, literal = model(inp, coord, cell), literally("liif", model, inp, coord, cell)
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
 
 
