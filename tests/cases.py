@@ -13,16 +13,27 @@ SMALL_ARGS = {
     "edsr-baseline": {"n_resblocks": 2, "n_feats": 8},
     "edsr": {"n_resblocks": 2, "n_feats": 8},
     "rdn": {"RDNconfig": "A", "G0": 8},
+    "swinir": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2},
     "rcan": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 16},
 }
 DECODERS = ["mlp"]
+WITHOUT_UPSAMPLER = ["swinir"]
 ENCODERS = [name for name in models.registry.names() if name in SMALL_ARGS]
+UPSAMPLING = [name for name in ENCODERS if name not in WITHOUT_UPSAMPLER]
 CONTINUOUS = [n for n in models.registry.names() if n not in ENCODERS and n not in DECODERS]
 
 ENCODER = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 2, "n_feats": 8}}
 IMNET = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16]}}
 SPECS = {
     "liif": {"name": "liif", "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET}},
+    "lte": {
+        "name": "lte",
+        "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET, "hidden_dim": 16},
+    },
+    "lte-fast": {
+        "name": "lte-fast",
+        "args": {"encoder_spec": ENCODER, "num_layer": 2, "hidden_dim": 16},
+    },
     "metasr": {"name": "metasr", "args": {"encoder_spec": ENCODER}},
     "bicubic": {"name": "bicubic", "args": {}},
 }

@@ -1,0 +1,164 @@
+"""LTE: Lee, Jin, "Local Texture Estimator for Implicit Representation Function", CVPR 2022; and its
+successor LTE+ (`lte-fast`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+import models
+from configs.spec import SpecOf
+from models import register
+from models.base import ContinuousModel, make_encoder
+from models.blocks import conv3x3
+from models.latent import CodeTable, Latent, blend, fits_cache
+from models.mlp import MLP, FoldedRest, Layer, apply_layers
+from utils import sample_bilinear
+
+
+class Texture(ContinuousModel):
+    """A decoder of sines: each code has amplitudes and, for pairs of them, a frequency (row, col).
+
+    What is decoded is coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord +
+    phase(cell), and the answer is added to a bilinear sample of the input.
+
+    Args:
+        encoder_spec: The encoder.
+        hidden_dim: Number of amplitudes, twice that of frequencies.
+    """
+
+    margin = 2  # the code of another corner, which was made of its neighbours
+    largest_scale = 4.0
+
+    def __init__(self, encoder_spec: dict[str, Any], hidden_dim: int) -> None:
+        if hidden_dim % 2:
+            raise ValueError(f"hidden_dim must be even, got {hidden_dim}")
+        super().__init__()
+        self.encoder = make_encoder(encoder_spec)
+        self.coef = conv3x3(self.encoder.out_dim, hidden_dim)
+        self.freq = conv3x3(self.encoder.out_dim, hidden_dim)
+        self.phase = nn.Linear(2, hidden_dim // 2, bias=False)
+
+    @property
+    def rows_then_cols(self) -> tuple[slice, slice]:
+        """Where in the output of ``freq`` the row and the column frequencies are."""
+        raise NotImplementedError
+
+    @property
+    def decoder(self) -> list[Layer] | nn.Module:
+        """What is applied to the sines: the layers of an mlp, or some other module."""
+        raise NotImplementedError
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`: per code amplitudes, row and column frequencies."""
+        rows, cols = self.rows_then_cols
+        assert self.coef.bias is not None
+        assert self.freq.bias is not None
+        weight = torch.cat([self.coef.weight, self.freq.weight[rows], self.freq.weight[cols]])
+        bias = torch.cat([self.coef.bias, self.freq.bias[rows], self.freq.bias[cols]])
+        return Latent(feat, inp, CodeTable(F.conv2d(feat, weight, bias, padding=1)))
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`; the cell is not optional."""
+        if cell is None:
+            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        codes = latent.codes
+        assert codes is not None
+        decoder = self.decoder
+        folded = None
+        if isinstance(decoder, list) and len(decoder) > 1 and fits_cache(codes):
+            folded = FoldedRest(decoder)
+
+        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
+            found = codes.read(index, None if memory is None else memory[0])
+            x = self._sines(found.flatten(0, -2), place.flatten(0, -2))
+            if isinstance(decoder, nn.Module):
+                rgb = decoder(x)
+            elif folded is None:
+                rgb = apply_layers(decoder, x)
+            else:
+                weight, bias = decoder[0]
+                rgb = folded(F.linear(x, weight, bias), x)
+            return rgb.unflatten(0, index.shape)
+
+        rgb = blend(predict, latent, coord, cell)
+        return rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
+
+    def _sines(self, codes: Tensor, place: Tensor) -> Tensor:
+        """What is decoded (N, D), of codes (N, 2 D) and (rel_coord, rel_cell) (N, 4)."""
+        half = self.phase.out_features
+        amplitude, row, col = codes.split([2 * half, half, half], dim=-1)
+        theta = row * place[:, :1] + col * place[:, 1:2] + self.phase(place[:, 2:])
+        angle = theta * math.pi
+        return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+@register("lte")
+class LTE(Texture):
+    """See `Texture`; frequencies of rows and columns take turns.
+
+    Args:
+        encoder_spec: The encoder.
+        imnet_spec: The decoding function; it is given its ``in_dim``.
+        hidden_dim: Number of amplitudes, twice that of frequencies.
+    """
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        imnet_spec: Annotated[dict[str, Any], SpecOf("in_dim")],
+        hidden_dim: PositiveInt = 256,
+    ) -> None:
+        super().__init__(encoder_spec, hidden_dim)
+        self.imnet = models.make(imnet_spec, args={"in_dim": hidden_dim})
+
+    @property
+    def rows_then_cols(self) -> tuple[slice, slice]:
+        return slice(0, None, 2), slice(1, None, 2)
+
+    @property
+    def decoder(self) -> list[Layer] | nn.Module:
+        return self.imnet.weights if isinstance(self.imnet, MLP) else self.imnet
+
+
+@register("lte-fast")
+class LTEFast(Texture):
+    """LTE+: see `Texture`; all frequencies of rows come before those of columns.
+
+    Args:
+        encoder_spec: The encoder.
+        num_layer: Hidden layers of the decoder, as wide as there are amplitudes.
+        hidden_dim: Number of amplitudes, twice that of frequencies.
+        out_dim: Colours.
+    """
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        num_layer: PositiveInt = 3,
+        hidden_dim: PositiveInt = 256,
+        out_dim: PositiveInt = 3,
+    ) -> None:
+        super().__init__(encoder_spec, hidden_dim)
+        layers: list[nn.Module] = []
+        for _ in range(num_layer):
+            layers += [nn.Conv2d(hidden_dim, hidden_dim, 1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(hidden_dim, out_dim, 1))
+
+    @property
+    def rows_then_cols(self) -> tuple[slice, slice]:
+        half = self.phase.out_features
+        return slice(0, half), slice(half, None)
+
+    @property
+    def decoder(self) -> list[Layer]:
+        return [
+            (layer.weight.flatten(1), layer.bias)
+            for layer in self.layers
+            if isinstance(layer, nn.Conv2d) and layer.bias is not None
+        ]
