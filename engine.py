@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
@@ -37,19 +37,38 @@ def batched_predict(
     Args:
         model: With ``gen_feat`` and ``query_rgb``.
         inp: (B, 3, h, w), normalised.
-        coord, cell: (B, Q, 2).
-        bsize: Queries at a time; None: all at once.
+        coord, cell: (B, Q, 2); or a grid (B, H, W, 2) and a cell per image (B, 2).
+        bsize: Queries at a time, of a grid whole rows; None: all at once.
 
     Returns:
-        (B, Q, 3); chunks change nothing but rounding.
+        (B, Q, 3) or, of a grid, (B, 3, H, W); chunks change nothing but rounding.
     """
+    if cell is not None:
+        cell = clip_cell(model, cell, inp.shape[-2:])
     model.gen_feat(inp)
-    step = max(1, bsize or coord.shape[1])
+    is_grid = coord.ndim == 4
+    step = max(1, (bsize or coord[0, ..., 0].numel()) // (coord.shape[2] if is_grid else 1))
     chunks = []
     for start in range(0, max(1, coord.shape[1]), step):
         part = slice(start, start + step)
-        chunks.append(model.query_rgb(coord[:, part], None if cell is None else cell[:, part]))
-    return torch.cat(chunks, dim=1)
+        cells = cell if cell is None or is_grid else cell[:, part]
+        chunks.append(model.query_rgb(coord[:, part], cells))
+    return torch.cat(chunks, dim=2 if is_grid else 1)
+
+
+def clip_cell(model: Any, cell: Tensor, size: Sequence[int]) -> Tensor:
+    """Cells (..., 2) no smaller than at the largest scale that the model renders with them.
+
+    The published tests multiply by max(scale / 4, 1), with the scale of the rows for both; here
+    each side has its own.
+
+    Args:
+        size: (h, w) of the input.
+    """
+    scale = getattr(model, "largest_scale", None)
+    if scale is None:
+        return cell
+    return torch.maximum(cell, cell.new_tensor([2 / (scale * n) for n in size]))
 
 
 def self_ensemble(
@@ -144,6 +163,8 @@ def evaluate(
         inp = normalise(batch["inp"], norm["inp"], 1)
         pred = predict(model, inp, batch["coord"], batch["cell"], measure.eval_bsize)
         check_channels(pred, batch["gt"])
+        if batch["coord"].ndim == 4:
+            pred, batch = pred.flatten(2).mT, as_queries(batch)
         pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
         for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
             number = next(numbers)
@@ -261,10 +282,25 @@ def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
+def channel_dim(colours: Tensor) -> int:
+    """Of the colours of a batch: (B, Q, 3), or of a grid (B, 3, H, W)."""
+    return 1 if colours.ndim == 4 else 2
+
+
+def as_queries(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A batch, or one sample, with its queries as a list (..., Q, 2), be they a grid or not."""
+    if samples["coord"].ndim == samples["cell"].ndim:
+        return dict(samples)
+    coord = samples["coord"].flatten(-3, -2)
+    cell = samples["cell"].unsqueeze(-2).expand_as(coord)
+    return {**samples, "coord": coord, "cell": cell, "gt": samples["gt"].flatten(-2).mT}
+
+
 def check_channels(pred: Tensor, gt: Tensor) -> None:
     if pred.shape != gt.shape:
+        dim = channel_dim(gt)
         raise UserError(
-            f"the model gives {pred.shape[-1]} channels where {gt.shape[-1]} are wanted: see "
+            f"the model gives {pred.shape[dim]} channels where {gt.shape[dim]} are wanted: see "
             "out_dim of imnet_spec; without imnet_spec the encoder needs its upsampler"
         )
 

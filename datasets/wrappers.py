@@ -1,7 +1,8 @@
 """Images to training samples: a low-resolution input and colours at continuous coordinates.
 
 A sample is ``inp`` (3, h, w) in [0, 1], and for Q pixels of the high-resolution target ``coord``
-(Q, 2), ``cell`` (Q, 2) and ``gt`` (Q, 3) in [0, 1]; coordinates as in `utils`.
+(Q, 2), ``cell`` (Q, 2) and ``gt`` (Q, 3) in [0, 1]; coordinates as in `utils`. The wrappers whose
+names end in ``-fast`` emit them as a grid: (H, W, 2), one cell (2,), and (3, H, W).
 """
 
 from __future__ import annotations
@@ -189,6 +190,73 @@ class SRImplicitDownsampled(SampleWrapper):
             target, _ = random_crop(image, side, rng, file_name(self, index))
         inp = resize_bicubic(target, h, w)
         return flip_alike(rng, inp, target) if self.augment else (inp, target)
+
+
+@register("sr-implicit-paired-fast")
+class SRImplicitPairedFast(SRImplicitPaired):
+    """`sr-implicit-paired` as a grid: a square part of the target, or all of it.
+
+    Args:
+        dataset: Of pairs (low, high).
+        inp_size: Side of a random crop of the input, and of a random part of its target; the whole
+            image if None.
+        augment: As of `sr-implicit-paired`.
+    """
+
+    def __init__(
+        self, dataset: Any, inp_size: PositiveInt | None = None, augment: bool = False
+    ) -> None:
+        super().__init__(dataset, inp_size, augment, None if inp_size is None else inp_size**2)
+
+    def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
+        height, width = target.shape[-2:]
+        top = left = 0
+        if self.sample_q is not None:
+            assert self.inp_size is not None
+            name = file_name(self, index)
+            target, (top, left) = random_crop(target, self.inp_size, rng, name)
+        rows, cols = (
+            _centres(n)[first : first + count]
+            for n, first, count in zip((height, width), (top, left), target.shape[-2:], strict=True)
+        )
+        return {
+            "inp": to_unit(inp).contiguous(),
+            "coord": torch.stack(torch.meshgrid(rows, cols, indexing="ij"), dim=-1),
+            "cell": make_cell((height, width)),
+            "gt": to_unit(target).contiguous(),
+        }
+
+
+@register("sr-implicit-downsampled-fast")
+class SRImplicitDownsampledFast(SRImplicitDownsampled):
+    """`sr-implicit-downsampled` as a grid: inp_size**2 pixels in no order, or the whole target.
+
+    Args:
+        dataset: Of images.
+        inp_size, scale_min, scale_max, augment: As of `sr-implicit-downsampled`.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        inp_size: PositiveInt | None = None,
+        scale_min: PositiveFloat = 1,
+        scale_max: PositiveFloat | None = None,
+        augment: bool = False,
+    ) -> None:
+        queries = None if inp_size is None else inp_size**2
+        super().__init__(dataset, inp_size, scale_min, scale_max, augment, queries)
+
+    def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
+        sample = super()._sample(index, inp, target, rng)
+        side = self.inp_size or 0
+        size = target.shape[-2:] if self.sample_q is None else (side, side)
+        return {
+            "inp": sample["inp"],
+            "coord": sample["coord"].unflatten(0, size),
+            "cell": sample["cell"][0],
+            "gt": sample["gt"].T.unflatten(1, size).contiguous(),
+        }
 
 
 @register("sr-implicit-uniform-varied")

@@ -39,8 +39,9 @@ def find_reach(model: ContinuousModel) -> int | None:
     """How many pixels around its own a feature depends on; None: on all, or on where it lies.
 
     Narrow strips are encoded with a NaN in the middle. Whatever is computed from it is NaN, so a
-    feature that stays finite does not depend on that pixel. Then a strip without its first line is
-    encoded: where strides or windows make features depend on their place, they differ.
+    feature that stays finite does not depend on that pixel. Then a strip without its first line, or
+    as many as the encoder's `alignment` says, is encoded: where strides or windows make features
+    depend on their place, they differ.
     """
     sides = []
     for axis in (0, 1):
@@ -71,19 +72,25 @@ def _reach_along(model: ContinuousModel, axis: int) -> int | None:
 
 
 def _moves_along(model: ContinuousModel, axis: int, reach: int) -> bool:
-    """Whether an image moved by a pixel has its features moved likewise."""
+    """Whether an image moved by a pixel, or a window, has its features moved likewise."""
     generator = torch.Generator().manual_seed(0)
     strip = torch.rand(1, 3, ROWS, 2 * reach + 32, generator=generator).to(_device(model))
     feats = []
-    for image in (strip, strip[..., 1:]):
+    step = alignment(model)
+    for image in (strip, strip[..., step:]):
         feat = model.features(image if axis == 1 else image.mT)
         feats.append(feat if axis == 1 else feat.mT)
     factor = feats[0].shape[-1] // strip.shape[-1]
-    if feats[1].shape[-1] != feats[0].shape[-1] - factor:  # it fills up to some multiple
+    if feats[1].shape[-1] != feats[0].shape[-1] - step * factor:  # it fills up to some multiple
         return False
-    whole, moved = feats[0][..., (reach + 1) * factor :], feats[1][..., reach * factor :]
+    whole, moved = feats[0][..., (reach + step) * factor :], feats[1][..., reach * factor :]
     close = 1e-4 * whole.abs().max()
     return bool(((whole - moved).abs() <= close).all())
+
+
+def alignment(model: ContinuousModel) -> int:
+    """See `Encoder`; encoders of other classes have none."""
+    return getattr(model.encoder, "alignment", 1)
 
 
 def _device(model: ContinuousModel) -> torch.device:

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from configs.command import first_line, is_out_of_memory
 from configs.spec import UserError
-from engine import PUBLISHED_NORM, DataNorm
+from engine import PUBLISHED_NORM, DataNorm, clip_cell
 from models.base import ContinuousModel
 from models.latent import Latent
 from rendering.grid import Axis
 from rendering.picture import Picture
-from rendering.reach import Memory, find_memory, find_reach
+from rendering.reach import Memory, alignment, find_memory, find_reach
 from utils import denormalise, normalise
 
 BAND = 2**20  # output pixels
@@ -34,7 +34,7 @@ OVERLAP = (
 )
 SMALLEST = 32
 SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, SMALLEST)
-BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more would not be faster
+BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more is faster only for a long reach
 
 Span = tuple[int, int]
 
@@ -146,10 +146,12 @@ class Renderer:
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
             return self.encode(picture)
         reach = OVERLAP if self.reach is None else self.reach
+        step = alignment(self.model)
         read, keep = [], []
         for (start, stop), size, margin in zip((rows, cols), sizes, margins, strict=True):
             kept = (max(start - margin, 0), min(stop + margin, size))
-            seen = slice(max(kept[0] - reach, 0), min(kept[1] + reach, size))
+            first = max(kept[0] - reach, 0)
+            seen = slice(first - first % step, min(kept[1] + reach, size))
             read.append(seen)
             keep.append(slice(kept[0] - seen.start, kept[1] - seen.start))
         origin = (read[0].start + keep[0].start, read[1].start + keep[1].start)
@@ -183,6 +185,7 @@ class Renderer:
         y, x = (axis.centres.to(self.device, dtype) for axis in (rows, cols))
         known = {} if scene.latent is None else {"latent": scene.latent}
         size = torch.tensor([rows.cell, cols.cell], dtype=y.dtype, device=self.device)
+        size = clip_cell(self.model, size, (rows.size, cols.size))
         parts = []
         for part in y.split(max(1, self.queries // max(len(x), 1))):
             coord = torch.cartesian_prod(part, x).expand(scene.planes, -1, -1)
@@ -203,24 +206,27 @@ class Renderer:
                     file=sys.stderr,
                 )
             return min(self.tile, whole)
-        budget = self._free_memory() / count
+        free = self._free_memory() / count
+        frugal = free if self.device.type == "cuda" else min(free, BUDGET / count)
 
-        def fits(side: int, around: int) -> bool:
-            seen = min(side, height) + 2 * around, min(side, width) + 2 * around
-            band = (min(side, height), width)
-            return (
-                seen[0] * seen[1] * self.memory.encoding + band[0] * band[1] * self.memory.latent
-                <= budget
-            )
+        def needed(side: int, around: int = 0) -> float:
+            seen = min(side + 2 * around, height) * min(side + 2 * around, width)
+            band = min(side, height) * width
+            return seen * self.memory.encoding + band * self.memory.latent
 
-        if fits(whole, 0) or self.reach is None:
+        if needed(whole) <= frugal or self.reach is None:
             return whole
-        return next((side for side in SIDES if fits(side, self.reach)), SMALLEST)
+        reach = self.reach
+        fitting = [side for side in SIDES if needed(side, reach) <= free] or [SMALLEST]
+        # A tile smaller than what is seen around it would cost more time than it saves memory.
+        side = next((s for s in fitting if s <= 2 * reach or needed(s, reach) <= frugal), SMALLEST)
+        seen_whole = side + 2 * reach >= whole and needed(whole) <= free
+        return whole if seen_whole else side
 
     def _free_memory(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0] / 2
-        return min(BUDGET, psutil.virtual_memory().available / 4)
+        return psutil.virtual_memory().available / 4
 
     def _smaller(self, tile: int, whole: int, full: str) -> int:
         if not self.knows_parts or self.reach is None or tile <= SMALLEST:

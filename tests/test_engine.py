@@ -159,3 +159,33 @@ def test_self_ensemble_is_the_mean_over_turned_pictures():
             total = total + (picture.flip(-1) if mirrored else picture)
     got = self_ensemble(model, image, coord, cell.expand_as(coord), 100)
     torch.testing.assert_close(got.mT.unflatten(2, size), total / 8, atol=1e-5, rtol=0)
+
+
+def test_queries_as_a_grid_are_the_same_queries():
+    model, batch = make("lte"), sample((28, 33), seed=1)
+    grid = {
+        "inp": batch["inp"],
+        "coord": batch["coord"].unflatten(1, (28, 33)),
+        "cell": batch["cell"][:, 0],
+        "gt": batch["gt"].mT.unflatten(2, (28, 33)),
+    }
+    for options in ({}, {"ensemble": True}, {"eval_bsize": 100}):
+        (one,) = evaluate([grid], model, Measure("benchmark-3", **options), HALF)
+        (other,) = evaluate([batch], model, Measure("benchmark-3", **options), HALF)
+        assert one.psnr == pytest.approx(other.psnr, abs=1e-4)
+        torch.testing.assert_close(one.picture, other.picture)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0)
+    losses = [train_step(model, optimizer, given, HALF)[0] for given in (grid, batch)]
+    torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(3, 1), (4, 1), (6, 1.5), (12, 3)])
+def test_cells_are_not_smaller_than_those_the_model_was_trained_with(scale, factor):
+    """As the published test of LTE: the cell times max(scale / 4, 1)."""
+    size = (8 * scale, 10 * scale)
+    model, batch = make("lte"), sample(size)
+    got = super_resolve(model, batch["inp"][0], size)
+    wanted = predict(model, {**batch, "cell": batch["cell"] * factor})[0].T.unflatten(1, size)
+    torch.testing.assert_close(got, wanted)
+    (evaluated,) = evaluate([batch], model, Measure(), HALF)
+    torch.testing.assert_close(evaluated.picture, wanted)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datasets.wrappers import SampleWrapper
-from engine import DataNorm, batched_predict
+from engine import DataNorm, as_queries, batched_predict
 from utils import denormalise, normalise, sample_bicubic, sample_nearest
 
 ROWS = 4
@@ -41,7 +41,9 @@ def comparison(
     whole.sample_q = None
     rows = []
     for i in range(min(ROWS, len(whole))):
-        sample = {key: value.to(device) for key, value in _middle(whole[i], side).items()}
+        sample = {
+            key: value.to(device) for key, value in _middle(as_queries(whole[i]), side).items()
+        }
         inp, coord = sample["inp"].unsqueeze(0), sample["coord"].flatten(0, 1).unsqueeze(0)
         cell = sample["cell"].flatten(0, 1).unsqueeze(0)
         size = sample["coord"].shape[:2]

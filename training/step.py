@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from engine import DataNorm, check_channels
+from engine import DataNorm, channel_dim, check_channels
 from parallel import ALONE, Group
 from utils import normalise
 
@@ -36,7 +36,7 @@ def train_step(
         model: Called as ``model(inp, coord, cell)``.
         batch: ``{inp, coord, cell, gt}``, pixels in [0, 1], on the model's device.
         data_norm: Applied to ``inp`` and ``gt``.
-        loss: Mean over prediction and target (B, Q, 3).
+        loss: Mean over prediction and target, (B, Q, 3) or (B, 3, H, W).
         grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
         accumulate: The batch goes through the model in so many parts whose gradients are added.
         amp: Matrix products and convolutions in "bf16" or "fp16" (`torch.autocast`). Coordinates,
@@ -58,7 +58,8 @@ def train_step(
     parts = _split(batch, accumulate)
     for number, part in enumerate(parts, 1):
         last = number == len(parts)
-        inp, gt = (normalise(part[k], data_norm[k], dim) for k, dim in (("inp", 1), ("gt", 2)))
+        inp = normalise(part["inp"], data_norm["inp"], 1)
+        gt = normalise(part["gt"], data_norm["gt"], channel_dim(part["gt"]))
         # Gradients of the group meet once, in the last part.
         with nullcontext() if last else getattr(model, "no_sync", nullcontext)():
             with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):

@@ -8,7 +8,9 @@ from configs.spec import UserError
 from datasets.image_folder import ImageFolder, PairedImageFolders
 from datasets.wrappers import (
     SRImplicitDownsampled,
+    SRImplicitDownsampledFast,
     SRImplicitPaired,
+    SRImplicitPairedFast,
     SRImplicitUniformVaried,
 )
 from utils import make_coord
@@ -244,3 +246,62 @@ def test_wrappers_are_registered():
     assert len(datasets.make(spec, args={"dataset": Images()})) == 3
     with pytest.raises(UserError, match="scale_max 1 is less"):
         datasets.make(spec, args={"dataset": Images(), "scale_max": 1})
+
+
+def places(sample, size):
+    """Rows and columns that the coordinates, and that the colours of the charts, tell: (2, ...)."""
+    whole = torch.tensor(size)
+    by_coord = ((sample["coord"] + 1) * whole / 2 - 0.5).round().int().movedim(-1, 0)
+    return by_coord, (sample["gt"][:2] * 255).round().int()
+
+
+@pytest.mark.parametrize(
+    ("grid", "flat"),
+    [
+        (
+            SRImplicitDownsampledFast(Images(), scale_min=3),
+            SRImplicitDownsampled(Images(), None, 3),
+        ),
+        (SRImplicitPairedFast(Pairs()), SRImplicitPaired(Pairs())),
+    ],
+    ids=["downsampled", "paired"],
+)
+def test_a_whole_image_as_a_grid(grid, flat):
+    got, wanted = grid[0], flat[0]
+    assert got["coord"].shape == (60, 48, 2)
+    assert got["cell"].tolist() == wanted["cell"][0].tolist()
+    assert torch.equal(got["inp"], wanted["inp"])
+    assert torch.equal(got["coord"].flatten(0, 1), wanted["coord"])
+    assert torch.equal(got["gt"].flatten(1).T, wanted["gt"])
+    assert got["gt"].is_contiguous()
+
+
+def test_pixels_in_no_order_as_a_grid():
+    for index in range(6):  # two epochs
+        sample = SRImplicitDownsampledFast(Images(), inp_size=12, scale_min=2, scale_max=4)[index]
+        height, width = (round(2 / side) for side in sample["cell"].tolist())
+        assert height == width
+        assert sample["inp"].shape == (3, 12, 12)
+        assert sample["coord"].shape == (12, 12, 2)
+        by_coord, by_colour = places(sample, (height, width))
+        corner = by_colour - by_coord  # of the crop
+        assert corner.flatten(1).unique(dim=1).shape == (2, 1)
+        assert len(set(map(tuple, by_coord.flatten(1).T.tolist()))) == 144
+
+
+def test_a_square_of_a_pair_as_a_grid():
+    corners = set()
+    for index in range(9):
+        sample = SRImplicitPairedFast(Pairs(), inp_size=6, augment=False)[index]
+        assert sample["inp"].shape == (3, 6, 6)
+        assert sample["cell"].tolist() == pytest.approx([2 / 18, 2 / 18])
+        by_coord, by_colour = places(sample, (18, 18))
+        first = by_coord[:, :1, :1]
+        assert torch.equal(
+            by_coord - first,
+            torch.stack(torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")).int(),
+        )
+        low = (sample["inp"][:2, 0, 0] * 255).round().int().view(2, 1, 1)
+        assert torch.equal(by_colour, low + by_coord)
+        corners.add(tuple(first.flatten().tolist()))
+    assert len(corners) > 3

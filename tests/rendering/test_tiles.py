@@ -322,3 +322,32 @@ def test_no_warnings():
         warnings.simplefilter("error")
         rendered(liif(ENCODER), picture(40, 30), *output_grid((40, 30), scale=(2, 2)), 16)
     assert set(SPECS) == set(CONTINUOUS)
+
+
+def test_tiles_of_windows():
+    """Tiles of a window encoder begin where its windows do."""
+    swinir = {"name": "swinir", "args": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2}}
+    model = liif(swinir)
+    reach = 0
+    for middle in range(64, 72):  # wherever a pixel lies in its window
+        strip = torch.zeros(1, 3, 8, 136)
+        strip[..., middle] = torch.nan
+        spoilt = model.features(strip).isnan().any(1).any(1)[0].nonzero()
+        reach = max(reach, middle - int(spoilt[0]), int(spoilt[-1]) - middle)
+    assert find_reach(model) == reach
+    for size, tile in (((150, 141), 21), ((99, 70), 16), ((171, 93), 40)):
+        assert_equal_tiles(model, picture(75, 61), size, tile)
+
+
+def test_a_tile_is_not_smaller_than_what_is_seen_around_it(monkeypatch):
+    monkeypatch.setattr("rendering.tiles.BUDGET", 4e6)
+    model = liif(EDSR)
+    renderer = Renderer(model)
+    sides = []
+    for free in (1e9, 20e6, 1.0):
+        renderer._free_memory = lambda free=free: free
+        sides.append(renderer._choose_tile(1, 2000, 2000))
+    assert sides[0] == 64  # up to twice the reach of 34
+    assert 64 > sides[1] > sides[2] == 32
+    renderer._free_memory = lambda: 1e9
+    assert renderer._choose_tile(1, 120, 110) == 120  # seen whole in any case
