@@ -64,6 +64,8 @@ class ContinuousModel(nn.Module):
     Attributes:
         margin: How many pixels beyond its own a query reads of what the encoder made; with it, a
             part of an image can be encoded and decoded alone. None: `decode` knows no parts.
+        one_cell: All queries of an image are for pixels of one size, or else results depend on how
+            they are chunked.
         largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
             since beyond it the model was not trained; None: with their own.
     """
@@ -71,6 +73,7 @@ class ContinuousModel(nn.Module):
     encoder: Any
     latent: Latent | None = None
     margin: ClassVar[int | None] = None
+    one_cell: ClassVar[bool] = False
     largest_scale: ClassVar[float | None] = None
 
     def encode(self, inp: Tensor) -> Latent:

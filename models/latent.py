@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -69,6 +69,8 @@ class Latent:
         feat: Feature map (B, C, h, w).
         inp: The pixels it was made from (B, 3, h, w), normalised.
         codes: What queries read per code, if it is more than the feature map.
+        hidden: Some other map (B, D, h, w) that is computed once.
+        memo: What depends on the latent and on the cell: codes by cell.
         origin: Of a part, the row and column of its first pixel in the image.
         image_size: Of a part, the (h, w) of the image.
     """
@@ -76,8 +78,18 @@ class Latent:
     feat: Tensor
     inp: Tensor
     codes: CodeTable | None = None
+    hidden: Tensor | None = None
+    memo: dict[tuple[float, ...], CodeTable] = field(default_factory=dict)
     origin: tuple[int, int] = (0, 0)
     image_size: tuple[int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Of all tensors."""
+        tables = [self.codes, *self.memo.values()]
+        maps = [self.feat, self.inp, self.hidden]
+        rows = [table.rows for table in tables if table is not None]
+        return sum(tensor.nbytes for tensor in [*maps, *rows] if tensor is not None)
 
     @property
     def whole(self) -> tuple[int, int]:
@@ -201,6 +213,8 @@ def blend(
     if cell is not None:
         rel_cell = torch.stack([cell[..., 0] * h, cell[..., 1] * w], dim=-1)
         place = torch.cat([place, rel_cell.expand_as(place)], dim=-1)
+    if codes.rows.dtype != torch.float64:
+        place = place.float()  # differences need no more bits
 
     def weighted(index: Tensor, place: Tensor, weights: Tensor, memory: Tensor | None) -> Tensor:
         return (predict(index, place, memory) * weights).sum(0)

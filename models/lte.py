@@ -20,6 +20,41 @@ from models.latent import CodeTable, Latent, blend, fits_cache
 from models.mlp import MLP, FoldedRest, Layer, apply_layers
 from utils import sample_bilinear
 
+# Where row and column frequencies are in the output of `freq`.
+ALTERNATING = (slice(0, None, 2), slice(1, None, 2))
+
+
+def wave_maps(feat: Tensor, coef: nn.Conv2d, freq: nn.Conv2d, order: tuple[slice, slice]) -> Tensor:
+    """Amplitudes, row frequencies and column frequencies of each code, (B, 2 D, h, w).
+
+    Args:
+        feat: (B, C, h, w).
+        coef, freq: To D channels.
+        order: Where in the output of ``freq`` the row and the column frequencies are.
+    """
+    assert coef.bias is not None
+    assert freq.bias is not None
+    weight = torch.cat([coef.weight, *(freq.weight[part] for part in order)])
+    bias = torch.cat([coef.bias, *(freq.bias[part] for part in order)])
+    return F.conv2d(feat, weight, bias, padding=1)
+
+
+def waves(codes: Tensor, rel_coord: Tensor, phase: Tensor | None) -> Tensor:
+    """coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord + phase, (..., D).
+
+    Args:
+        codes: (..., 2 D), as of `wave_maps`.
+        rel_coord: (..., 2).
+        phase: (..., D/2).
+    """
+    half = codes.shape[-1] // 4
+    amplitude, rows, cols = codes.split([2 * half, half, half], dim=-1)
+    theta = rows * rel_coord[..., :1] + cols * rel_coord[..., 1:]
+    if phase is not None:
+        theta = theta + phase
+    angle = theta * math.pi
+    return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
+
 
 class Texture(ContinuousModel):
     """A decoder of sines: each code has amplitudes and, for pairs of them, a frequency (row, col).
@@ -43,11 +78,7 @@ class Texture(ContinuousModel):
         self.coef = conv3x3(self.encoder.out_dim, hidden_dim)
         self.freq = conv3x3(self.encoder.out_dim, hidden_dim)
         self.phase = nn.Linear(2, hidden_dim // 2, bias=False)
-
-    @property
-    def rows_then_cols(self) -> tuple[slice, slice]:
-        """Where in the output of ``freq`` the row and the column frequencies are."""
-        raise NotImplementedError
+        self.order = ALTERNATING
 
     @property
     def decoder(self) -> list[Layer] | nn.Module:
@@ -55,13 +86,9 @@ class Texture(ContinuousModel):
         raise NotImplementedError
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
-        """See `ContinuousModel.prepare`: per code amplitudes, row and column frequencies."""
-        rows, cols = self.rows_then_cols
-        assert self.coef.bias is not None
-        assert self.freq.bias is not None
-        weight = torch.cat([self.coef.weight, self.freq.weight[rows], self.freq.weight[cols]])
-        bias = torch.cat([self.coef.bias, self.freq.bias[rows], self.freq.bias[cols]])
-        return Latent(feat, inp, CodeTable(F.conv2d(feat, weight, bias, padding=1)))
+        """See `ContinuousModel.prepare`."""
+        maps = wave_maps(feat, self.coef, self.freq, self.order)
+        return Latent(feat, inp, CodeTable(maps))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
@@ -76,7 +103,8 @@ class Texture(ContinuousModel):
 
         def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
             found = codes.read(index, None if memory is None else memory[0])
-            x = self._sines(found.flatten(0, -2), place.flatten(0, -2))
+            rel_coord, rel_cell = place.flatten(0, -2).split(2, dim=-1)
+            x = waves(found.flatten(0, -2), rel_coord, self.phase(rel_cell))
             if isinstance(decoder, nn.Module):
                 rgb = decoder(x)
             elif folded is None:
@@ -88,14 +116,6 @@ class Texture(ContinuousModel):
 
         rgb = blend(predict, latent, coord, cell)
         return rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
-
-    def _sines(self, codes: Tensor, place: Tensor) -> Tensor:
-        """What is decoded (N, D), of codes (N, 2 D) and (rel_coord, rel_cell) (N, 4)."""
-        half = self.phase.out_features
-        amplitude, row, col = codes.split([2 * half, half, half], dim=-1)
-        theta = row * place[:, :1] + col * place[:, 1:2] + self.phase(place[:, 2:])
-        angle = theta * math.pi
-        return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
 @register("lte")
@@ -116,10 +136,6 @@ class LTE(Texture):
     ) -> None:
         super().__init__(encoder_spec, hidden_dim)
         self.imnet = models.make(imnet_spec, args={"in_dim": hidden_dim})
-
-    @property
-    def rows_then_cols(self) -> tuple[slice, slice]:
-        return slice(0, None, 2), slice(1, None, 2)
 
     @property
     def decoder(self) -> list[Layer] | nn.Module:
@@ -145,15 +161,11 @@ class LTEFast(Texture):
         out_dim: PositiveInt = 3,
     ) -> None:
         super().__init__(encoder_spec, hidden_dim)
+        self.order = slice(hidden_dim // 2), slice(hidden_dim // 2, None)
         layers: list[nn.Module] = []
         for _ in range(num_layer):
             layers += [nn.Conv2d(hidden_dim, hidden_dim, 1), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(hidden_dim, out_dim, 1))
-
-    @property
-    def rows_then_cols(self) -> tuple[slice, slice]:
-        half = self.phase.out_features
-        return slice(0, half), slice(half, None)
 
     @property
     def decoder(self) -> list[Layer]:

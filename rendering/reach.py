@@ -29,9 +29,9 @@ def find_memory(model: ContinuousModel) -> Memory:
     with _PeakMemory(model) as memory:
         feat = model.features(strip)
     latent = model.prepare(feat, strip)
-    kept = [latent.feat, latent.inp] + ([latent.codes.rows] if latent.codes else [])
+    model.query_rgb(strip.new_zeros(1, 1, 2), strip.new_ones(1, 1, 2), latent)  # may keep more
     pixels = ROWS * LENGTHS[0]
-    return Memory(memory.peak / pixels, sum(part.nbytes for part in kept) / pixels)
+    return Memory(memory.peak / pixels, latent.nbytes / pixels)
 
 
 @torch.no_grad()

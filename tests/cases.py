@@ -16,7 +16,7 @@ SMALL_ARGS = {
     "swinir": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2},
     "rcan": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 16},
 }
-DECODERS = ["mlp"]
+DECODERS = ["lmmlp", "mlp"]
 WITHOUT_UPSAMPLER = ["swinir"]
 ENCODERS = [name for name in models.registry.names() if name in SMALL_ARGS]
 UPSAMPLING = [name for name in ENCODERS if name not in WITHOUT_UPSAMPLER]
@@ -24,8 +24,29 @@ CONTINUOUS = [n for n in models.registry.names() if n not in ENCODERS and n not 
 
 ENCODER = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 2, "n_feats": 8}}
 IMNET = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16]}}
+LMMLP = {"name": "lmmlp", "args": {"out_dim": 3, "hidden_dim": 8, "hidden_depth": 3}}
+HYPERNET = {"name": "mlp", "args": {"hidden_list": [20]}}
 SPECS = {
     "liif": {"name": "liif", "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET}},
+    "lmliif": {
+        "name": "lmliif",
+        "args": {
+            "encoder_spec": ENCODER,
+            "imnet_spec": LMMLP,
+            "hypernet_spec": HYPERNET,
+            "mod_input": True,
+        },
+    },
+    "lmlte": {
+        "name": "lmlte",
+        "args": {
+            "encoder_spec": ENCODER,
+            "imnet_spec": LMMLP,
+            "hypernet_spec": HYPERNET,
+            "hidden_dim": 12,
+            "mod_input": True,
+        },
+    },
     "lte": {
         "name": "lte",
         "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET, "hidden_dim": 16},

@@ -13,7 +13,7 @@ from tests.golden import rules
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "family"
 FILES = sorted(GOLDEN.glob("*.npz"))
-COUNTS = {"swinir": 7, "lte": 6, "ltefast": 3}
+COUNTS = {"swinir": 7, "lte": 6, "ltefast": 3, "lmliif": 7, "lmlte": 6}
 
 
 def test_all_cases_are_there():

@@ -7,14 +7,20 @@ import torch
 
 import models
 from models.latent import CodeTable
-from tests.cases import make, queries
+from tests.cases import LMMLP, make, queries
 from tests.oracle import ORACLES, unfold
 from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
 
-SWITCHES = [
-    dict(zip(("local_ensemble", "feat_unfold", "cell_decode"), values, strict=True))
-    for values in itertools.product((True, False), repeat=3)
-]
+
+def switches(*names):
+    """All combinations of on and off."""
+    return [
+        dict(zip(names, values, strict=True))
+        for values in itertools.product((True, False), repeat=len(names))
+    ]
+
+
+SWITCHES = switches("local_ensemble", "feat_unfold", "cell_decode")
 FOREIGN = {"name": "foreign", "args": {"out_dim": 3, "hidden_list": [16]}}
 LINEAR = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": []}}
 CASES = [("liif", args) for args in SWITCHES]
@@ -22,6 +28,12 @@ CASES += [("liif", {**args, "imnet_spec": FOREIGN}) for args in SWITCHES]
 CASES += [("liif", {"imnet_spec": LINEAR}), ("metasr", {})]
 CASES += [("lte", args) for args in ({}, {"imnet_spec": FOREIGN}, {"imnet_spec": LINEAR})]
 CASES += [("lte-fast", {}), ("lte-fast", {"num_layer": 1})]
+CASES += [("lmliif", args) for args in switches("cell_decode", "feat_unfold", "mod_input")]
+CASES += [("lmlte", args) for args in switches("local_ensemble", "cell_decode", "mod_input")]
+CASES += [
+    ("lmliif", {"imnet_spec": {"name": "lmmlp", "args": {**LMMLP["args"], **parts}}})
+    for parts in ({"mod_scale": False}, {"mod_shift": False}, {"hidden_depth": 1})
+]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
@@ -35,7 +47,7 @@ def literally(name, model, inp, coord, cell):
 
 def gradients(output, tensors):
     target = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
-    return torch.autograd.grad((output * target).sum(), tensors)
+    return torch.autograd.grad((output * target).sum(), tensors, materialize_grads=True)
 
 
 @pytest.fixture(autouse=True)

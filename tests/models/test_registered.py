@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import models
-from engine import batched_predict
+from engine import batched_predict, clip_cell
 from models.checkpoint import load_model, save_checkpoint
 from tests.cases import (
     CONTINUOUS,
@@ -102,8 +102,10 @@ class TestContinuous:
     def test_chunks_change_nothing(self, name, bsize):
         model, inp = make(name), torch.randn(2, 3, 6, 7)
         coord, cell = queries(2, 40)
+        if model.one_cell:
+            cell = cell[:, :1].expand_as(cell)
         with torch.no_grad():
-            whole = model(inp, coord, cell)
+            whole = model(inp, coord, clip_cell(model, cell, (6, 7)))
         chunked = batched_predict(model, inp, coord, cell, bsize)
         torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=1e-5)
 
@@ -129,6 +131,14 @@ class TestContinuous:
         coord, cell = queries(1, 3)
         with pytest.raises(ValueError, match="float32"):
             make(name)(torch.randn(1, 3, 4, 4), coord.bfloat16(), cell)
+
+    def test_coordinates_of_many_bits(self, name):
+        model, inp = make(name), torch.randn(1, 3, 6, 7)
+        coord, cell = queries(1, 50)
+        with torch.no_grad():
+            wanted = model(inp, coord, cell)
+            got = model(inp, coord.double(), cell.double())
+        torch.testing.assert_close(got.float(), wanted, atol=1e-5, rtol=1e-5)
 
     def test_autocast_keeps_coordinates_exact(self, name):
         """bf16 arithmetic is off by percents; a wrong neighbour would be off by far more."""

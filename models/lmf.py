@@ -1,0 +1,284 @@
+"""LMF: He, Jin, "Latent Modulated Function for Computational Optimal Continuous Image
+Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated by its code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+import models
+from configs.spec import SpecOf, UserError
+from models import register
+from models.base import ContinuousModel, make_encoder
+from models.blocks import conv3x3
+from models.latent import CodeTable, Latent, blend
+from models.lmmlp import ModulatedMLP
+from models.lte import ALTERNATING, wave_maps, waves
+from models.mlp import MLP
+from utils import sample_bilinear
+
+
+class Modulated(ContinuousModel):
+    """A network at every code, applied once, makes the modulation of the decoder of queries.
+
+    That network is told the size of the queried pixels. In an image and in a training sample they
+    all have the same; where they differ, the code p is told that of query p, as published, and
+    codes beyond the last query that of the last. Then results depend on how queries are chunked.
+
+    Args:
+        encoder_spec: The encoder.
+        local_ensemble: Blend the predictions of the four surrounding codes by area.
+        cell_decode: Tell both networks the size of the queried pixel.
+        mod_input: What is decoded comes from the network at the codes, not from the encoder.
+    """
+
+    margin = 2  # the code of another corner, which was made of its neighbours
+    one_cell = True
+    largest_scale = 4.0
+    adds_input: ClassVar[bool]
+    hypernet: MLP
+    imnet: ModulatedMLP
+
+    def __init__(
+        self,
+        encoder_spec: dict[str, Any],
+        local_ensemble: bool,
+        cell_decode: bool,
+        mod_input: bool,
+    ) -> None:
+        super().__init__()
+        self.encoder = make_encoder(encoder_spec)
+        self.local_ensemble = local_ensemble
+        self.cell_decode = cell_decode
+        self.mod_input = mod_input
+
+    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Per code what `enter` is given (B, h, w, L), and its modulation (B, h, w, mod_dim).
+
+        Args:
+            rel_cell: (B, h or 1, w or 1, 2), in units of half a code's side.
+        """
+        raise NotImplementedError
+
+    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+        """The decoder's first layer without bias: of leads (N, L), places (N, 2 or 4)."""
+        raise NotImplementedError
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`."""
+        if not self.cell_decode:
+            cell = None
+        elif cell is None:
+            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        codes = self._codes(latent, cell)
+        affine = self.imnet.hidden_depth * self.imnet.hidden_dim
+        widths = [codes.channels - 2 * affine, affine, affine]
+
+        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
+            found = codes.read(index, None if memory is None else memory[0]).flatten(0, -2)
+            leads, factor, offset = found.split(widths, dim=-1)
+            x = self.enter(leads, place.flatten(0, -2))
+            return self.imnet.modulated(x, factor, offset).unflatten(0, index.shape)
+
+        rgb = blend(predict, replace(latent, codes=codes), coord, cell, self.local_ensemble)
+        if self.adds_input:
+            rgb = rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
+        return rgb
+
+    def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:
+        """Leads, factors and offsets by code; kept for further queries with the same cell."""
+        key = None
+        repeats = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        if cell is None:
+            key = ()
+        elif repeats and bool((cell == cell[:, :1]).all()):
+            cell = cell[:, :1]
+            key = tuple(cell.flatten().tolist())
+        if repeats and key in latent.memo:
+            return latent.memo[key]
+        leads, modulation = self.leads(latent, None if cell is None else at_codes(cell, latent))
+        table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
+        codes = CodeTable(table.permute(0, 3, 1, 2))
+        if repeats and key is not None:
+            latent.memo[key] = codes
+        return codes
+
+
+def at_codes(cell: Tensor, latent: Latent) -> Tensor:
+    """Cells of queries (B, Q, 2) to rel_cell of codes, (B, h, w, 2) or, if Q is 1, (B, 1, 1, 2)."""
+    rel_cell = (cell * cell.new_tensor(latent.grid)).to(latent.inp.dtype)
+    if cell.shape[1] == 1:
+        return rel_cell.unsqueeze(1)
+    h, w = latent.feat.shape[-2:]
+    query = torch.arange(h * w, device=cell.device).clamp(max=cell.shape[1] - 1)
+    return rel_cell[:, query].unflatten(1, (h, w))
+
+
+@register("lmliif")
+class LMLIIF(Modulated):
+    """LIIF in this form; see `Modulated`.
+
+    Args:
+        encoder_spec: The encoder.
+        imnet_spec: The decoder of queries, an `lmmlp`; it is given its ``in_dim``.
+        hypernet_spec: The network at the codes, an `mlp`; it is given ``in_dim`` and ``out_dim``.
+        local_ensemble: Blend the predictions of the four surrounding codes by area.
+        feat_unfold: The network at the codes sees the 3 x 3 neighbours of each.
+        cell_decode: Tell both networks the size of the queried pixel.
+        mod_input: What is decoded comes from the network at the codes, not from the encoder.
+        cmsr_spec: Not supported; in published checkpoints it is null.
+    """
+
+    adds_input = False
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        imnet_spec: Annotated[dict[str, Any], SpecOf("in_dim")],
+        hypernet_spec: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        local_ensemble: bool = True,
+        feat_unfold: bool = True,
+        cell_decode: bool = True,
+        mod_input: bool = False,
+        cmsr_spec: None = None,
+    ) -> None:
+        super().__init__(encoder_spec, local_ensemble, cell_decode, mod_input)
+        self.side = 3 if feat_unfold else 1
+        dim, width = self.encoder.out_dim, decoder_width(imnet_spec)
+        self.extra_dim = 4 if cell_decode else 2
+        imnet = models.make(
+            imnet_spec, args={"in_dim": (width if mod_input else dim) + self.extra_dim}
+        )
+        self.hypernet = make_hypernet(
+            hypernet_spec,
+            in_dim=dim * self.side**2 + (2 if cell_decode else 0),
+            out_dim=imnet.mod_dim + (width if mod_input else 0),
+        )
+        self.imnet = imnet
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`; the first layer at the codes is a convolution."""
+        first = self.hypernet.linears[0]
+        inputs = feat.shape[1] * self.side**2
+        kernel = first.weight[:, :inputs].unflatten(1, (feat.shape[1], self.side, self.side))
+        hidden = F.conv2d(feat, kernel, first.bias, padding=self.side // 2)
+        return Latent(feat, inp, hidden=hidden)
+
+    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""
+        assert latent.hidden is not None
+        x = latent.hidden.permute(0, 2, 3, 1)
+        if rel_cell is None:
+            x = x.clone()
+        else:
+            x = x + F.linear(rel_cell, self.hypernet.linears[0].weight[:, -2:])
+        made = self.hypernet.rest(x)
+        modulation, decoded = made.split(
+            [self.imnet.mod_dim, made.shape[-1] - self.imnet.mod_dim], dim=-1
+        )
+        if not self.mod_input:
+            decoded = latent.feat.permute(0, 2, 3, 1)
+        return F.linear(decoded, self.imnet.linears[0].weight[:, : -self.extra_dim]), modulation
+
+    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+        """See `Modulated.enter`."""
+        weight = self.imnet.linears[0].weight[:, -self.extra_dim :]
+        return torch.addmm(leads, place.to(leads.dtype), weight.to(leads.dtype).T)
+
+
+@register("lmlte")
+class LMLTE(Modulated):
+    """LTE in this form; see `Modulated` and `models.lte`.
+
+    Args:
+        encoder_spec: The encoder.
+        imnet_spec: The decoder of queries, an `lmmlp`; it is given its ``in_dim``.
+        hypernet_spec: The network at the codes, an `mlp`; it is given ``in_dim`` and ``out_dim``.
+        hidden_dim: Number of amplitudes, twice that of frequencies.
+        local_ensemble: Blend the predictions of the four surrounding codes by area.
+        cell_decode: Phases depend on the size of the queried pixel.
+        mod_input: Amplitudes and frequencies of what is decoded come from the network at the codes.
+        cmsr_spec: Not supported; in published checkpoints it is null.
+    """
+
+    adds_input = True
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        imnet_spec: Annotated[dict[str, Any], SpecOf("in_dim")],
+        hypernet_spec: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        hidden_dim: PositiveInt = 128,
+        local_ensemble: bool = True,
+        cell_decode: bool = True,
+        mod_input: bool = False,
+        cmsr_spec: None = None,
+    ) -> None:
+        super().__init__(encoder_spec, local_ensemble, cell_decode, mod_input)
+        width = decoder_width(imnet_spec) if mod_input else hidden_dim
+        if hidden_dim % 2 or width % 2:
+            raise ValueError("hidden_dim must be even, here and in imnet_spec")
+        self.coef = conv3x3(self.encoder.out_dim, hidden_dim)
+        self.freq = conv3x3(self.encoder.out_dim, hidden_dim)
+        self.phase = nn.Linear(2, hidden_dim // 2, bias=False)
+        imnet = models.make(imnet_spec, args={"in_dim": width})
+        self.hypernet = make_hypernet(
+            hypernet_spec,
+            in_dim=hidden_dim,
+            out_dim=imnet.mod_dim + (2 * width if mod_input else 0),
+        )
+        self.imnet = imnet
+        if mod_input:
+            self.imphase = nn.Linear(2, width // 2, bias=False)
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`."""
+        return Latent(feat, inp, hidden=wave_maps(feat, self.coef, self.freq, ALTERNATING))
+
+    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Modulated.leads`: amplitudes, row and column frequencies."""
+        assert latent.hidden is not None
+        leads = latent.hidden.permute(0, 2, 3, 1)
+        phase = None if rel_cell is None else self.phase(rel_cell)
+        made = self.hypernet(waves(leads, leads.new_ones(2), phase))
+        if not self.mod_input:
+            return leads, made
+        width = 2 * self.imphase.out_features
+        modulation, amplitude, frequency = made.split([self.imnet.mod_dim, width, width], dim=-1)
+        rows, cols = (frequency[..., part] for part in ALTERNATING)
+        return torch.cat([amplitude, rows, cols], dim=-1), modulation
+
+    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+        """See `Modulated.enter`."""
+        phase = None
+        if self.cell_decode:
+            phase = (self.imphase if self.mod_input else self.phase)(place[..., 2:])
+        return F.linear(waves(leads, place[..., :2], phase), self.imnet.linears[0].weight)
+
+
+def decoder_width(imnet_spec: dict[str, Any]) -> int:
+    """Of the hidden layers.
+
+    Raises:
+        UserError: If it is no `lmmlp`.
+    """
+    if imnet_spec["name"] != "lmmlp":
+        raise UserError(f"imnet_spec: an 'lmmlp' is needed, got {imnet_spec['name']!r}")
+    return imnet_spec["args"]["hidden_dim"]
+
+
+def make_hypernet(spec: dict[str, Any], in_dim: int, out_dim: int) -> MLP:
+    """The network at the codes.
+
+    Raises:
+        UserError: If it is no `mlp`.
+    """
+    made = models.make(spec, args={"in_dim": in_dim, "out_dim": out_dim})
+    if not isinstance(made, MLP):
+        raise UserError(f"hypernet_spec: an 'mlp' is needed, got {spec['name']!r}")
+    return made
