@@ -86,11 +86,11 @@ def measure(
 
 
 def hidden_layers(model: nn.Module) -> list[nn.Linear]:
-    """The layers between the first and the last of an ensemble's decoder."""
+    """The layers of an ensemble's decoder that are as wide on both sides."""
     decoder = getattr(model, "imnet", None)
     if not isinstance(decoder, MLP):
         return []
-    return [layer for layer in decoder.layers[1:-1] if isinstance(layer, nn.Linear)]
+    return [layer for layer in decoder.linears if layer.in_features == layer.out_features]
 
 
 def run_floor(layers: list[nn.Linear], rows: int, device: torch.device) -> None:

@@ -69,6 +69,7 @@ class Texture(ContinuousModel):
 
     margin = 2  # the code of another corner, which was made of its neighbours
     largest_scale = 4.0
+    local_ensemble = True
 
     def __init__(self, encoder_spec: dict[str, Any], hidden_dim: int) -> None:
         if hidden_dim % 2:
@@ -114,7 +115,7 @@ class Texture(ContinuousModel):
                 rgb = folded(F.linear(x, weight, bias), x)
             return rgb.unflatten(0, index.shape)
 
-        rgb = blend(predict, latent, coord, cell)
+        rgb = blend(predict, latent, coord, cell, self.local_ensemble)
         return rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
 
 

@@ -4,8 +4,11 @@ import json
 import sys
 
 import pytest
+from torch import nn
 
-from benchmarks import bench_data, bench_model, bench_train
+import models
+from benchmarks import bench_data, bench_model, bench_train, count_model
+from benchmarks.measure import model_spec
 
 
 def rows(capsys, monkeypatch, module, *args):
@@ -17,7 +20,7 @@ def rows(capsys, monkeypatch, module, *args):
     return result["rows"]
 
 
-@pytest.mark.parametrize("decoder", ["liif", "metasr"])
+@pytest.mark.parametrize("decoder", ["liif", "metasr", "lte", "lmliif"])
 def test_rendering(capsys, monkeypatch, decoder):
     config = f"configs/train-div2k/train_edsr-baseline-{decoder}.yaml"
     args = ["--config", config, "--size", 6, 9, "--scale", 2.5, "--rounds", 1, "--literal"]
@@ -25,6 +28,24 @@ def test_rendering(capsys, monkeypatch, decoder):
         assert min(row["whole s"], row["encode s"]) > 0  # which is longer is luck at this size
         assert row["times faster"] > 0
         assert row["largest difference"] < 1e-4
+
+
+def test_multiply_adds_of_liif_and_lmliif(capsys, monkeypatch):
+    configs = [
+        f"configs/train-div2k/train_edsr-baseline-{name}.yaml" for name in ("liif", "lmliif")
+    ]
+    made = [models.make(model_spec(path)) for path in configs]
+    encoder = sum(c.weight.numel() for c in made[0].encoder.modules() if c.__class__ is nn.Conv2d)
+    counts = [count_model.multiply_adds(model) for model in made]
+    # Of LIIF once per pixel the 3 x 3 neighbours' part of the first layer, the rest per corner.
+    assert counts[0] == (encoder + 576 * 256, 4 * (4 * 256 + 3 * 256**2 + 256 * 3))
+    # Of LM-LIIF once the hypernet with the cell, and the code's part of the first layer.
+    hypernet = 578 * 208 + 208 * 208
+    assert counts[1] == (encoder + hypernet + 16 * 16, 4 * (4 * 16 + 5 * 16**2 + 16 * 3))
+    monkeypatch.setattr("sys.argv", ["count_model", "--config", configs[1]])
+    count_model.main()
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row == "| edsr-baseline-lmliif | 1.22 M | 166 k | 1.38 M | 5.57 k |"
 
 
 def test_training(capsys, monkeypatch):

@@ -245,3 +245,37 @@ def test_parameter_counts_of_the_paper():
         "rdn-liif": (21_973_952, 346_883),
         "edsr-baseline-metasr": (1_220_440, 445_120),
     }
+
+
+# Parameters of the decoder, batch size, learning rate, epochs, and where the rate is halved.
+EARLY, LATE = [200, 400, 600, 800], [500, 800, 900, 950]
+FAMILY = {
+    "edsr-baseline-lte": (493_827, 16, 1e-4, 1000, EARLY),
+    "rdn-lte": (493_827, 16, 1e-4, 1000, EARLY),
+    "swinir-lte": (493_827, 32, 2e-4, 1000, LATE),
+    "edsr-baseline-lte-fast": (493_827, 16, 1e-4, 1000, EARLY),
+    "swinir-liif": (346_883, 16, 1e-4, 1000, EARLY),
+    "swinir-metasr": (445_120, 16, 1e-4, 1000, EARLY),
+    "edsr-baseline-lmliif": (165_651, 16, 1e-4, 1200, [*EARLY, 1000]),
+    "rdn-lmliif": (165_651, 16, 1e-4, 1000, EARLY),
+    "swinir-lmliif": (179_571, 32, 2e-4, 1000, LATE),
+    "edsr-baseline-lmlte": (270_467, 16, 1e-4, 1200, [*EARLY, 1000]),
+    "rdn-lmlte": (270_467, 16, 1e-4, 1000, EARLY),
+    "swinir-lmlte": (270_467, 32, 2e-4, 1000, LATE),
+}
+
+
+@pytest.mark.parametrize("stem", FAMILY)
+def test_trainings_of_the_family_are_the_published_ones(stem):
+    config = load_train(ROOT / "configs" / "train-div2k" / f"train_{stem}.yaml", **REGISTRIES)
+    model = models.make(config.model)
+    encoder = sum(p.numel() for p in model.encoder.parameters())
+    assert encoder == {"edsr": 1_220_440, "rdn-": 21_973_952, "swin": 11_603_044}[stem[:4]]
+    found = (
+        sum(p.numel() for p in model.parameters()) - encoder,
+        config.train_dataset.batch_size,
+        config.optimizer["args"]["lr"],
+        config.epoch_max,
+        config.multi_step_lr.milestones,
+    )
+    assert found == FAMILY[stem]

@@ -1,0 +1,61 @@
+"""Size and cost of models: python -m benchmarks.count_model --config C.yaml ...
+
+A Markdown table: parameters of encoder and decoder, and multiply-adds of matrix products and
+convolutions per input pixel (what is done once per image) and per output pixel, as computed here.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import models
+from benchmarks.measure import DEFAULT_CONFIG, model_spec
+from configs.command import run
+
+SIDE = 48  # of the input; a multiple of the windows of all encoders
+QUERIES = 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Size and cost of models.")
+    parser.add_argument("--config", nargs="+", default=[DEFAULT_CONFIG], metavar="C.yaml")
+    print("| model | encoder | decoder | per input pixel | per output pixel |")
+    print("|---|---:|---:|---:|---:|")
+    for path in parser.parse_args().config:
+        spec = model_spec(path)
+        model = models.make(spec).eval()
+        encoder = sum(p.numel() for p in model.encoder.parameters())
+        decoder = sum(p.numel() for p in model.parameters()) - encoder
+        counts = [encoder, decoder, *multiply_adds(model)]
+        name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
+        print(f"| {name} | {' | '.join(short(n) for n in counts)} |")
+
+
+def multiply_adds(model: Any) -> tuple[float, float]:
+    """Per pixel of the input, and per query; counted with gradients, where no product is fused."""
+
+    def count(queries: int) -> float:
+        inp, coord = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, queries, 2)
+        with FlopCounterMode(display=False) as counter:
+            model(inp, coord, torch.full_like(coord, 1 / SIDE))
+        return counter.get_total_flops() / 2
+
+    few, many = count(QUERIES), count(2 * QUERIES)
+    per_query = (many - few) / QUERIES
+    return (few - QUERIES * per_query) / SIDE**2, per_query
+
+
+def short(number: float) -> str:
+    """Three digits: 1.22 M, 347 k, 960."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if number >= 0.9995 * size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.0f}"
+
+
+if __name__ == "__main__":
+    run(main)
