@@ -38,7 +38,8 @@ def batched_predict(
         model: With ``gen_feat`` and ``query_rgb``.
         inp: (B, 3, h, w), normalised.
         coord, cell: (B, Q, 2); or a grid (B, H, W, 2) and a cell per image (B, 2).
-        bsize: Queries at a time, of a grid whole rows; None: all at once.
+        bsize: Queries at a time, of a grid whole rows; None: all at once. A model whose queries see
+            each other is given all at once.
 
     Returns:
         (B, Q, 3) or, of a grid, (B, 3, H, W); chunks change nothing but rounding.
@@ -47,6 +48,8 @@ def batched_predict(
         cell = clip_cell(model, cell, inp.shape[-2:])
     model.gen_feat(inp)
     is_grid = coord.ndim == 4
+    if getattr(model, "spans_queries", False):
+        bsize = None
     step = max(1, (bsize or coord[0, ..., 0].numel()) // (coord.shape[2] if is_grid else 1))
     chunks = []
     for start in range(0, max(1, coord.shape[1]), step):

@@ -71,6 +71,13 @@ class MultiStepLR(_Section):
     gamma: PositiveFloat = 0.1
 
 
+class WarmupStepLR(_Section):
+    """The learning rate rises to ``multiplier`` times in so many epochs, then falls as a cosine."""
+
+    multiplier: Annotated[float, Field(ge=1)]
+    total_epoch: PositiveInt
+
+
 class SaveEvery(_Section):
     """How often a run saves within an epoch; its ends are always saved."""
 
@@ -88,6 +95,7 @@ class TrainConfig(_Section):
     optimizer: Spec
     epoch_max: PositiveInt
     multi_step_lr: MultiStepLR | None = None
+    warmup_step_lr: WarmupStepLR | None = None
     resume: str | None = None
     epoch_val: PositiveInt | None = None
     epoch_save: PositiveInt | None = None
@@ -112,6 +120,14 @@ class TrainConfig(_Section):
             raise ValueError("lr_schedule: cosine and multi_step_lr exclude each other")
         if self.lr_schedule == "multi-step" and self.multi_step_lr is None:
             raise ValueError("lr_schedule: multi-step needs multi_step_lr")
+        if self.warmup_step_lr is not None:
+            others = (self.multi_step_lr, self.warmup, self.lr_schedule)
+            if any(value is not None for value in others):
+                raise ValueError(
+                    "warmup_step_lr excludes multi_step_lr, warmup and lr_schedule: leave them out"
+                )
+            if self.warmup_step_lr.total_epoch >= self.epoch_max:
+                raise ValueError("warmup_step_lr: total_epoch must be less than epoch_max")
         return self
 
 

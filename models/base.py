@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 import models
 from configs.spec import UserError
 from models.latent import Latent
+
+Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor]]]
 
 
 class Encoder(nn.Module):
@@ -64,6 +67,7 @@ class ContinuousModel(nn.Module):
     Attributes:
         margin: How many pixels beyond its own a query reads of what the encoder made; with it, a
             part of an image can be encoded and decoded alone. None: `decode` knows no parts.
+        spans_queries: Colours depend on all points that are queried together.
         one_cell: All queries of an image are for pixels of one size, or else results depend on how
             they are chunked.
         largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
@@ -73,6 +77,7 @@ class ContinuousModel(nn.Module):
     encoder: Any
     latent: Latent | None = None
     margin: ClassVar[int | None] = None
+    spans_queries: ClassVar[bool] = False
     one_cell: ClassVar[bool] = False
     largest_scale: ClassVar[float | None] = None
 
@@ -116,6 +121,15 @@ class ContinuousModel(nn.Module):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2)."""
+        raise NotImplementedError
+
+    def survey(self, queries: Queries) -> tuple[Tensor, ...]:
+        """What colours depend on of all queries, for `Latent.context`; if `spans_queries`.
+
+        Args:
+            queries: Called as often as there are passes over all queries; those of one picture in
+                pieces (latent, coord, cell), which may be of different parts of the image.
+        """
         raise NotImplementedError
 
     def gen_feat(self, inp: Tensor) -> Tensor:

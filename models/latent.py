@@ -71,6 +71,7 @@ class Latent:
         codes: What queries read per code, if it is more than the feature map.
         hidden: Some other map (B, D, h, w) that is computed once.
         memo: What depends on the latent and on the cell: codes by cell.
+        context: What queries need to know of all others, if the model's queries see each other.
         origin: Of a part, the row and column of its first pixel in the image.
         image_size: Of a part, the (h, w) of the image.
     """
@@ -80,6 +81,7 @@ class Latent:
     codes: CodeTable | None = None
     hidden: Tensor | None = None
     memo: dict[tuple[float, ...], CodeTable] = field(default_factory=dict)
+    context: tuple[Tensor, ...] | None = None
     origin: tuple[int, int] = (0, 0)
     image_size: tuple[int, int] | None = None
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import psutil
@@ -50,6 +51,19 @@ class Scene(NamedTuple):
     planes: int
     latent: Latent | None = None
 
+    def knowing(self, context: tuple[Tensor, ...] | None) -> Scene:
+        """The scene with what its queries need to know of all others."""
+        if context is None or self.latent is None:
+            return self
+        return self._replace(latent=replace(self.latent, context=context))
+
+
+class Band(NamedTuple):
+    """Output rows, and the encoded tiles that they cross, with the output columns of each."""
+
+    rows: Axis
+    parts: list[tuple[Scene, slice]]
+
 
 class Renderer:
     """Renders with one model.
@@ -70,6 +84,7 @@ class Renderer:
         self.queries = QUERIES
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
+        self.spans = getattr(model, "spans_queries", False)
         if tile and not self.knows_parts:
             raise UserError(f"--tile {tile}: the decoder of this model knows whole images only")
 
@@ -94,6 +109,18 @@ class Renderer:
         Raises:
             UserError: If the memory does not suffice for the smallest tile.
         """
+        context = None
+        if self.spans:
+            context = self.model.survey(lambda: self._queries(picture, rows, cols))
+        for band, parts in self._bands(picture, rows, cols):
+            out = torch.empty(picture.count, 3, len(band), len(cols))
+            for scene, columns in parts:
+                out[..., columns] = self.decode(scene.knowing(context), band, cols[columns])
+            yield out
+            del scene, parts  # before the next ones are made
+
+    def _bands(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Band]:
+        """Bands of output rows from the top, tile by tile."""
         (top, bottom), (left, right) = rows.span(), cols.span()
         margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
         tile = self._choose_tile(picture.count, bottom - top, right - left)
@@ -108,17 +135,25 @@ class Renderer:
             if full:  # here the error no longer holds what was allocated
                 tile = self._smaller(tile, max(bottom - top, right - left), full)
                 continue
+            columns = [cols.within(*part) for part in across]
             wanted = rows.within(top, edge)
             step = max(1, BAND // len(cols))
             for first in range(wanted.start, wanted.stop, step):
-                band = slice(first, min(first + step, wanted.stop))
-                out = torch.empty(picture.count, 3, band.stop - band.start, len(cols))
-                for scene, part in zip(scenes, across, strict=True):
-                    columns = cols.within(*part)
-                    out[..., columns] = self.decode(scene, rows[band], cols[columns])
-                yield out
-            del scenes  # before the next ones are made
+                band = rows[first : min(first + step, wanted.stop)]
+                yield Band(band, list(zip(scenes, columns, strict=True)))
+            del scenes
             top = edge
+
+    def _queries(
+        self, picture: Picture, rows: Axis, cols: Axis
+    ) -> Iterator[tuple[Latent, Tensor, Tensor]]:
+        """All queries of a picture, as `ContinuousModel.survey` takes them."""
+        for band, parts in self._bands(picture, rows, cols):
+            for scene, columns in parts:
+                assert scene.latent is not None
+                for coord, cell, _ in self._pieces(scene, band, cols[columns]):
+                    yield scene.latent, coord, cell
+            del scene, parts
 
     @torch.no_grad()
     def encode(self, picture: Picture) -> Scene:
@@ -170,6 +205,10 @@ class Renderer:
         Raises:
             UserError: If the memory does not suffice for a few queries at a time.
         """
+        if self.spans and scene.latent is not None and scene.latent.context is None:
+            latent, pieces = scene.latent, partial(self._pieces, scene, rows, cols)
+            queries = lambda: ((latent, coord, cell) for coord, cell, _ in pieces())  # noqa: E731
+            scene = scene.knowing(self.model.survey(queries))
         while True:
             full = ""
             try:
@@ -181,18 +220,25 @@ class Renderer:
             self.queries //= 2
 
     def _decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
-        dtype = torch.promote_types(rows.centres.dtype, cols.centres.dtype)
-        y, x = (axis.centres.to(self.device, dtype) for axis in (rows, cols))
         known = {} if scene.latent is None else {"latent": scene.latent}
-        size = torch.tensor([rows.cell, cols.cell], dtype=y.dtype, device=self.device)
-        size = clip_cell(self.model, size, (rows.size, cols.size))
         parts = []
-        for part in y.split(max(1, self.queries // max(len(x), 1))):
-            coord = torch.cartesian_prod(part, x).expand(scene.planes, -1, -1)
-            pred = self.model.query_rgb(coord, size.expand_as(coord), **known)
-            colours = denormalise(pred, self.norm["gt"], 2).mT.unflatten(2, (len(part), len(x)))
+        for coord, cell, shape in self._pieces(scene, rows, cols):
+            pred = self.model.query_rgb(coord, cell, **known)
+            colours = denormalise(pred, self.norm["gt"], 2).mT.unflatten(2, shape)
             parts.append(colours.float().cpu())
         return torch.cat(parts, dim=2)
+
+    def _pieces(
+        self, scene: Scene, rows: Axis, cols: Axis
+    ) -> Iterator[tuple[Tensor, Tensor, tuple[int, int]]]:
+        """Some rows at a time: coord and cell (K, Q, 2), and how many rows and columns they are."""
+        dtype = torch.promote_types(rows.centres.dtype, cols.centres.dtype)
+        y, x = (axis.centres.to(self.device, dtype) for axis in (rows, cols))
+        size = torch.tensor([rows.cell, cols.cell], dtype=y.dtype, device=self.device)
+        size = clip_cell(self.model, size, (rows.size, cols.size))
+        for part in y.split(max(1, self.queries // max(len(x), 1))):
+            coord = torch.cartesian_prod(part, x).expand(scene.planes, -1, -1)
+            yield coord, size.expand_as(coord), (len(part), len(x))
 
     def _choose_tile(self, count: int, height: int, width: int) -> int:
         whole = max(height, width)

@@ -16,7 +16,7 @@ SMALL_ARGS = {
     "swinir": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2},
     "rcan": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 16},
 }
-DECODERS = ["lmmlp", "mlp"]
+DECODERS = ["galerkin", "lmmlp", "mlp"]  # and other parts
 WITHOUT_UPSAMPLER = ["swinir"]
 ENCODERS = [name for name in models.registry.names() if name in SMALL_ARGS]
 UPSAMPLING = [name for name in ENCODERS if name not in WITHOUT_UPSAMPLER]
@@ -56,6 +56,7 @@ SPECS = {
         "args": {"encoder_spec": ENCODER, "num_layer": 2, "hidden_dim": 16},
     },
     "metasr": {"name": "metasr", "args": {"encoder_spec": ENCODER}},
+    "sronet": {"name": "sronet", "args": {"encoder_spec": ENCODER, "width": 16, "blocks": 4}},
     "bicubic": {"name": "bicubic", "args": {}},
 }
 

@@ -194,6 +194,41 @@ def lmlte(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) ->
     return ensemble(feat, coord, predict, model.local_ensemble) + bilinear(inp, coord)
 
 
+def sronet(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+    """SRNO: four codes and places by weight, two layers of attention among all queries, an mlp."""
+    places, codes, weights = [], [], []
+
+    def keep(moved: Tensor, rel: Tensor) -> Tensor:
+        places.append(rel)
+        codes.append(nearest(feat, moved))
+        weights.append((rel[..., 0] * rel[..., 1]).abs() + 1e-9)
+        return rel
+
+    ensemble(feat, coord, keep)
+    total = sum(weights)
+    codes = [c * (weights[3 - t] / total).unsqueeze(-1) for t, c in enumerate(codes)]
+    rel_cell = cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)
+    x = torch.cat([*places, *codes, rel_cell], dim=-1).mT.unsqueeze(-1)  # (B, C, Q, 1)
+    x = model.conv00(x)
+    for layer in (model.conv0, model.conv1):
+        x = layer.o_proj2(F.gelu(layer.o_proj1(_galerkin(layer, x) + x))) + x
+    return model.fc2(F.gelu(model.fc1(x)))[..., 0].mT + bilinear(inp, coord)
+
+
+def _galerkin(layer: Any, x: Tensor) -> Tensor:
+    outputs = []
+    for head, own in enumerate(layer.qkv_proj(x)[..., 0].mT.chunk(layer.heads, dim=-1)):
+        q, *kv = own.chunk(3, dim=-1)
+        normed = []
+        for norm, y in zip((layer.kln, layer.vln), kv, strict=True):
+            centred = y - y.mean(-1, keepdim=True)
+            deviation = (centred.square().sum(-1, keepdim=True) / (y.shape[-1] - 1)).sqrt()
+            normed.append(centred / (deviation + 1e-5) * norm.weight[head] + norm.bias[head])
+        k, v = normed
+        outputs.append(q @ (k.mT @ v / x.shape[2]))
+    return torch.cat(outputs, dim=-1).mT.unsqueeze(-1)
+
+
 ORACLES = {
     "liif": liif,
     "metasr": metasr,
@@ -201,4 +236,5 @@ ORACLES = {
     "lte-fast": lte_fast,
     "lmliif": lmliif,
     "lmlte": lmlte,
+    "sronet": sronet,
 }

@@ -189,3 +189,15 @@ def test_cells_are_not_smaller_than_those_the_model_was_trained_with(scale, fact
     torch.testing.assert_close(got, wanted)
     (evaluated,) = evaluate([batch], model, Measure(), HALF)
     torch.testing.assert_close(evaluated.picture, wanted)
+
+
+def test_queries_that_see_each_other_are_asked_together():
+    """SRNO's colours are those of the picture as one call, whatever eval_bsize."""
+    model, batch = make("sronet"), sample((28, 33))
+    scores = [eval_psnr([batch], model, HALF, None, eval_bsize=n) for n in (None, 10, 500)]
+    assert scores[0] == scores[1] == scores[2]
+    with torch.no_grad():
+        inp = batch["inp"] * 2 - 1
+        one = model(inp, batch["coord"], batch["cell"])
+        few = model(inp, batch["coord"][:, :100], batch["cell"][:, :100])
+    assert (one[:, :100] - few).abs().max() > 1e-4

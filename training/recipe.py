@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from configs.schema import TrainConfig
+from configs.schema import TrainConfig, WarmupStepLR
 from configs.spec import Registry, UserError
 from training.muon import Muon
 
@@ -73,6 +73,10 @@ def make_schedule(
             milestones = sorted(config.multi_step_lr.milestones)
             passed = bisect.bisect_right(milestones, step // steps_per_epoch)
             rate *= config.multi_step_lr.gamma**passed
+        if config.warmup_step_lr is not None:
+            rate = _warmup_then_cosine(
+                step // steps_per_epoch, config.warmup_step_lr, config.epoch_max
+            )
         return rate
 
     # The schedule goes on where fp16 or max_skipped leave a step out, be it the first.
@@ -80,6 +84,14 @@ def make_schedule(
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return LambdaLR(optimizer, factor, last_epoch=steps_done - 1)
+
+
+def _warmup_then_cosine(epoch: int, warmup: WarmupStepLR, epoch_max: int) -> float:
+    """The factor after so many epochs, as SRNO's training has it."""
+    rising, top = warmup.total_epoch, warmup.multiplier
+    if epoch <= rising:
+        return 1 + (top - 1) * epoch / rising
+    return top * (1 + math.cos(math.pi * (epoch - rising) / (epoch_max - rising))) / 2
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel:

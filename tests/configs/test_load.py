@@ -256,6 +256,8 @@ FAMILY = {
     "edsr-baseline-lte-fast": (493_827, 16, 1e-4, 1000, EARLY),
     "swinir-liif": (346_883, 16, 1e-4, 1000, EARLY),
     "swinir-metasr": (445_120, 16, 1e-4, 1000, EARLY),
+    "edsr-baseline-sronet": (794_883, 64, 4e-5, 1050, None),
+    "rdn-sronet": (794_883, 64, 4e-5, 1050, None),
     "edsr-baseline-lmliif": (165_651, 16, 1e-4, 1200, [*EARLY, 1000]),
     "rdn-lmliif": (165_651, 16, 1e-4, 1000, EARLY),
     "swinir-lmliif": (179_571, 32, 2e-4, 1000, LATE),
@@ -276,6 +278,6 @@ def test_trainings_of_the_family_are_the_published_ones(stem):
         config.train_dataset.batch_size,
         config.optimizer["args"]["lr"],
         config.epoch_max,
-        config.multi_step_lr.milestones,
+        config.multi_step_lr and config.multi_step_lr.milestones,
     )
     assert found == FAMILY[stem]

@@ -13,7 +13,7 @@ from tests.golden import rules
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "family"
 FILES = sorted(GOLDEN.glob("*.npz"))
-COUNTS = {"swinir": 7, "lte": 6, "ltefast": 3, "lmliif": 7, "lmlte": 6}
+COUNTS = {"swinir": 7, "lte": 6, "ltefast": 3, "lmliif": 7, "lmlte": 6, "srno": 5}
 
 
 def test_all_cases_are_there():
@@ -70,7 +70,10 @@ def call_grid(model: nn.Module, case: dict) -> dict[str, Tensor]:
     coord, cell = queries(case)
     one = torch.tensor(case["cell"]) if "cell" in case else cell[0]
     grid = coord.unflatten(0, tuple(case["hr"]) if "hr" in case else (1, -1))
-    return {"rgb": model(inp, grid.expand(len(inp), -1, -1, -1), one.expand(len(inp), -1))}
+    grid, one = grid.expand(len(inp), -1, -1, -1), one.expand(len(inp), -1)
+    model.gen_feat(inp)
+    rows = grid.split(case.get("bsize", grid.shape[1]), dim=1)
+    return {"rgb": torch.cat([model.query_rgb(part, one) for part in rows], dim=2)}
 
 
 def call_feat(model: nn.Module, case: dict) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ CASES += [
     ("lmliif", {"imnet_spec": {"name": "lmmlp", "args": {**LMMLP["args"], **parts}}})
     for parts in ({"mod_scale": False}, {"mod_shift": False}, {"hidden_depth": 1})
 ]
+CASES += [("sronet", {}), ("sronet", {"blocks": 2})]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
@@ -99,6 +100,7 @@ def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     coord, cell = queries(2, 40, torch.float64)
     whole = model(inp, coord, cell).detach()
     monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
+    monkeypatch.setattr("models.sronet.CHUNK", 7)
     with torch.no_grad():
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 

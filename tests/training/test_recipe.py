@@ -50,9 +50,22 @@ def test_cosine_and_warmup():
     assert rates() == [0.5] * 50
 
 
+def test_warmup_and_cosine_by_epochs():
+    """SRNO: after epoch e, 4e-5 (1 + 9 e/50), then 2e-4 (1 + cos(pi (e - 50)/1000))."""
+    given = {"warmup_step_lr": {"multiplier": 10, "total_epoch": 50}, "epoch_max": 1050}
+    found = rates(count=5 * 1050, **given)
+    for epoch in (0, 1, 37, 50, 51, 400, 1049):
+        wanted = 4e-5 * (1 + 9 * epoch / 50)
+        if epoch > 50:
+            wanted = 2e-4 * (1 + math.cos(math.pi * (epoch - 50) / 1000))
+        own = [rate * 4e-5 / 0.5 for rate in found[5 * epoch : 5 * epoch + 5]]
+        assert own == pytest.approx([wanted] * 5, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"warmup_step_lr": {"multiplier": 10, "total_epoch": 3}},
         {"lr_schedule": "cosine", "warmup": 7},
         {"multi_step_lr": {"milestones": [2, 3], "gamma": 0.3}, "warmup": 20},
     ],
@@ -68,6 +81,11 @@ def test_schedules_that_exclude_each_other():
         config(lr_schedule="cosine", multi_step_lr={"milestones": [1]})
     with pytest.raises(ValueError, match="needs multi_step_lr"):
         config(lr_schedule="multi-step")
+    rising = {"multiplier": 10, "total_epoch": 3}
+    with pytest.raises(ValueError, match="warmup_step_lr excludes"):
+        config(warmup_step_lr=rising, warmup=5)
+    with pytest.raises(ValueError, match="less than epoch_max"):
+        config(warmup_step_lr={**rising, "total_epoch": 10})
 
 
 def test_optimizers_are_fused_unless_told_otherwise():
