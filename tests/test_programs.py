@@ -303,11 +303,11 @@ def test_user_mistakes_in_training(folder):
     assert "no encoder" in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "m")
 
 
-def write_tests(folder, root="photos"):
+def write_tests(folder, root="photos", scales=(2, 3.5)):
     dataset = {"name": "image-folder", "args": {"root_path": root}}
     wrapper = {"name": "sr-implicit-downsampled", "args": {"scale_min": "{scale}"}}
     section = {"dataset": dataset, "wrapper": wrapper, "batch_size": 1}
-    test = {"scales": [2, 3.5], "test_dataset": section, "eval_type": "benchmark-{scale}"}
+    test = {"scales": list(scales), "test_dataset": section, "eval_type": "benchmark-{scale}"}
     (folder / "suite.yaml").write_text(yaml.safe_dump({"name": "Photos", "tests": [test]}))
     wrapper = {"name": "sr-implicit-downsampled", "args": {"scale_min": 2}}
     single = {"test_dataset": {**section, "wrapper": wrapper}, "eval_type": "benchmark-2"}

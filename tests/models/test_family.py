@@ -1,15 +1,21 @@
 """Outputs, keys and sizes of the published models that followed LIIF."""
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import models
+from tests.cases import SPECS
 from tests.golden import rules
+from tests.oracle import unfold
+from tests.test_programs import succeeds, write_tests
+from utils import make_cell, make_coord, sample_bilinear
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "family"
 FILES = sorted(GOLDEN.glob("*.npz"))
@@ -95,3 +101,81 @@ def call_window(model: nn.Module, case: dict) -> dict[str, Tensor]:
 
 
 CALLS = {"flat": call_flat, "grid": call_grid, "feat": call_feat, "window": call_window}
+
+
+SWINIR = {"name": "swinir", "args": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2}}
+
+
+@pytest.mark.parametrize("size", [(13, 10), (16, 21), (5, 8), (3, 1)], ids=str)
+def test_swinir_pads_by_reflection_and_cuts_it_off(size):
+    torch.manual_seed(0)
+    encoder, inp = models.make(SWINIR).eval(), torch.randn(2, 3, *size)
+    more = [-n % 8 for n in size]
+    padded = np.pad(inp.numpy(), ((0, 0), (0, 0), (0, more[0]), (0, more[1])), mode="reflect")
+    with torch.no_grad():
+        feat, wanted = encoder(inp), encoder(torch.from_numpy(padded))
+    torch.testing.assert_close(feat, wanted[..., : size[0], : size[1]])
+
+
+@pytest.mark.parametrize("scale", [2, 2.5, 3.3])
+def test_swinir_has_the_right_geometry_at_any_size_and_scale(scale):
+    """A decoder fitted to read the colour out of a feature shows a picture where it belongs."""
+    torch.manual_seed(0)
+    imnet = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": []}}
+    spec = {"name": "liif", "args": {"encoder_spec": SWINIR, "imnet_spec": imnet}}
+    model = models.make(spec).eval()
+    fitted = [torch.from_numpy(rules.image(seed, 32, 40)).unsqueeze(0) for seed in range(8)]
+    with torch.no_grad():
+        x = torch.cat([unfold(model.encoder(image)).flatten(2)[0].T for image in fitted])
+        y = torch.cat([image.flatten(2)[0].T for image in fitted])
+        layer = model.imnet.linears[0]
+        layer.weight.zero_()
+        solution = torch.linalg.lstsq(torch.cat([x, torch.ones(len(x), 1)], 1), y).solution
+        layer.weight[:, :576] = solution[:-1].T
+        layer.bias[:] = solution[-1]
+        inp = torch.from_numpy(rules.image(9, 21, 13)).unsqueeze(0)
+        size = (round(21 * scale), round(13 * scale))
+        coord, cell = make_coord(size).unsqueeze(0), make_cell(size).expand(1, size[0] * size[1], 2)
+        right = sample_bilinear(inp, coord)
+        stretched = sample_bilinear(torch.nn.functional.pad(inp, (0, 3, 0, 3), "reflect"), coord)
+        found = model(inp, coord, cell)
+    assert psnr(found, right) > psnr(found, stretched) + 5
+    assert psnr(found, right) > 24
+
+
+def psnr(one: Tensor, two: Tensor) -> float:
+    return -10 * torch.log10((one - two).square().mean()).item()
+
+
+@pytest.mark.parametrize("name", sorted(set(SPECS) - {"bicubic"}))
+def test_a_published_checkpoint_is_evaluated_and_rendered(name, tmp_path):
+    """At integer and other scales, on a size that is no multiple of SwinIR's windows."""
+    spec = copy.deepcopy(SPECS[name])
+    spec["args"]["encoder_spec"] = SWINIR
+    model = models.make(spec).eval()
+    fill(model, {"norm_add": 1.0})
+    checkpoint = {"model": {**spec, "sd": model.state_dict()}, "epoch": 1000}
+    torch.save(
+        {**checkpoint, "optimizer": {"name": "adam", "args": {"lr": 1e-4}}}, tmp_path / "m.pth"
+    )
+    image = (rules.image(1, 99, 66) * 255).round().astype("uint8")
+    (tmp_path / "hr").mkdir()
+    Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "hr" / "1.png")
+    write_tests(tmp_path, root="hr", scales=[2, 2.5, 3.3])
+    args = ["--model", "m.pth", "--config", "suite.yaml", "--json", "table.json", "--save", "saved"]
+    succeeds(tmp_path, "test.py", *args)
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [row["scale"] for row in rows] == [2, 2.5, 3.3]
+    for row in rows:
+        small = Image.open(tmp_path / "hr" / "1.png")
+        h, w = (int(n / row["scale"] + 1e-9) for n in (99, 66))
+        size = (round(w * row["scale"]), round(h * row["scale"]))
+        small.crop((0, 0, *size)).resize((w, h), Image.Resampling.BICUBIC).save(tmp_path / "lr.png")
+        render = ["--input", "lr.png", "--resolution", f"{size[1]},{size[0]}", "--output", "o.png"]
+        succeeds(tmp_path, "demo.py", "--model", "m.pth", *render, "--tile", 24)
+        evaluated = np.asarray(
+            Image.open(tmp_path / "saved" / "Photos" / f"x{row['scale']:g}" / "1.png")
+        )
+        rendered = np.asarray(Image.open(tmp_path / "o.png"))
+        assert (np.abs(rendered.astype(int) - evaluated) <= 1).all()
+        assert (rendered != evaluated).mean() < 2e-3
