@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_spec, peak_mib, report
+from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
 from configs.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
 from models.mlp import MLP
@@ -40,7 +40,7 @@ def main() -> None:
     for path in args.config:
         spec = model_spec(path)
         model = models.make(spec).eval().to(device)
-        name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
+        name = model_name(spec)
         for size in args.size:
             for scale in args.scale:
                 row = measure(model, spec["name"], size, scale, args.rounds, args.literal)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import models
-from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_spec, peak_mib, report
+from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
 from configs.command import add_gpu_option, choose_devices, run
 from engine import PUBLISHED_NORM
 from tests.oracle import ORACLES
@@ -43,7 +43,7 @@ def main() -> None:
     rows = []
     for path in args.config:
         spec = model_spec(path)
-        name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
+        name = model_name(spec)
         batch = random_batch(args.batch, args.size, args.queries, device)
         steps = {
             "fp32": make_step(spec, batch),

@@ -13,7 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from benchmarks.measure import DEFAULT_CONFIG, model_spec
+from benchmarks.measure import DEFAULT_CONFIG, model_name, model_spec
 from configs.command import run
 
 SIDE = 48  # of the input; a multiple of the windows of all encoders
@@ -31,7 +31,7 @@ def main() -> None:
         encoder = sum(p.numel() for p in model.encoder.parameters())
         decoder = sum(p.numel() for p in model.parameters()) - encoder
         counts = [encoder, decoder, *multiply_adds(model)]
-        name = f"{spec['args']['encoder_spec']['name']}-{spec['name']}"
+        name = model_name(spec)
         print(f"| {name} | {' | '.join(short(n) for n in counts)} |")
 
 

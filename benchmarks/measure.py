@@ -45,6 +45,12 @@ def model_spec(path: str) -> dict[str, Any]:
     return load_train(path, optimizers=optimizers, **registries).model
 
 
+def model_name(spec: dict[str, Any]) -> str:
+    """Encoder and model."""
+    encoder = spec["args"].get("encoder_spec") or spec["args"]["encoder"]
+    return f"{encoder['name']}-{spec['name']}"
+
+
 def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

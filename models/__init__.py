@@ -9,4 +9,19 @@ registry = Registry("model")
 register = registry.register
 make = registry.make
 
-from . import bicubic, edsr, liif, lmf, lmmlp, lte, metasr, mlp, rcan, rdn, sronet, swinir  # noqa: E402, F401
+from . import (  # noqa: E402, F401
+    bicubic,
+    ciaosr,
+    edsr,
+    liif,
+    lmciaosr,
+    lmf,
+    lmmlp,
+    lte,
+    metasr,
+    mlp,
+    rcan,
+    rdn,
+    sronet,
+    swinir,
+)

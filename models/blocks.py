@@ -16,6 +16,19 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
     return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
+def reflect_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """(B, C, h, w) with pixels 0 .. h-1, h-2, h-3, ... up to a multiple, and so for columns.
+
+    As the padding mode "reflect", but of any size: a longer border goes back and forth.
+    """
+    for dim in (-2, -1):
+        n = x.shape[dim]
+        if more := -n % multiple:
+            place = torch.arange(n + more, device=x.device) % max(2 * n - 2, 1)
+            x = x.index_select(dim, torch.minimum(place, 2 * n - 2 - place) if n > 1 else place)
+    return x
+
+
 class MeanShift(nn.Conv2d):
     """x + sign * rgb_range * mean per channel, frozen.
 

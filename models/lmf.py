@@ -19,7 +19,7 @@ from models.blocks import conv3x3
 from models.latent import CodeTable, Latent, blend
 from models.lmmlp import ModulatedMLP
 from models.lte import ALTERNATING, wave_maps, waves
-from models.mlp import MLP
+from models.mlp import MLP, make_mlp
 from utils import sample_bilinear
 
 
@@ -37,7 +37,7 @@ class Modulated(ContinuousModel):
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
     """
 
-    margin = 2  # the code of another corner, which was made of its neighbours
+    margin: ClassVar[int | None] = 2  # the code of another corner, which was made of its neighbours
     one_cell = True
     largest_scale = 4.0
     adds_input: ClassVar[bool]
@@ -154,8 +154,9 @@ class LMLIIF(Modulated):
         imnet = models.make(
             imnet_spec, args={"in_dim": (width if mod_input else dim) + self.extra_dim}
         )
-        self.hypernet = make_hypernet(
+        self.hypernet = make_mlp(
             hypernet_spec,
+            "hypernet_spec",
             in_dim=dim * self.side**2 + (2 if cell_decode else 0),
             out_dim=imnet.mod_dim + (width if mod_input else 0),
         )
@@ -227,8 +228,9 @@ class LMLTE(Modulated):
         self.freq = conv3x3(self.encoder.out_dim, hidden_dim)
         self.phase = nn.Linear(2, hidden_dim // 2, bias=False)
         imnet = models.make(imnet_spec, args={"in_dim": width})
-        self.hypernet = make_hypernet(
+        self.hypernet = make_mlp(
             hypernet_spec,
+            "hypernet_spec",
             in_dim=hidden_dim,
             out_dim=imnet.mod_dim + (2 * width if mod_input else 0),
         )
@@ -270,15 +272,3 @@ def decoder_width(imnet_spec: dict[str, Any]) -> int:
     if imnet_spec["name"] != "lmmlp":
         raise UserError(f"imnet_spec: an 'lmmlp' is needed, got {imnet_spec['name']!r}")
     return imnet_spec["args"]["hidden_dim"]
-
-
-def make_hypernet(spec: dict[str, Any], in_dim: int, out_dim: int) -> MLP:
-    """The network at the codes.
-
-    Raises:
-        UserError: If it is no `mlp`.
-    """
-    made = models.make(spec, args={"in_dim": in_dim, "out_dim": out_dim})
-    if not isinstance(made, MLP):
-        raise UserError(f"hypernet_spec: an 'mlp' is needed, got {spec['name']!r}")
-    return made

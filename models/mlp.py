@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+import models
+from configs.spec import UserError
 from models import register
 
 Layer = tuple[Tensor, Tensor]
@@ -52,6 +55,21 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_dim) -> (..., out_dim)."""
         return self.layers(x)
+
+
+def make_mlp(spec: dict[str, Any], place: str, in_dim: int, out_dim: int) -> MLP:
+    """The mlp of a spec, for a model that takes it apart.
+
+    Args:
+        place: Of the spec, for messages.
+
+    Raises:
+        UserError: If it is another decoder.
+    """
+    made = models.make(spec, args={"in_dim": in_dim, "out_dim": out_dim})
+    if not isinstance(made, MLP):
+        raise UserError(f"{place}: an 'mlp' is needed, got {spec['name']!r}")
+    return made
 
 
 def apply_layers(layers: Sequence[Layer], x: Tensor) -> Tensor:

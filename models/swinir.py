@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from models import register
 from models.base import Encoder
-from models.blocks import conv3x3
+from models.blocks import conv3x3, reflect_to_multiple
 
 WINDOW = 8
 SHIFT = WINDOW // 2
@@ -59,9 +59,9 @@ class SwinIR(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        rows, cols = (_reflected(n, x.device) for n in (height, width))
-        shallow = self.conv_first(x[..., rows, :][..., cols])
-        mask = window_mask(len(rows), len(cols), x.device)
+        x = reflect_to_multiple(x, WINDOW)
+        shallow = self.conv_first(x)
+        mask = window_mask(x.shape[-2], x.shape[-1], x.device)
         tokens = self.patch_embed["norm"](shallow.permute(0, 2, 3, 1))
         for stage in self.layers:
             tokens = stage(tokens, mask)
@@ -198,11 +198,3 @@ def window_mask(height: int, width: int, device: torch.device | None = None) -> 
     label = 3 * labels[0].unsqueeze(1) + labels[1]
     windows = to_windows(label[None, ..., None])[0, ..., 0]
     return (windows.unsqueeze(1) != windows.unsqueeze(2)) * FAR
-
-
-def _reflected(n: int, device: torch.device) -> Tensor:
-    """Indices of n pixels, and of reflected ones up to whole windows: 0 .. n-1, n-2, n-3, ..."""
-    place = torch.arange(-(-n // WINDOW) * WINDOW, device=device)
-    period = max(2 * n - 2, 1)
-    place = place % period
-    return torch.minimum(place, period - place) if n > 1 else place

@@ -28,6 +28,18 @@ LMMLP = {"name": "lmmlp", "args": {"out_dim": 3, "hidden_dim": 8, "hidden_depth"
 HYPERNET = {"name": "mlp", "args": {"hidden_list": [20]}}
 SPECS = {
     "liif": {"name": "liif", "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET}},
+    "lmciaosr": {
+        "name": "lmciaosr",
+        "args": {
+            "encoder": {"name": "edsr-baseline", "args": {"n_resblocks": 1}},
+            "prenet_q": HYPERNET,
+            "hypernet_q": HYPERNET,
+            "imnet_q": LMMLP,
+            "imnet_k": HYPERNET,
+            "imnet_v": HYPERNET,
+            "mod_input": True,
+        },
+    },
     "lmliif": {
         "name": "lmliif",
         "args": {
@@ -56,6 +68,15 @@ SPECS = {
         "args": {"encoder_spec": ENCODER, "num_layer": 2, "hidden_dim": 16},
     },
     "metasr": {"name": "metasr", "args": {"encoder_spec": ENCODER}},
+    "ciaosr": {
+        "name": "ciaosr",
+        "args": {
+            "encoder": ENCODER,
+            "imnet_q": IMNET,
+            "imnet_k": HYPERNET,
+            "imnet_v": HYPERNET,
+        },
+    },
     "sronet": {"name": "sronet", "args": {"encoder_spec": ENCODER, "width": 16, "blocks": 4}},
     "bicubic": {"name": "bicubic", "args": {}},
 }

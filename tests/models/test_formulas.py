@@ -34,7 +34,9 @@ CASES += [
     ("lmliif", {"imnet_spec": {"name": "lmmlp", "args": {**LMMLP["args"], **parts}}})
     for parts in ({"mod_scale": False}, {"mod_shift": False}, {"hidden_depth": 1})
 ]
-CASES += [("sronet", {}), ("sronet", {"blocks": 2})]
+CASES += [("sronet", {}), ("sronet", {"blocks": 2}), ("ciaosr", {}), ("ciaosr", {"local_size": 1})]
+CASES += [("ciaosr", {"local_size": 3, "non_local_attn": False, "feat_unfold": False})]
+CASES += [("ciaosr", {"multi_scale": [3, 4], "softmax_scale": 2, "imnet_k": LINEAR})]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
@@ -101,6 +103,7 @@ def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     whole = model(inp, coord, cell).detach()
     monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
     monkeypatch.setattr("models.sronet.CHUNK", 7)
+    monkeypatch.setattr("models.ciaosr.CHUNK", 7)
     with torch.no_grad():
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 

@@ -1,0 +1,253 @@
+"""CiaoSR: Cao et al., "CiaoSR: Continuous Implicit Attention-in-Attention Network for
+Arbitrary-Scale Image Super-Resolution", CVPR 2023, as in the code of LMF."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveFloat
+from torch import Tensor, nn
+
+import models
+from configs.spec import SpecOf
+from models import register
+from models.base import ContinuousModel, make_encoder
+from models.blocks import reflect_to_multiple
+from models.latent import EPS, CodeTable, Latent
+from models.mlp import make_mlp
+from utils import nearest_index, pixel_centres, sample_bilinear
+
+BLOCK = 48  # side of the blocks in which large images attend to themselves
+SHARPNESS = 10.0  # of the softmax over patches
+LEAST_NORM = 1e-4
+OVERLAPS = 6.0  # divisor of the sum of overlapping patches
+CHUNK = 1024  # queries that are attended to at a time
+PLACE = 4  # numbers of a query beside the code: rel_coord and rel_cell
+
+Scale = Literal[2, 3, 4]
+
+
+class Activated(nn.Sequential):
+    """A 1 x 1 convolution and a PReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(nn.Conv2d(in_channels, out_channels, 1), nn.PReLU())
+
+
+class CrossScaleAttention(nn.Module):
+    """Each place of a feature map is put together of larger patches of the map, by likeness.
+
+    Args:
+        channels: Of the map.
+        scales: How many times larger the patches are.
+    """
+
+    def __init__(self, channels: int, scales: list[Scale]) -> None:
+        super().__init__()
+        self.scales = scales
+        self.register_buffer("escape_NaN", torch.tensor([LEAST_NORM]))
+        self.conv_match_1 = Activated(channels, channels // 2)
+        self.conv_match_2 = Activated(channels, channels // 2)
+        self.conv_assembly = Activated(channels, channels)
+        self.down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        if 3 in scales:
+            self.downx3 = nn.Conv2d(channels, channels, 3, stride=3, padding=1)
+        if 4 in scales:
+            self.downx4 = nn.Conv2d(channels, channels, 3, stride=4, padding=1)
+
+    def forward(self, feat: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C * scales, h, w).
+
+        Beyond 48 x 48 codes it is computed in blocks of that size, as published. That is nothing
+        at all, zeros, if one side is then shorter than a block.
+        """
+        height, width = feat.shape[-2:]
+        if height * width <= BLOCK**2:
+            return self.attend(feat)
+        out = feat.new_zeros(len(feat), feat.shape[1] * len(self.scales), height, width)
+        for (top, bottom), (left, right) in product(_blocks(height), _blocks(width)):
+            rows, cols = _widened(top, bottom, height), _widened(left, right, width)
+            found = self.attend(feat[..., slice(*rows), slice(*cols)])
+            inner = found[..., top - rows[0] :, left - cols[0] :]
+            out[..., top:bottom, left:right] = inner[..., : bottom - top, : right - left]
+        return out
+
+    def attend(self, feat: Tensor) -> Tensor:
+        """To the whole of a map; for each item of the batch alone."""
+        items = feat.split(1)
+        return torch.cat(
+            [torch.cat([self._at_scale(item, s) for s in self.scales], 1) for item in items]
+        )
+
+    def _at_scale(self, feat: Tensor, scale: int) -> Tensor:
+        height, width = feat.shape[-2:]
+        padded = reflect_to_multiple(feat, scale)
+        value, query = self.conv_assembly(padded), self.conv_match_1(padded)
+        small = F.interpolate(padded, scale_factor=1 / scale, mode="bilinear", align_corners=False)
+        key = self.conv_match_2(small)
+        keys = F.unfold(key, 3, padding=1)[0].T.unflatten(1, (-1, 3, 3))
+        norm = keys.flatten(1).norm(dim=1).clamp(min=LEAST_NORM)
+        score = F.conv2d(query, keys / norm.view(-1, 1, 1, 1), padding=1)
+        weights = (SHARPNESS * score).softmax(dim=1)
+        side = 3 * scale
+        values = F.unfold(value, side, padding=scale, stride=scale)[0].T
+        values = values.unflatten(1, (-1, side, side))
+        large = F.conv_transpose2d(weights, values, stride=scale, padding=scale)
+        down = {2: "down", 3: "downx3", 4: "downx4"}[scale]
+        return getattr(self, down)(large)[..., :height, :width] / OVERLAPS
+
+
+def _blocks(size: int) -> list[tuple[int, int]]:
+    """Blocks along an axis; the last one ends at the border."""
+    count = size // BLOCK
+    return [(BLOCK * i, size if i == count - 1 else BLOCK * (i + 1)) for i in range(count)]
+
+
+def _widened(first: int, stop: int, size: int) -> tuple[int, int]:
+    """A block with one more code on either side, where there is one."""
+    return max(first - 1, 0), min(stop + 1, size)
+
+
+@register("ciaosr")
+class CiaoSR(ContinuousModel):
+    """Attention from the code at a query to the codes around it, and in the map to itself.
+
+    All queries are for pixels of one size: it decides which codes are around them, and that of the
+    first query is taken for all.
+
+    Args:
+        encoder: The encoder; always without upsampler.
+        imnet_q: The decoder of what was found.
+        imnet_k, imnet_v: Factors of keys and values, by code, place and size of the pixel.
+        local_size: Attend to the nearest code, 2 x 2 or 3 x 3 codes.
+        feat_unfold: Codes with their 3 x 3 neighbours.
+        non_local_attn: Values hold `CrossScaleAttention`, too.
+        multi_scale: Its scales.
+        softmax_scale: Divisor of the logits.
+    """
+
+    one_cell = True
+
+    def __init__(
+        self,
+        encoder: Annotated[dict[str, Any], SpecOf("no_upsampling")],
+        imnet_q: Annotated[dict[str, Any], SpecOf("in_dim")],
+        imnet_k: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        imnet_v: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        local_size: Literal[1, 2, 3] = 2,
+        feat_unfold: bool = True,
+        non_local_attn: bool = True,
+        multi_scale: list[Scale] | None = None,
+        softmax_scale: PositiveFloat = 1,
+    ) -> None:
+        super().__init__()
+        self.local_size = local_size
+        self.feat_unfold = feat_unfold
+        self.softmax_scale = softmax_scale
+        arguments = {**(encoder.get("args") or {}), "no_upsampling": True}
+        self.encoder = make_encoder({**encoder, "args": arguments})
+        channels = self.encoder.out_dim
+        scales: list[Scale] = [2] if multi_scale is None else multi_scale
+        codes = channels * (9 if feat_unfold else 1)
+        values = codes + (channels * len(scales) if non_local_attn else 0)
+        self.imnet_q = models.make(imnet_q, args={"in_dim": values})
+        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=codes + 4, out_dim=codes)
+        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + 4, out_dim=values)
+        self.cs_attn = CrossScaleAttention(channels, scales) if non_local_attn else None
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`: what the first layers of k and v make of the codes."""
+        found = None if self.cs_attn is None else self.cs_attn(feat)
+        side = 3 if self.feat_unfold else 1
+        inputs = feat.shape[1] * side**2
+        firsts = [imnet.linears[0] for imnet in (self.imnet_k, self.imnet_v)]
+        kernel = torch.cat([first.weight[:, :inputs] for first in firsts])
+        bias = torch.cat([first.bias for first in firsts])
+        hidden = F.conv2d(feat, kernel.unflatten(1, (-1, side, side)), bias, padding=side // 2)
+        if found is not None:
+            of_k, of_v = hidden.split([first.out_features for first in firsts], dim=1)
+            kernel = firsts[1].weight[:, inputs:-PLACE, None, None]
+            hidden = torch.cat([of_k, of_v + F.conv2d(found, kernel)], dim=1)
+        return Latent(feat, inp, CodeTable(hidden), hidden=found)
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`; the cell is not optional."""
+        if cell is None:
+            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        assert latent.codes is not None
+        found = None if latent.hidden is None else CodeTable(latent.hidden)
+        tables = Tables(CodeTable(latent.feat, self.feat_unfold), latent.codes, found)
+        inputs = (*self._around(coord, cell, latent.grid), *_nearest(coord, latent.grid))
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            rgb = self._attend(tables, *inputs)
+        else:
+            pieces = zip(*(x.split(CHUNK, dim=x.ndim - 2) for x in inputs), strict=True)
+            rgb = torch.cat([self._attend(tables, *piece) for piece in pieces], dim=1)
+        return rgb + sample_bilinear(latent.inp, coord)
+
+    def _around(self, coord: Tensor, cell: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Row and column of the T codes around each query (T, B, Q, 2), and their place.
+
+        The place (T, B, Q, 4) is rel_coord and rel_cell. Half the way from a query to the codes
+        around it is (1 - cell)/(n - 1), as published.
+        """
+        steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
+        axes = []
+        for axis, n in enumerate(grid):
+            x = coord[..., axis]
+            reach = 1 / ((n - 1) / (1 - cell[:, :1, axis]))
+            centres = pixel_centres(n, dtype=x.dtype, device=x.device)
+            found = []
+            for step in steps:
+                moved = x + (step * reach + EPS) if step else x
+                index = nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n)
+                found.append((index, (x - centres[index]) * n))
+            axes.append(found)
+        pairs = list(product(*axes))
+        index = torch.stack([torch.stack([row, col], -1) for (row, _), (col, _) in pairs])
+        rel_coord = torch.stack([torch.stack([y, x], -1) for (_, y), (_, x) in pairs])
+        rel_cell = (cell * cell.new_tensor(grid)).expand_as(rel_coord)
+        return index, torch.cat([rel_coord, rel_cell], dim=-1)
+
+    def _attend(
+        self, tables: Tables, around: Tensor, place: Tensor, own: Tensor, inside: Tensor
+    ) -> Tensor:
+        """Colours (B, q, 3), without the input."""
+        key, first, *found = (x.read(x.index(*around.unbind(-1))) for x in tables if x is not None)
+        value = torch.cat([key, *found], dim=-1)
+        place = place.to(key.dtype)
+        widths = [imnet.linears[0].out_features for imnet in (self.imnet_k, self.imnet_v)]
+        factors = [
+            imnet.rest(part + F.linear(place, imnet.linears[0].weight[:, -PLACE:]))
+            for imnet, part in zip(
+                (self.imnet_k, self.imnet_v), first.split(widths, dim=-1), strict=True
+            )
+        ]
+        query = tables.codes.read(tables.codes.index(*own.unbind(-1))) * inside.to(key.dtype)
+        logits = (query * key * factors[0]).sum(-1, keepdim=True) / self.softmax_scale
+        attended = (logits.softmax(dim=0) * value * factors[1]).sum(0)
+        return self.imnet_q(attended.flatten(0, 1)).unflatten(0, attended.shape[:2])
+
+
+class Tables(NamedTuple):
+    """What is read at codes."""
+
+    codes: CodeTable
+    first: CodeTable  # what the first layers of k and v make of them
+    found: CodeTable | None  # by `CrossScaleAttention`
+
+
+def _nearest(coord: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The code of each query (B, Q, 2), and 1, or 0 where that would be outside (B, Q, 1).
+
+    A query on the border at +1 is between the last code and nothing; rounding to even decides.
+    """
+    index, inside = [], torch.ones_like(coord[..., 0], dtype=torch.bool)
+    for axis, n in enumerate(grid):
+        x = coord[..., axis]
+        index.append(nearest_index(x, n))
+        inside = inside & (torch.round(((x + 1) * n - 1) / 2) < n)
+    return torch.stack(index, dim=-1), inside.unsqueeze(-1)

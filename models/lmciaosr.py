@@ -1,0 +1,138 @@
+"""CiaoSR in the form of LMF (`models.lmf`): attention once per code, a narrow decoder per query."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveFloat
+from torch import Tensor
+
+import models
+from configs.spec import SpecOf
+from models import register
+from models.ciaosr import PLACE, CrossScaleAttention, Scale
+from models.latent import CodeTable, Latent
+from models.lmf import Modulated, decoder_width
+from models.lmmlp import ModulatedMLP
+from models.mlp import make_mlp
+
+CHANNELS = 64  # of the encoder; the published code knows no other
+PART = 4 * CHANNELS  # what of an unfolded code is seen from one side
+CHUNK = 4096  # codes at a time
+
+
+@register("lmciaosr")
+class LMCiaoSR(Modulated):
+    """Each code attends to itself as seen from four sides, which makes the modulation.
+
+    Args:
+        encoder: The encoder, of 64 channels; always without upsampler.
+        prenet_q: Makes the query of a code's attention.
+        hypernet_q: Makes the modulation of what was found.
+        imnet_q: The decoder of queries, an `lmmlp`.
+        imnet_k, imnet_v: Factors of keys and values, by code, side and size of the pixel.
+        local_size: Sides: 1, or 2 x 2.
+        feat_unfold, non_local_attn: Always on.
+        multi_scale: Scales of `CrossScaleAttention`.
+        softmax_scale: Divisor of the logits.
+        mod_input: What is decoded comes from ``hypernet_q``, not from the attention.
+        cmsr_spec: Not supported; in published checkpoints it is null.
+    """
+
+    margin = None
+    adds_input = True
+
+    def __init__(
+        self,
+        encoder: Annotated[dict[str, Any], SpecOf("no_upsampling")],
+        prenet_q: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        hypernet_q: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        imnet_q: Annotated[dict[str, Any], SpecOf("in_dim")],
+        imnet_k: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        imnet_v: Annotated[dict[str, Any], SpecOf("in_dim", "out_dim")],
+        local_size: Literal[1, 2] = 2,
+        feat_unfold: Literal[True] = True,
+        non_local_attn: Literal[True] = True,
+        multi_scale: list[Scale] | None = None,
+        softmax_scale: PositiveFloat = 1,
+        mod_input: bool = False,
+        cmsr_spec: None = None,
+    ) -> None:
+        arguments = {**(encoder.get("args") or {}), "no_upsampling": True}
+        super().__init__({**encoder, "args": arguments}, True, True, mod_input)
+        if self.encoder.out_dim != CHANNELS:
+            raise ValueError(f"encoder: {CHANNELS} channels are needed, not {self.encoder.out_dim}")
+        self.sides = [0] if local_size == 1 else [-1, 1]
+        self.softmax_scale = softmax_scale
+        scales: list[Scale] = [2] if multi_scale is None else multi_scale
+        values, width = PART + CHANNELS * len(scales), decoder_width(imnet_q)
+        decoded = 2 * width if mod_input else values
+        decoder = models.make(imnet_q, args={"in_dim": decoded + 2})
+        self.cs_attn = CrossScaleAttention(CHANNELS, scales)
+        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=PART + PLACE, out_dim=PART)
+        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)
+        made = decoder.mod_dim + (decoded if mod_input else 0)
+        self.hypernet_q = make_mlp(hypernet_q, "hypernet_q", in_dim=values, out_dim=made)
+        self.prenet_q = make_mlp(prenet_q, "prenet_q", in_dim=9 * CHANNELS, out_dim=PART)
+        self.imnet_q = decoder
+
+    @property
+    def imnet(self) -> ModulatedMLP:  # type: ignore[override]
+        return self.imnet_q
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`."""
+        return Latent(feat, inp, hidden=self.cs_attn(feat))
+
+    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""
+        assert latent.hidden is not None
+        assert rel_cell is not None
+        h, w = latent.feat.shape[-2:]
+        codes, found = CodeTable(latent.feat, unfold=True), CodeTable(latent.hidden)
+        rows, cols = torch.meshgrid(
+            *(torch.arange(n, device=rel_cell.device) for n in (h, w)), indexing="ij"
+        )
+        places = [x.flatten().expand(len(latent.feat), -1) for x in (rows, cols)]
+        indices = [table.index(*places) for table in (codes, found)]
+        cells = rel_cell.expand(-1, h, w, -1).flatten(1, 2)
+        step = h * w if torch.is_grad_enabled() else CHUNK
+        z = torch.cat(
+            [
+                self._attend(codes.read(own), found.read(other), cell, (h, w))
+                for own, other, cell in zip(
+                    *(x.split(step, dim=1) for x in (*indices, cells)), strict=True
+                )
+            ],
+            dim=1,
+        ).unflatten(1, (h, w))
+        made = self.hypernet_q(z)
+        modulation, decoded = made[..., : self.imnet_q.mod_dim], made[..., self.imnet_q.mod_dim :]
+        if not self.mod_input:
+            decoded = z
+        return F.linear(decoded, self.imnet_q.linears[0].weight[:, :-2]), modulation
+
+    def _attend(self, codes: Tensor, found: Tensor, cell: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, q, 576) unfolded codes, what the map found of itself, rel_cell -> (B, q, values)."""
+        query = self.prenet_q(codes)
+        # The published code reads an unfolded code, (64, 3, 3), as if it were (3, 3, 64).
+        window = codes.unflatten(-1, (3, 3, CHANNELS))
+        logits, values = [], []
+        for row, col in product(self.sides, self.sides):
+            top, left = (col + 1) // 2, (row + 1) // 2  # crosswise, as published
+            key = window[..., top : top + 2, left : left + 2, :].flatten(-3)
+            rel_coord = cell.new_tensor([-row / grid[0], -col / grid[1]]).expand_as(cell)
+            place = torch.cat([rel_coord, cell], dim=-1).to(key.dtype)
+            value = torch.cat([key, found], dim=-1)
+            key = key * self.imnet_k(torch.cat([key, place], dim=-1))
+            logits.append((query * key).sum(-1, keepdim=True) / self.softmax_scale)
+            values.append(value * self.imnet_v(torch.cat([value, place], dim=-1)))
+        return (torch.stack(logits).softmax(dim=0) * torch.stack(values)).sum(0)
+
+    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+        """See `Modulated.enter`; this decoder is not told the cell."""
+        weight = self.imnet_q.linears[0].weight[:, -2:]
+        return torch.addmm(leads, place[:, :2].to(leads.dtype), weight.to(leads.dtype).T)
