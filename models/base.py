@@ -12,6 +12,10 @@ from torch import Tensor, nn
 import models
 from configs.spec import UserError
 from models.latent import Latent
+from utils import sample_bicubic, sample_bilinear
+
+# Interpolations of the input that are added to the output, by name.
+INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 
 Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor]]]
 

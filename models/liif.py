@@ -12,12 +12,10 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, make_encoder
+from models.base import INPUT_SKIPS, ContinuousModel, make_encoder
 from models.latent import CodeTable, Latent, Predict, blend, fits_cache
 from models.mlp import MLP, FoldedRest
-from utils import sample_bicubic, sample_bilinear, sample_nearest
-
-INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
+from utils import sample_nearest
 
 
 @register("liif")

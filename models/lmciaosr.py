@@ -43,7 +43,7 @@ class LMCiaoSR(Modulated):
     """
 
     margin = None
-    adds_input = True
+    input_skip = "bilinear"
 
     def __init__(
         self,

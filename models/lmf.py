@@ -4,7 +4,7 @@ Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,12 @@ from torch import Tensor, nn
 import models
 from configs.spec import SpecOf, UserError
 from models import register
-from models.base import ContinuousModel, make_encoder
+from models.base import INPUT_SKIPS, ContinuousModel, make_encoder
 from models.blocks import conv3x3
 from models.latent import CodeTable, Latent, blend
 from models.lmmlp import ModulatedMLP
 from models.lte import ALTERNATING, wave_maps, waves
 from models.mlp import MLP, make_mlp
-from utils import sample_bilinear
 
 
 class Modulated(ContinuousModel):
@@ -40,7 +39,7 @@ class Modulated(ContinuousModel):
     margin: ClassVar[int | None] = 2  # the code of another corner, which was made of its neighbours
     one_cell = True
     largest_scale = 4.0
-    adds_input: ClassVar[bool]
+    input_skip: str
     hypernet: MLP
     imnet: ModulatedMLP
 
@@ -86,8 +85,9 @@ class Modulated(ContinuousModel):
             return self.imnet.modulated(x, factor, offset).unflatten(0, index.shape)
 
         rgb = blend(predict, replace(latent, codes=codes), coord, cell, self.local_ensemble)
-        if self.adds_input:
-            rgb = rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
+        skip = INPUT_SKIPS.get(self.input_skip)
+        if skip is not None:
+            rgb = rgb + skip(latent.inp, coord, latent.whole, latent.origin)
         return rgb
 
     def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:
@@ -132,9 +132,8 @@ class LMLIIF(Modulated):
         cell_decode: Tell both networks the size of the queried pixel.
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
         cmsr_spec: Not supported; in published checkpoints it is null.
+        input_skip: As of `liif`; "none" for the published model.
     """
-
-    adds_input = False
 
     def __init__(
         self,
@@ -146,8 +145,10 @@ class LMLIIF(Modulated):
         cell_decode: bool = True,
         mod_input: bool = False,
         cmsr_spec: None = None,
+        input_skip: Literal["none", "bilinear", "bicubic"] = "none",
     ) -> None:
         super().__init__(encoder_spec, local_ensemble, cell_decode, mod_input)
+        self.input_skip = input_skip
         self.side = 3 if feat_unfold else 1
         dim, width = self.encoder.out_dim, decoder_width(imnet_spec)
         self.extra_dim = 4 if cell_decode else 2
@@ -207,7 +208,7 @@ class LMLTE(Modulated):
         cmsr_spec: Not supported; in published checkpoints it is null.
     """
 
-    adds_input = True
+    input_skip = "bilinear"
 
     def __init__(
         self,

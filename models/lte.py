@@ -39,21 +39,29 @@ def wave_maps(feat: Tensor, coef: nn.Conv2d, freq: nn.Conv2d, order: tuple[slice
     return F.conv2d(feat, weight, bias, padding=1)
 
 
-def waves(codes: Tensor, rel_coord: Tensor, phase: Tensor | None) -> Tensor:
+def waves(
+    codes: Tensor, rel_coord: Tensor, phase: Tensor | None, memory: Tensor | None = None
+) -> Tensor:
     """coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord + phase, (..., D).
 
     Args:
         codes: (..., 2 D), as of `wave_maps`.
         rel_coord: (..., 2).
         phase: (..., D/2).
+        memory: Of the result, for inference; then there must be a phase.
     """
     half = codes.shape[-1] // 4
     amplitude, rows, cols = codes.split([2 * half, half, half], dim=-1)
-    theta = rows * rel_coord[..., :1] + cols * rel_coord[..., 1:]
-    if phase is not None:
-        theta = theta + phase
-    angle = theta * math.pi
-    return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
+    row, col = rel_coord.split(1, dim=-1)
+    if memory is None:
+        theta = rows * row + cols * col
+        angle = (theta if phase is None else theta + phase) * math.pi
+        return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
+    assert phase is not None
+    angle = torch.addcmul(phase, rows, row).addcmul_(cols, col).mul_(math.pi)
+    torch.cos(angle, out=memory[..., :half])
+    torch.sin(angle, out=memory[..., half:])
+    return memory.mul_(amplitude)
 
 
 class Texture(ContinuousModel):
@@ -103,16 +111,18 @@ class Texture(ContinuousModel):
             folded = FoldedRest(decoder)
 
         def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
-            found = codes.read(index, None if memory is None else memory[0])
+            found = codes.read(index, None if memory is None else memory[0]).flatten(0, -2)
             rel_coord, rel_cell = place.flatten(0, -2).split(2, dim=-1)
-            x = waves(found.flatten(0, -2), rel_coord, self.phase(rel_cell))
+            phase = self.phase(rel_cell)
+            if memory is not None:
+                memory = memory[1].flatten()[: found.numel() // 2].view(len(found), -1)
+            x = waves(found, rel_coord, phase, memory)
             if isinstance(decoder, nn.Module):
                 rgb = decoder(x)
             elif folded is None:
                 rgb = apply_layers(decoder, x)
             else:
-                weight, bias = decoder[0]
-                rgb = folded(F.linear(x, weight, bias), x)
+                rgb = folded(F.linear(x, *decoder[0]), x)
             return rgb.unflatten(0, index.shape)
 
         rgb = blend(predict, latent, coord, cell, self.local_ensemble)
