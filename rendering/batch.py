@@ -109,9 +109,7 @@ def _walk(root: Path, unreadable: list[str]) -> Iterator[Path]:
 
 
 def _is_below(path: Path, folder: Path) -> bool:
-    return folder.resolve() in path.parent.resolve().parents or (
-        folder.resolve() == path.parent.resolve()
-    )
+    return path.parent.resolve().is_relative_to(folder.resolve())
 
 
 def _split(pattern: str) -> tuple[Path, str]:

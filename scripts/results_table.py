@@ -17,16 +17,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
+from benchmarks.count_model import multiply_adds
 from configs.command import add_gpu_option, add_model_option, run
 from configs.files import written_whole
 from configs.spec import UserError
 from configs.yaml_file import read_yaml
 from models.checkpoint import load_model
 from reports import align
-from utils import make_cell, make_coord
 
 SETS = ("Set5", "Set14", "B100")
 TABLES = {"Integer scales": (2, 3, 4), "Fractional and large scales": (1.5, 2.5, 3.5, 6, 8)}
@@ -83,21 +80,9 @@ def measured(model: str, gpu: str | None, *options: str) -> Row:
 
 def costs(name: str) -> Row:
     """Parameters, and multiply-adds per input pixel (encoder) and per output pixel (decoder)."""
-    model: Any = load_model(name)[0]
-    side, out = 64, 128
-    coord = make_coord((out, out)).unsqueeze(0)
-    cell = make_cell((out, out)).expand_as(coord)
-    counts = []
-    with torch.no_grad():
-        for work, pixels in (
-            (lambda: model.gen_feat(torch.rand(1, 3, side, side)), side**2),
-            (lambda: model.query_rgb(coord, cell), out**2),
-        ):
-            with FlopCounterMode(display=False) as counter:
-                work()  # type: ignore[no-untyped-call]
-            counts.append(counter.get_total_flops() / 2 / pixels)
+    model = load_model(name)[0]
+    encoder, decoder = (f"{value / 1000:.0f} k" for value in multiply_adds(model))
     parameters = sum(p.numel() for p in model.parameters())
-    encoder, decoder = (f"{value / 1000:.0f} k" for value in counts)
     return {"parameters": f"{parameters / 1000:.0f} k", "encoder": encoder, "decoder": decoder}
 
 

@@ -138,11 +138,12 @@ def test_order_of_queries_does_not_matter():
     torch.testing.assert_close(shuffled, straight[:, order], rtol=1e-12, atol=1e-12)
 
 
-def test_input_skip_adds_the_interpolated_input():
+@pytest.mark.parametrize("name", ["liif", "lmliif"])
+def test_input_skip_adds_the_interpolated_input(name):
     inp = torch.randn(2, 3, 6, 5)
     coord, cell = queries(2, 40)
     for kind, sample in (("bilinear", sample_bilinear), ("bicubic", sample_bicubic)):
-        plain, skipping = make("liif"), make("liif", input_skip=kind)
+        plain, skipping = make(name), make(name, input_skip=kind)
         with torch.no_grad():
             difference = skipping(inp, coord, cell) - plain(inp, coord, cell)
         torch.testing.assert_close(difference, sample(inp, coord), atol=1e-5, rtol=1e-5)

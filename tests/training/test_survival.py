@@ -95,7 +95,7 @@ def kill_often(folder, rounds, seed, **changes):
     return int(done.stdout.split("killed ")[-1].split()[0])
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_run_killed_at_any_moment_ends_as_if_it_had_not_been(folder, seed):
     assert kill_often(folder, 12, seed) >= 6
 
