@@ -42,7 +42,8 @@ def batched_predict(
             each other is given all at once.
 
     Returns:
-        (B, Q, 3) or, of a grid, (B, 3, H, W); chunks change nothing but rounding.
+        (B, Q, 3) or, of a grid, (B, 3, H, W); chunks change nothing but rounding, as long as a
+        `one_cell` model is given one cell.
     """
     if cell is not None:
         cell = clip_cell(model, cell, inp.shape[-2:])
@@ -175,7 +176,8 @@ def evaluate(
             if size is None and (protocol is not None or measure.ssim):
                 needs = f"eval_type {measure.eval_type} shaves a border: it" if protocol else "SSIM"
                 raise UserError(
-                    f"{needs} needs whole images, so the wrapper must not have sample_q"
+                    f"{needs} needs whole images, so the wrapper must not have "
+                    "sample_q, nor inp_size if its name ends in -fast"
                 )
             picture = None
             if size is not None:

@@ -47,8 +47,8 @@ def model_spec(path: str) -> dict[str, Any]:
 
 def model_name(spec: dict[str, Any]) -> str:
     """Encoder and model."""
-    encoder = spec["args"].get("encoder_spec") or spec["args"]["encoder"]
-    return f"{encoder['name']}-{spec['name']}"
+    encoder = spec["args"].get("encoder_spec") or spec["args"].get("encoder")
+    return f"{encoder['name']}-{spec['name']}" if encoder else spec["name"]
 
 
 def wait(device: torch.device) -> None:

@@ -63,6 +63,34 @@ def make_encoder(spec: dict[str, Any]) -> Any:
     return encoder
 
 
+def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
+    """The decoding function of a spec, of vectors of this length.
+
+    Raises:
+        UserError: If it needs more than a vector.
+    """
+    decoder = models.make(spec, args={"in_dim": in_dim})
+    if hasattr(decoder, "mod_dim"):
+        raise UserError(f"imnet_spec: {spec['name']!r} needs a modulation: no decoder here")
+    return decoder
+
+
+def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:
+    """Colours (B, Q, 3) and an interpolation of the input: one of `INPUT_SKIPS`, or "none".
+
+    Raises:
+        UserError: If these are not as many colours.
+    """
+    if kind == "none":
+        return rgb
+    if rgb.shape[-1] != latent.inp.shape[1]:
+        raise UserError(
+            f"the model gives {rgb.shape[-1]} channels, and the input that is added has "
+            f"{latent.inp.shape[1]}: see out_dim of the decoder"
+        )
+    return rgb + INPUT_SKIPS[kind](latent.inp, coord, latent.whole, latent.origin)
+
+
 class ContinuousModel(nn.Module):
     """An image as a function of a continuous coordinate: encode once, query anywhere.
 
@@ -84,6 +112,10 @@ class ContinuousModel(nn.Module):
     spans_queries: ClassVar[bool] = False
     one_cell: ClassVar[bool] = False
     largest_scale: ClassVar[float | None] = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the remembered latent, whose gradients cannot be copied."""
+        return {**self.__dict__, "latent": None}
 
     def encode(self, inp: Tensor) -> Latent:
         """Image (B, 3, h, w), normalised, to its latent."""

@@ -4,21 +4,20 @@ Arbitrary-Scale Image Super-Resolution", CVPR 2023, as in the code of LMF."""
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
-import models
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, make_encoder
+from models.base import ContinuousModel, add_input, make_decoder, make_encoder
 from models.blocks import reflect_to_multiple
 from models.latent import EPS, CodeTable, Latent
 from models.mlp import make_mlp
-from utils import nearest_index, pixel_centres, sample_bilinear
+from utils import nearest_index, pixel_centres
 
 BLOCK = 48  # side of the blocks in which large images attend to themselves
 SHARPNESS = 10.0  # of the softmax over patches
@@ -28,6 +27,7 @@ CHUNK = 1024  # queries that are attended to at a time
 PLACE = 4  # numbers of a query beside the code: rel_coord and rel_cell
 
 Scale = Literal[2, 3, 4]
+Scales = Annotated[list[Scale], Field(min_length=1)]
 
 
 class Activated(nn.Sequential):
@@ -48,7 +48,7 @@ class CrossScaleAttention(nn.Module):
     def __init__(self, channels: int, scales: list[Scale]) -> None:
         super().__init__()
         self.scales = scales
-        self.register_buffer("escape_NaN", torch.tensor([LEAST_NORM]))
+        self.register_buffer("escape_NaN", torch.tensor([LEAST_NORM]))  # in published files
         self.conv_match_1 = Activated(channels, channels // 2)
         self.conv_match_2 = Activated(channels, channels // 2)
         self.conv_assembly = Activated(channels, channels)
@@ -140,7 +140,7 @@ class CiaoSR(ContinuousModel):
         local_size: Literal[1, 2, 3] = 2,
         feat_unfold: bool = True,
         non_local_attn: bool = True,
-        multi_scale: list[Scale] | None = None,
+        multi_scale: Scales | None = None,
         softmax_scale: PositiveFloat = 1,
     ) -> None:
         super().__init__()
@@ -153,9 +153,9 @@ class CiaoSR(ContinuousModel):
         scales: list[Scale] = [2] if multi_scale is None else multi_scale
         codes = channels * (9 if feat_unfold else 1)
         values = codes + (channels * len(scales) if non_local_attn else 0)
-        self.imnet_q = models.make(imnet_q, args={"in_dim": values})
-        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=codes + 4, out_dim=codes)
-        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + 4, out_dim=values)
+        self.imnet_q = make_decoder(imnet_q, values)
+        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=codes + PLACE, out_dim=codes)
+        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)
         self.cs_attn = CrossScaleAttention(channels, scales) if non_local_attn else None
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
@@ -171,22 +171,21 @@ class CiaoSR(ContinuousModel):
             of_k, of_v = hidden.split([first.out_features for first in firsts], dim=1)
             kernel = firsts[1].weight[:, inputs:-PLACE, None, None]
             hidden = torch.cat([of_k, of_v + F.conv2d(found, kernel)], dim=1)
-        return Latent(feat, inp, CodeTable(hidden), hidden=found)
+        tables = [CodeTable(feat, self.feat_unfold), CodeTable(hidden)]
+        tables += [] if found is None else [CodeTable(found)]
+        return Latent(feat, inp, tables=tuple(tables))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         if cell is None:
             raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
-        assert latent.codes is not None
-        found = None if latent.hidden is None else CodeTable(latent.hidden)
-        tables = Tables(CodeTable(latent.feat, self.feat_unfold), latent.codes, found)
         inputs = (*self._around(coord, cell, latent.grid), *_nearest(coord, latent.grid))
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            rgb = self._attend(tables, *inputs)
+            rgb = self._attend(latent.tables, *inputs)
         else:
             pieces = zip(*(x.split(CHUNK, dim=x.ndim - 2) for x in inputs), strict=True)
-            rgb = torch.cat([self._attend(tables, *piece) for piece in pieces], dim=1)
-        return rgb + sample_bilinear(latent.inp, coord)
+            rgb = torch.cat([self._attend(latent.tables, *piece) for piece in pieces], dim=1)
+        return add_input(rgb, latent, coord, "bilinear")
 
     def _around(self, coord: Tensor, cell: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Row and column of the T codes around each query (T, B, Q, 2), and their place.
@@ -213,10 +212,20 @@ class CiaoSR(ContinuousModel):
         return index, torch.cat([rel_coord, rel_cell], dim=-1)
 
     def _attend(
-        self, tables: Tables, around: Tensor, place: Tensor, own: Tensor, inside: Tensor
+        self,
+        tables: tuple[CodeTable, ...],
+        around: Tensor,
+        place: Tensor,
+        own: Tensor,
+        inside: Tensor,
     ) -> Tensor:
-        """Colours (B, q, 3), without the input."""
-        key, first, *found = (x.read(x.index(*around.unbind(-1))) for x in tables if x is not None)
+        """Colours (B, q, 3), without the input.
+
+        Args:
+            tables: The codes, what the first layers of k and v make of them, and what
+                `CrossScaleAttention` found, if it is on.
+        """
+        key, first, *found = (x.read(x.index(*around.unbind(-1))) for x in tables)
         value = torch.cat([key, *found], dim=-1)
         place = place.to(key.dtype)
         widths = [imnet.linears[0].out_features for imnet in (self.imnet_k, self.imnet_v)]
@@ -226,18 +235,10 @@ class CiaoSR(ContinuousModel):
                 (self.imnet_k, self.imnet_v), first.split(widths, dim=-1), strict=True
             )
         ]
-        query = tables.codes.read(tables.codes.index(*own.unbind(-1))) * inside.to(key.dtype)
+        query = tables[0].read(tables[0].index(*own.unbind(-1))) * inside.to(key.dtype)
         logits = (query * key * factors[0]).sum(-1, keepdim=True) / self.softmax_scale
         attended = (logits.softmax(dim=0) * value * factors[1]).sum(0)
         return self.imnet_q(attended.flatten(0, 1)).unflatten(0, attended.shape[:2])
-
-
-class Tables(NamedTuple):
-    """What is read at codes."""
-
-    codes: CodeTable
-    first: CodeTable  # what the first layers of k and v make of them
-    found: CodeTable | None  # by `CrossScaleAttention`
 
 
 def _nearest(coord: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:

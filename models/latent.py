@@ -69,8 +69,9 @@ class Latent:
         feat: Feature map (B, C, h, w).
         inp: The pixels it was made from (B, 3, h, w), normalised.
         codes: What queries read per code, if it is more than the feature map.
+        tables: What queries read, if that is several tables.
         hidden: Some other map (B, D, h, w) that is computed once.
-        memo: What depends on the latent and on the cell: codes by cell.
+        memo: What depends on the latent and on the cell, for the last cell.
         context: What queries need to know of all others, if the model's queries see each other.
         origin: Of a part, the row and column of its first pixel in the image.
         image_size: Of a part, the (h, w) of the image.
@@ -79,6 +80,7 @@ class Latent:
     feat: Tensor
     inp: Tensor
     codes: CodeTable | None = None
+    tables: tuple[CodeTable, ...] = ()
     hidden: Tensor | None = None
     memo: dict[tuple[float, ...], CodeTable] = field(default_factory=dict)
     context: tuple[Tensor, ...] | None = None
@@ -88,7 +90,7 @@ class Latent:
     @property
     def nbytes(self) -> int:
         """Of all tensors."""
-        tables = [self.codes, *self.memo.values()]
+        tables = [self.codes, *self.tables, *self.memo.values()]
         maps = [self.feat, self.inp, self.hidden]
         rows = [table.rows for table in tables if table is not None]
         return sum(tensor.nbytes for tensor in [*maps, *rows] if tensor is not None)

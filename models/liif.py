@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import models
 from configs.spec import SpecOf
 from models import register
-from models.base import INPUT_SKIPS, ContinuousModel, make_encoder
+from models.base import ContinuousModel, add_input, make_decoder, make_encoder
 from models.latent import CodeTable, Latent, Predict, blend, fits_cache
 from models.mlp import MLP, FoldedRest
 from utils import sample_nearest
@@ -46,13 +45,13 @@ class LIIF(ContinuousModel):
         self.local_ensemble = local_ensemble
         self.feat_unfold = feat_unfold
         self.cell_decode = cell_decode
-        self.input_skip = INPUT_SKIPS.get(input_skip)
+        self.input_skip = input_skip
         self.encoder = make_encoder(encoder_spec)
         if imnet_spec is None:
             self.imnet = None
         else:
             code_dim = self.encoder.out_dim * (9 if feat_unfold else 1)
-            self.imnet = models.make(imnet_spec, args={"in_dim": code_dim + self._extra_dim})
+            self.imnet = make_decoder(imnet_spec, code_dim + self._extra_dim)
 
     margin = 2  # the code of another corner with its neighbours; bicubic reads two pixels
 
@@ -78,9 +77,7 @@ class LIIF(ContinuousModel):
             rgb = sample_nearest(latent.feat, coord, latent.grid, latent.grid_origin)
         else:
             rgb = self._decode_codes(latent, coord, cell)
-        if self.input_skip is not None:
-            rgb = rgb + self.input_skip(latent.inp, coord, latent.whole, latent.origin)
-        return rgb
+        return add_input(rgb, latent, coord, self.input_skip)
 
     def _decode_codes(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         codes = latent.codes

@@ -13,7 +13,7 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
-from models.ciaosr import PLACE, CrossScaleAttention, Scale
+from models.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
 from models.latent import CodeTable, Latent
 from models.lmf import Modulated, decoder_width
 from models.lmmlp import ModulatedMLP
@@ -56,7 +56,7 @@ class LMCiaoSR(Modulated):
         local_size: Literal[1, 2] = 2,
         feat_unfold: Literal[True] = True,
         non_local_attn: Literal[True] = True,
-        multi_scale: list[Scale] | None = None,
+        multi_scale: Scales | None = None,
         softmax_scale: PositiveFloat = 1,
         mod_input: bool = False,
         cmsr_spec: None = None,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import models
 from configs.spec import SpecOf, UserError
 from models import register
-from models.base import INPUT_SKIPS, ContinuousModel, make_encoder
+from models.base import ContinuousModel, add_input, make_encoder
 from models.blocks import conv3x3
 from models.latent import CodeTable, Latent, blend
 from models.lmmlp import ModulatedMLP
@@ -85,10 +85,7 @@ class Modulated(ContinuousModel):
             return self.imnet.modulated(x, factor, offset).unflatten(0, index.shape)
 
         rgb = blend(predict, replace(latent, codes=codes), coord, cell, self.local_ensemble)
-        skip = INPUT_SKIPS.get(self.input_skip)
-        if skip is not None:
-            rgb = rgb + skip(latent.inp, coord, latent.whole, latent.origin)
-        return rgb
+        return add_input(rgb, latent, coord, self.input_skip)
 
     def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:
         """Leads, factors and offsets by code; kept for further queries with the same cell."""
@@ -105,6 +102,7 @@ class Modulated(ContinuousModel):
         table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
         codes = CodeTable(table.permute(0, 3, 1, 2))
         if repeats and key is not None:
+            latent.memo.clear()  # a zoom has another cell in every frame
             latent.memo[key] = codes
         return codes
 
@@ -222,7 +220,8 @@ class LMLTE(Modulated):
         cmsr_spec: None = None,
     ) -> None:
         super().__init__(encoder_spec, local_ensemble, cell_decode, mod_input)
-        width = decoder_width(imnet_spec) if mod_input else hidden_dim
+        width = decoder_width(imnet_spec)
+        width = width if mod_input else hidden_dim
         if hidden_dim % 2 or width % 2:
             raise ValueError("hidden_dim must be even, here and in imnet_spec")
         self.coef = conv3x3(self.encoder.out_dim, hidden_dim)

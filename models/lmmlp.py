@@ -37,6 +37,8 @@ class ModulatedMLP(nn.Module):
         mod_up_merge: Literal[False] = False,
         use_conv: Literal[False] = False,
     ) -> None:
+        if not (mod_scale or mod_shift):
+            raise ValueError("mod_scale or mod_shift must be true: else nothing is modulated")
         super().__init__()
         self.hidden_dim, self.hidden_depth = hidden_dim, hidden_depth
         self.mod_scale, self.mod_shift = mod_scale, mod_shift

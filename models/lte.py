@@ -11,14 +11,12 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-import models
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, make_encoder
+from models.base import ContinuousModel, add_input, make_decoder, make_encoder
 from models.blocks import conv3x3
 from models.latent import CodeTable, Latent, blend, fits_cache
 from models.mlp import MLP, FoldedRest, Layer, apply_layers
-from utils import sample_bilinear
 
 # Where row and column frequencies are in the output of `freq`.
 ALTERNATING = (slice(0, None, 2), slice(1, None, 2))
@@ -126,7 +124,7 @@ class Texture(ContinuousModel):
             return rgb.unflatten(0, index.shape)
 
         rgb = blend(predict, latent, coord, cell, self.local_ensemble)
-        return rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
+        return add_input(rgb, latent, coord, "bilinear")
 
 
 @register("lte")
@@ -146,7 +144,7 @@ class LTE(Texture):
         hidden_dim: PositiveInt = 256,
     ) -> None:
         super().__init__(encoder_spec, hidden_dim)
-        self.imnet = models.make(imnet_spec, args={"in_dim": hidden_dim})
+        self.imnet = make_decoder(imnet_spec, hidden_dim)
 
     @property
     def decoder(self) -> list[Layer] | nn.Module:

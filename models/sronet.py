@@ -35,8 +35,8 @@ class Galerkin(nn.Module):
 
     def __init__(self, midc: PositiveInt, heads: PositiveInt) -> None:
         super().__init__()
-        if midc % heads:
-            raise ValueError(f"{midc} channels are not a multiple of {heads} heads")
+        if midc % heads or midc == heads:
+            raise ValueError(f"{heads} heads need two or more channels each, of {midc}")
         self.heads = heads
         self.qkv_proj = nn.Conv2d(midc, 3 * midc, 1)
         self.o_proj1 = nn.Conv2d(midc, midc, 1)

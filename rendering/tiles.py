@@ -109,21 +109,23 @@ class Renderer:
         Raises:
             UserError: If the memory does not suffice for the smallest tile.
         """
+        tile = self._choose_tile(
+            picture.count, *(stop - first for first, stop in _spans(rows, cols))
+        )
         context = None
         if self.spans:
-            context = self.model.survey(lambda: self._queries(picture, rows, cols))
-        for band, parts in self._bands(picture, rows, cols):
+            context = self.model.survey(lambda: self._queries(picture, rows, cols, tile))
+        for band, parts in self._bands(picture, rows, cols, tile):
             out = torch.empty(picture.count, 3, len(band), len(cols))
             for scene, columns in parts:
                 out[..., columns] = self.decode(scene.knowing(context), band, cols[columns])
             yield out
             del scene, parts  # before the next ones are made
 
-    def _bands(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Band]:
+    def _bands(self, picture: Picture, rows: Axis, cols: Axis, tile: int) -> Iterator[Band]:
         """Bands of output rows from the top, tile by tile."""
-        (top, bottom), (left, right) = rows.span(), cols.span()
+        (top, bottom), (left, right) = _spans(rows, cols)
         margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
-        tile = self._choose_tile(picture.count, bottom - top, right - left)
         while top < bottom:
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
@@ -145,10 +147,10 @@ class Renderer:
             top = edge
 
     def _queries(
-        self, picture: Picture, rows: Axis, cols: Axis
+        self, picture: Picture, rows: Axis, cols: Axis, tile: int
     ) -> Iterator[tuple[Latent, Tensor, Tensor]]:
         """All queries of a picture, as `ContinuousModel.survey` takes them."""
-        for band, parts in self._bands(picture, rows, cols):
+        for band, parts in self._bands(picture, rows, cols, tile):
             for scene, columns in parts:
                 assert scene.latent is not None
                 for coord, cell, _ in self._pieces(scene, band, cols[columns]):
@@ -282,6 +284,10 @@ class Renderer:
         tile = max(SMALLEST, min(tile, whole) // 2)
         print(f"out of memory: going on with tiles of {tile} pixels", file=sys.stderr)
         return tile
+
+
+def _spans(rows: Axis, cols: Axis) -> tuple[Span, Span]:
+    return rows.span(), cols.span()
 
 
 def _if_out_of_memory(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Make synthetic training images: a photograph, covered with shapes that have sharp edges.
+"""Make synthetic training images: parts of photographs, covered with shapes that have sharp edges.
 
     python scripts/dead_leaves.py --input photos --output load/compact-copies --count 139
 

@@ -256,6 +256,39 @@ def ciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -
     return rows_of(model.imnet_q, attended) + bilinear(inp, coord)
 
 
+def lmciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
+    """LM-CiaoSR: the unfolded code as seen from four sides, attended to, makes the modulation."""
+    h, w = feat.shape[-2:]
+    rel_cell = cell * torch.tensor([h, w], dtype=cell.dtype)
+    codes, found = unfold(feat), model.cs_attn(feat).flatten(2).mT
+    query = model.prenet_q(codes.flatten(2).mT)
+    read_wrongly = codes.flatten(2).mT.reshape(len(feat), h * w, 3, 3, 64)
+    logits, values = [], []
+    for vr in model.sides:
+        for vc in model.sides:
+            t, l = (vc + 1) // 2, (vr + 1) // 2  # noqa: E741
+            k = read_wrongly[:, :, t : t + 2, l : l + 2].flatten(2)
+            rel = -torch.tensor([vr / h, vc / w], dtype=coord.dtype).expand(len(feat), h * w, 2)
+            place = torch.cat([rel, cells_of_codes(feat, rel_cell)], dim=-1)
+            v = torch.cat([k, found], dim=-1)
+            k, v = (
+                x * net(torch.cat([x, place], dim=-1))
+                for x, net in ((k, model.imnet_k), (v, model.imnet_v))
+            )
+            logits.append((query * k).sum(-1, keepdim=True) / model.softmax_scale)
+            values.append(v)
+    z = (torch.stack(logits).softmax(0) * torch.stack(values)).sum(0)
+    made = as_map(model.hypernet_q(z), feat)
+    modulation, decoded = made[:, : model.imnet.mod_dim], made[:, model.imnet.mod_dim :]
+    latent = decoded if model.mod_input else as_map(z, feat)
+
+    def predict(moved: Tensor, rel: Tensor) -> Tensor:
+        x = torch.cat([nearest(latent, moved), rel], dim=-1)
+        return lmmlp(model.imnet, x, nearest(modulation, moved))
+
+    return ensemble(feat, coord, predict) + bilinear(inp, coord)
+
+
 ORACLES = {
     "liif": liif,
     "metasr": metasr,
@@ -265,4 +298,5 @@ ORACLES = {
     "lmlte": lmlte,
     "sronet": sronet,
     "ciaosr": ciaosr,
+    "lmciaosr": lmciaosr,
 }

@@ -54,7 +54,7 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if parameter.ndim >= 2 and len(parameter) >= FEWEST_ROWS:
+                if parameter.ndim in (2, 4) and len(parameter) >= FEWEST_ROWS:
                     self._orthogonal_step(parameter, group)
                 else:
                     self._adam_step(parameter, group)

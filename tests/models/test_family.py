@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import models
+from configs.spec import UserError
 from tests.cases import SPECS, make
 from tests.golden import rules
 from tests.oracle import unfold
@@ -199,3 +200,53 @@ def test_a_published_checkpoint_is_evaluated_and_rendered(name, tmp_path):
         rendered = np.asarray(Image.open(tmp_path / "o.png"))
         assert (np.abs(rendered.astype(int) - evaluated) <= 1).all()
         assert (rendered != evaluated).mean() < 2e-3
+
+
+BAD = [
+    ("lmlte", {"mod_input": False, "imnet_spec": SPECS["liif"]["args"]["imnet_spec"]}, "'lmmlp'"),
+    ("lte", {"imnet_spec": SPECS["lmliif"]["args"]["imnet_spec"]}, "needs a modulation"),
+    ("lte", {"hidden_dim": 7}, "even"),
+    ("ciaosr", {"multi_scale": []}, "multi_scale"),
+    ("ciaosr", {"multi_scale": [5]}, "multi_scale"),
+    ("sronet", {"width": 4, "blocks": 4}, "two or more channels"),
+    ("sronet", {"width": 10}, "two or more channels"),
+    ("lmciaosr", {"encoder": SWINIR | {"name": "edsr"}}, "edsr"),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "message"), BAD, ids=str)
+def test_mistakes_in_specs(name, args, message):
+    spec = {"name": name, "args": SPECS[name]["args"] | args}
+    with pytest.raises(UserError, match=message):
+        models.make(spec)
+
+
+def test_nothing_to_modulate_is_a_mistake():
+    spec = copy.deepcopy(SPECS["lmliif"])
+    spec["args"]["imnet_spec"]["args"] |= {"mod_scale": False, "mod_shift": False}
+    with pytest.raises(UserError, match="nothing is modulated"):
+        models.make(spec)
+
+
+@pytest.mark.parametrize("colours", [1, 4])
+def test_colours_that_the_input_cannot_be_added_to(colours):
+    model = make("lte-fast", out_dim=colours)
+    with pytest.raises(UserError, match="out_dim"):
+        model(torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 2), torch.ones(1, 1, 2))
+
+
+def test_a_zoom_does_not_pile_up_modulations():
+    model = make("lmliif")
+    with torch.no_grad():
+        latent = model.encode(torch.randn(1, 3, 6, 7))
+        for side in range(1, 9):
+            model.query_rgb(torch.zeros(1, 1, 2), torch.full((1, 1, 2), 1 / side), latent)
+    assert len(latent.memo) == 1
+
+
+@pytest.mark.parametrize("name", sorted(SPECS))
+def test_copies_after_a_forward_with_gradients(name):
+    model, inp = make(name), torch.randn(1, 3, 4, 5)
+    args = torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
+    wanted = model(inp, *args)
+    torch.testing.assert_close(copy.deepcopy(model)(inp, *args), wanted)

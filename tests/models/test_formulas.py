@@ -37,6 +37,7 @@ CASES += [
 CASES += [("sronet", {}), ("sronet", {"blocks": 2}), ("ciaosr", {}), ("ciaosr", {"local_size": 1})]
 CASES += [("ciaosr", {"local_size": 3, "non_local_attn": False, "feat_unfold": False})]
 CASES += [("ciaosr", {"multi_scale": [3, 4], "softmax_scale": 2, "imnet_k": LINEAR})]
+CASES += [("lmciaosr", {}), ("lmciaosr", {"local_size": 1, "mod_input": False})]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
