@@ -161,6 +161,7 @@ def test_other_files_in_another_process_are_refused(folder, tmp_path_factory):
     assert "config or images differ between the processes" in error
 
 
+@pytest.mark.slow
 def test_one_that_hangs_is_ended_with_one_that_dies():
     code = """
 import os, signal, time, parallel
@@ -177,6 +178,7 @@ time.sleep(600)
     assert done.stderr == "error: a process of the run was ended by SIGKILL\n"
 
 
+@pytest.mark.slow
 def test_several_devices_start_several_processes(folder):
     config = train_config(**{**UNEVEN, **NO_VALIDATION, "epoch_max": 4000})
     (folder / "c.yaml").write_text(yaml.safe_dump(config))
