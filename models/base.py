@@ -51,13 +51,16 @@ class Encoder(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def make_encoder(spec: dict[str, Any]) -> Any:
+def make_encoder(spec: dict[str, Any], **args: Any) -> Any:
     """The encoder of a spec.
+
+    Args:
+        args: Merged over those of the spec.
 
     Raises:
         UserError: If the name is that of something else.
     """
-    encoder = models.make(spec)
+    encoder = models.make(spec, args=args)
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise UserError(f"encoder_spec: {spec['name']!r} is no encoder: it has no out_dim")
     return encoder
@@ -73,6 +76,17 @@ def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
     if hasattr(decoder, "mod_dim"):
         raise UserError(f"imnet_spec: {spec['name']!r} needs a modulation: no decoder here")
     return decoder
+
+
+def given(cell: Tensor | None) -> Tensor:
+    """The cells, for a model that decodes them.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if cell is None:
+        raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+    return cell
 
 
 def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, add_input, make_decoder, make_encoder
+from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
 from models.blocks import reflect_to_multiple
 from models.latent import EPS, CodeTable, Latent
 from models.mlp import make_mlp
@@ -147,8 +147,7 @@ class CiaoSR(ContinuousModel):
         self.local_size = local_size
         self.feat_unfold = feat_unfold
         self.softmax_scale = softmax_scale
-        arguments = {**(encoder.get("args") or {}), "no_upsampling": True}
-        self.encoder = make_encoder({**encoder, "args": arguments})
+        self.encoder = make_encoder(encoder, no_upsampling=True)
         channels = self.encoder.out_dim
         scales: list[Scale] = [2] if multi_scale is None else multi_scale
         codes = channels * (9 if feat_unfold else 1)
@@ -177,8 +176,7 @@ class CiaoSR(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        if cell is None:
-            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        cell = given(cell)
         inputs = (*self._around(coord, cell, latent.grid), *_nearest(coord, latent.grid))
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             rgb = self._attend(latent.tables, *inputs)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, add_input, make_decoder, make_encoder
+from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
 from models.latent import CodeTable, Latent, Predict, blend, fits_cache
 from models.mlp import MLP, FoldedRest
 from utils import sample_nearest
@@ -82,10 +82,8 @@ class LIIF(ContinuousModel):
     def _decode_codes(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         codes = latent.codes
         assert codes is not None
-        if self.cell_decode and cell is None:
-            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
         predict = self._factored(codes) if self._factors else self._plain(codes)
-        cell = cell if self.cell_decode else None
+        cell = given(cell) if self.cell_decode else None
         return blend(predict, latent, coord, cell, self.local_ensemble)
 
     def _plain(self, codes: CodeTable) -> Predict:

@@ -13,6 +13,7 @@ from torch import Tensor
 import models
 from configs.spec import SpecOf
 from models import register
+from models.base import make_encoder
 from models.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
 from models.latent import CodeTable, Latent
 from models.lmf import Modulated, decoder_width
@@ -61,8 +62,7 @@ class LMCiaoSR(Modulated):
         mod_input: bool = False,
         cmsr_spec: None = None,
     ) -> None:
-        arguments = {**(encoder.get("args") or {}), "no_upsampling": True}
-        super().__init__({**encoder, "args": arguments}, True, True, mod_input)
+        super().__init__(make_encoder(encoder, no_upsampling=True), True, True, mod_input)
         if self.encoder.out_dim != CHANNELS:
             raise ValueError(f"encoder: {CHANNELS} channels are needed, not {self.encoder.out_dim}")
         self.sides = [0] if local_size == 1 else [-1, 1]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import models
 from configs.spec import SpecOf, UserError
 from models import register
-from models.base import ContinuousModel, add_input, make_encoder
+from models.base import ContinuousModel, add_input, given, make_encoder
 from models.blocks import conv3x3
 from models.latent import CodeTable, Latent, blend
 from models.lmmlp import ModulatedMLP
@@ -30,7 +30,7 @@ class Modulated(ContinuousModel):
     codes beyond the last query that of the last. Then results depend on how queries are chunked.
 
     Args:
-        encoder_spec: The encoder.
+        encoder: Already made.
         local_ensemble: Blend the predictions of the four surrounding codes by area.
         cell_decode: Tell both networks the size of the queried pixel.
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
@@ -45,16 +45,36 @@ class Modulated(ContinuousModel):
 
     def __init__(
         self,
-        encoder_spec: dict[str, Any],
+        encoder: Any,
         local_ensemble: bool,
         cell_decode: bool,
         mod_input: bool,
     ) -> None:
         super().__init__()
-        self.encoder = make_encoder(encoder_spec)
+        self.encoder = encoder
         self.local_ensemble = local_ensemble
         self.cell_decode = cell_decode
         self.mod_input = mod_input
+
+    def add_networks(
+        self,
+        imnet_spec: dict[str, Any],
+        hypernet_spec: dict[str, Any],
+        in_dim: int,
+        code_dim: int,
+        decoded: int,
+    ) -> None:
+        """Make ``hypernet`` and ``imnet``.
+
+        Args:
+            in_dim: Numbers per query that the decoder is given.
+            code_dim: Numbers per code that the network at the codes is given.
+            decoded: How many it makes besides the modulation.
+        """
+        imnet = models.make(imnet_spec, args={"in_dim": in_dim})
+        made = imnet.mod_dim + decoded
+        self.hypernet = make_mlp(hypernet_spec, "hypernet_spec", code_dim, made)
+        self.imnet = imnet
 
     def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """Per code what `enter` is given (B, h, w, L), and its modulation (B, h, w, mod_dim).
@@ -70,10 +90,7 @@ class Modulated(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
-        if not self.cell_decode:
-            cell = None
-        elif cell is None:
-            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        cell = given(cell) if self.cell_decode else None
         codes = self._codes(latent, cell)
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
@@ -145,21 +162,18 @@ class LMLIIF(Modulated):
         cmsr_spec: None = None,
         input_skip: Literal["none", "bilinear", "bicubic"] = "none",
     ) -> None:
-        super().__init__(encoder_spec, local_ensemble, cell_decode, mod_input)
+        super().__init__(make_encoder(encoder_spec), local_ensemble, cell_decode, mod_input)
         self.input_skip = input_skip
         self.side = 3 if feat_unfold else 1
         dim, width = self.encoder.out_dim, decoder_width(imnet_spec)
         self.extra_dim = 4 if cell_decode else 2
-        imnet = models.make(
-            imnet_spec, args={"in_dim": (width if mod_input else dim) + self.extra_dim}
-        )
-        self.hypernet = make_mlp(
+        self.add_networks(
+            imnet_spec,
             hypernet_spec,
-            "hypernet_spec",
-            in_dim=dim * self.side**2 + (2 if cell_decode else 0),
-            out_dim=imnet.mod_dim + (width if mod_input else 0),
+            in_dim=(width if mod_input else dim) + self.extra_dim,
+            code_dim=dim * self.side**2 + (2 if cell_decode else 0),
+            decoded=width if mod_input else 0,
         )
-        self.imnet = imnet
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`; the first layer at the codes is a convolution."""
@@ -219,7 +233,7 @@ class LMLTE(Modulated):
         mod_input: bool = False,
         cmsr_spec: None = None,
     ) -> None:
-        super().__init__(encoder_spec, local_ensemble, cell_decode, mod_input)
+        super().__init__(make_encoder(encoder_spec), local_ensemble, cell_decode, mod_input)
         width = decoder_width(imnet_spec)
         width = width if mod_input else hidden_dim
         if hidden_dim % 2 or width % 2:
@@ -227,14 +241,8 @@ class LMLTE(Modulated):
         self.coef = conv3x3(self.encoder.out_dim, hidden_dim)
         self.freq = conv3x3(self.encoder.out_dim, hidden_dim)
         self.phase = nn.Linear(2, hidden_dim // 2, bias=False)
-        imnet = models.make(imnet_spec, args={"in_dim": width})
-        self.hypernet = make_mlp(
-            hypernet_spec,
-            "hypernet_spec",
-            in_dim=hidden_dim,
-            out_dim=imnet.mod_dim + (2 * width if mod_input else 0),
-        )
-        self.imnet = imnet
+        decoded = 2 * width if mod_input else 0
+        self.add_networks(imnet_spec, hypernet_spec, width, code_dim=hidden_dim, decoded=decoded)
         if mod_input:
             self.imphase = nn.Linear(2, width // 2, bias=False)
 

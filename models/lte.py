@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, add_input, make_decoder, make_encoder
+from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
 from models.blocks import conv3x3
 from models.latent import CodeTable, Latent, blend, fits_cache
 from models.mlp import MLP, FoldedRest, Layer, apply_layers
@@ -99,8 +99,7 @@ class Texture(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        if cell is None:
-            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        cell = given(cell)
         codes = latent.codes
         assert codes is not None
         decoder = self.decoder

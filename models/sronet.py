@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, Queries, make_encoder
+from models.base import ContinuousModel, Queries, given, make_encoder
 from models.latent import CodeTable, Latent, corners, ensemble_weights
 from utils import sample_bilinear
 
@@ -133,8 +133,7 @@ class SRNO(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        if cell is None:
-            raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
+        cell = given(cell)
         together = torch.is_grad_enabled() or torch.compiler.is_compiling()
         if together and latent.context is None:
             return self._colours(latent, coord, cell)
