@@ -12,6 +12,7 @@ make = registry.make
 from . import (  # noqa: E402, F401
     bicubic,
     ciaosr,
+    clit,
     edsr,
     liif,
     lmciaosr,
@@ -20,6 +21,7 @@ from . import (  # noqa: E402, F401
     lte,
     metasr,
     mlp,
+    posenc,
     rcan,
     rdn,
     sronet,

@@ -122,7 +122,7 @@ class ContinuousModel(nn.Module):
 
     encoder: Any
     latent: Latent | None = None
-    margin: ClassVar[int | None] = None
+    margin: int | None = None
     spans_queries: ClassVar[bool] = False
     one_cell: ClassVar[bool] = False
     largest_scale: ClassVar[float | None] = None

@@ -103,7 +103,8 @@ class LIIF(ContinuousModel):
         assert isinstance(self.imnet, MLP)
         imnet = self.imnet
         weight = imnet.linears[0].weight[:, -self._extra_dim :].to(codes.rows.dtype).T.contiguous()
-        folded = FoldedRest(imnet.weights) if fits_cache(codes) else None
+        folds = imnet.act == "relu" and fits_cache(codes)
+        folded = FoldedRest(imnet.weights) if folds else None
 
         def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
             flat_place = place.flatten(0, -2).to(weight.dtype)

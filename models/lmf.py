@@ -4,7 +4,7 @@ Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ class Modulated(ContinuousModel):
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
     """
 
-    margin: ClassVar[int | None] = 2  # the code of another corner, which was made of its neighbours
+    margin: int | None = 2  # the code of another corner, which was made of its neighbours
     one_cell = True
     largest_scale = 4.0
     input_skip: str
@@ -73,7 +73,7 @@ class Modulated(ContinuousModel):
         """
         imnet = models.make(imnet_spec, args={"in_dim": in_dim})
         made = imnet.mod_dim + decoded
-        self.hypernet = make_mlp(hypernet_spec, "hypernet_spec", code_dim, made)
+        self.hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
         self.imnet = imnet
 
     def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -147,7 +147,8 @@ class LTE(Texture):
 
     @property
     def decoder(self) -> list[Layer] | nn.Module:
-        return self.imnet.weights if isinstance(self.imnet, MLP) else self.imnet
+        plain = isinstance(self.imnet, MLP) and self.imnet.act == "relu"
+        return self.imnet.weights if plain else self.imnet
 
 
 @register("lte-fast")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,24 +16,34 @@ from models import register
 
 Layer = tuple[Tensor, Tensor]
 
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
+
 
 @register("mlp")
 class MLP(nn.Module):
-    """Linear and ReLU in turn, the last layer linear.
+    """Linear layers with an activation between them.
 
     Args:
         in_dim: Length of the input vectors.
         out_dim: Length of the output vectors.
         hidden_list: Widths of the hidden layers.
+        act: The activation, "relu" or "gelu"; none if None.
     """
 
     def __init__(
-        self, in_dim: PositiveInt, out_dim: PositiveInt, hidden_list: list[PositiveInt]
+        self,
+        in_dim: PositiveInt,
+        out_dim: PositiveInt,
+        hidden_list: list[PositiveInt],
+        act: Literal["relu", "gelu"] | None = "relu",
     ) -> None:
         super().__init__()
+        self.act = act
         layers: list[nn.Module] = []
         for width in hidden_list:
-            layers += [nn.Linear(in_dim, width), nn.ReLU()]
+            layers.append(nn.Linear(in_dim, width))
+            if act is not None:
+                layers.append(ACTIVATIONS[act]())
             in_dim = width
         self.layers = nn.Sequential(*layers, nn.Linear(in_dim, out_dim))
 
@@ -57,16 +67,17 @@ class MLP(nn.Module):
         return self.layers(x)
 
 
-def make_mlp(spec: dict[str, Any], place: str, in_dim: int, out_dim: int) -> MLP:
+def make_mlp(spec: dict[str, Any], place: str, **args: int) -> MLP:
     """The mlp of a spec, for a model that takes it apart.
 
     Args:
         place: Of the spec, for messages.
+        args: Merged over those of the spec.
 
     Raises:
         UserError: If it is another decoder.
     """
-    made = models.make(spec, args={"in_dim": in_dim, "out_dim": out_dim})
+    made = models.make(spec, args=args)
     if not isinstance(made, MLP):
         raise UserError(f"{place}: an 'mlp' is needed, got {spec['name']!r}")
     return made
@@ -81,7 +92,7 @@ def apply_layers(layers: Sequence[Layer], x: Tensor) -> Tensor:
 
 
 class FoldedRest:
-    """`MLP.rest` for inference on a CPU: as few passes over the activations as possible.
+    """`MLP.rest` with ReLU, for inference on a CPU, in few passes over the activations.
 
     Since relu(y + b) = max(y, -b) + b, a layer's bias can be added behind its ReLU, where it
     becomes a part of the next layer's bias. So a hidden layer is a plain matrix product and a

@@ -16,7 +16,7 @@ SMALL_ARGS = {
     "swinir": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2},
     "rcan": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 16},
 }
-DECODERS = ["galerkin", "lmmlp", "mlp"]  # and other parts
+DECODERS = ["galerkin", "lmmlp", "mlp", "posenc"]  # and other parts
 WITHOUT_UPSAMPLER = ["swinir"]
 ENCODERS = [name for name in models.registry.names() if name in SMALL_ARGS]
 UPSAMPLING = [name for name in ENCODERS if name not in WITHOUT_UPSAMPLER]
@@ -25,6 +25,10 @@ CONTINUOUS = [n for n in models.registry.names() if n not in ENCODERS and n not 
 ENCODER = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 2, "n_feats": 8}}
 IMNET = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16]}}
 LMMLP = {"name": "lmmlp", "args": {"out_dim": 3, "hidden_dim": 8, "hidden_depth": 3}}
+POSENC = {
+    "name": "posenc",
+    "args": {"posenc_type": "sinusoid", "posenc_scale": 3, "enc_dims": 16},
+}
 HYPERNET = {"name": "mlp", "args": {"hidden_list": [20]}}
 SPECS = {
     "liif": {"name": "liif", "args": {"encoder_spec": ENCODER, "imnet_spec": IMNET}},
@@ -75,6 +79,17 @@ SPECS = {
             "imnet_q": IMNET,
             "imnet_k": HYPERNET,
             "imnet_v": HYPERNET,
+        },
+    },
+    "clit": {
+        "name": "clit",
+        "args": {
+            "encoder_spec": ENCODER,
+            "imnet_spec": {"name": "mlp", "args": {**IMNET["args"], "act": "gelu"}},
+            "pb_spec": POSENC,
+            "base_dim": 12,
+            "head": 3,
+            "r": 2,
         },
     },
     "sronet": {"name": "sronet", "args": {"encoder_spec": ENCODER, "width": 16, "blocks": 4}},

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import models
 from configs.spec import UserError
-from tests.cases import SPECS, make
+from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules
 from tests.oracle import unfold
 from tests.test_programs import succeeds, write_tests
@@ -29,6 +29,7 @@ COUNTS = {
     "srno": 5,
     "ciaosr": 8,
     "lmciaosr": 3,
+    "clit": 5,
 }
 
 
@@ -120,7 +121,27 @@ def call_window(model: nn.Module, case: dict) -> dict[str, Tensor]:
     return {"rgb": rgb.unflatten(1, big)[:, : scale * h, : scale * w].flatten(1, 2)}
 
 
-CALLS = {"flat": call_flat, "grid": call_grid, "feat": call_feat, "window": call_window}
+def call_clit(model: nn.Module, case: dict) -> dict[str, Tensor]:
+    """The grids behind all stages are given; the last is that of the target.
+
+    At a few pixels of it the last bit of a coordinate decides which code is the nearest.
+    """
+    inp = image(case)
+    *finer, target = case["coords"]
+    coord = make_coord(target) if case["coord"] == "grid" else queries(case)[0]
+    coord = coord.expand(len(inp), -1, -1)
+    cell = make_cell(target).expand_as(coord)
+    stages = model.stages(model.encode(inp), finer, coord, cell)
+    return {"rgb": stages[-1], "stages": torch.stack(stages)}
+
+
+CALLS = {
+    "flat": call_flat,
+    "grid": call_grid,
+    "feat": call_feat,
+    "window": call_window,
+    "clit": call_clit,
+}
 
 
 SWINIR = {"name": "swinir", "args": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2}}
@@ -210,6 +231,11 @@ BAD = [
     ("ciaosr", {"multi_scale": [5]}, "multi_scale"),
     ("sronet", {"width": 4, "blocks": 4}, "two or more channels"),
     ("sronet", {"width": 10}, "two or more channels"),
+    ("clit", {"base_dim": 10}, "heads"),
+    ("clit", {"imnet_num": 2}, "conv_num"),
+    ("clit", {"pb_spec": IMNET}, "pb_spec.*head"),
+    ("clit", {"pb_spec": {"name": "posenc"}}, "posenc_type"),
+    ("clit", {"imnet_spec": LMMLP}, "'mlp'"),
     ("lmciaosr", {"encoder": SWINIR | {"name": "edsr"}}, "edsr"),
 ]
 

@@ -7,7 +7,7 @@ import torch
 
 import models
 from models.latent import CodeTable
-from tests.cases import LMMLP, make, queries
+from tests.cases import IMNET, LMMLP, make, queries
 from tests.oracle import ORACLES, unfold
 from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
 
@@ -22,11 +22,15 @@ def switches(*names):
 
 SWITCHES = switches("local_ensemble", "feat_unfold", "cell_decode")
 FOREIGN = {"name": "foreign", "args": {"out_dim": 3, "hidden_list": [16]}}
+SMOOTH = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16], "act": "gelu"}}
+STRAIGHT = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": [16, 16], "act": None}}
+CASCADE = {"imnet_num": 3, "conv_num": 3}
 LINEAR = {"name": "mlp", "args": {"out_dim": 3, "hidden_list": []}}
 CASES = [("liif", args) for args in SWITCHES]
 CASES += [("liif", {**args, "imnet_spec": FOREIGN}) for args in SWITCHES]
-CASES += [("liif", {"imnet_spec": LINEAR}), ("metasr", {})]
-CASES += [("lte", args) for args in ({}, {"imnet_spec": FOREIGN}, {"imnet_spec": LINEAR})]
+CASES += [("liif", {"imnet_spec": spec}) for spec in (LINEAR, SMOOTH, STRAIGHT)]
+CASES += [("lte", {"imnet_spec": spec}) for spec in (IMNET, FOREIGN, LINEAR, SMOOTH)]
+CASES += [("metasr", {})]
 CASES += [("lte-fast", {}), ("lte-fast", {"num_layer": 1})]
 CASES += [("lmliif", args) for args in switches("cell_decode", "feat_unfold", "mod_input")]
 CASES += [("lmlte", args) for args in switches("local_ensemble", "cell_decode", "mod_input")]
@@ -38,6 +42,8 @@ CASES += [("sronet", {}), ("sronet", {"blocks": 2}), ("ciaosr", {}), ("ciaosr", 
 CASES += [("ciaosr", {"local_size": 3, "non_local_attn": False, "feat_unfold": False})]
 CASES += [("ciaosr", {"multi_scale": [3, 4], "softmax_scale": 2, "imnet_k": LINEAR})]
 CASES += [("lmciaosr", {}), ("lmciaosr", {"local_size": 1, "mod_input": False})]
+CASES += [("clit", {}), ("clit", {"pb_spec": None, "is_cell": False}), ("clit", {"r": 1})]
+CASES += [("clit", args) for args in ({"local_attn": False, "pb_spec": None}, CASCADE)]
 SIZES = [(7, 9), (1, 6), (5, 1), (1, 1), (2, 3)]
 
 
@@ -85,15 +91,18 @@ def test_values_and_gradients(name, args, size):
         torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.parametrize("size", [(8, 12), (3, 5), (4, 27), (20, 9)], ids=str)
-def test_pixel_grids_of_any_scale(size):
+@pytest.mark.parametrize("size", [(8, 12), (3, 5), (4, 27), (20, 9), (40, 31), (133, 70)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "args"), [("liif", {}), ("clit", CASCADE), ("clit", CASCADE | {"pb_spec": None})]
+)
+def test_pixel_grids_of_any_scale(name, args, size):
     """Grids of scales below, at and above 1, different in both directions."""
-    model = double("liif", {})
+    model = double(name, args)
     inp = torch.randn(1, 3, 8, 9, dtype=torch.float64)
     coord = make_coord(size).double().unsqueeze(0)
     cell = make_cell(size).double().expand_as(coord)
     with torch.no_grad():
-        fast, literal = model(inp, coord, cell), literally("liif", model, inp, coord, cell)
+        fast, literal = model(inp, coord, cell), literally(name, model, inp, coord, cell)
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
 
 
@@ -105,16 +114,18 @@ def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
     monkeypatch.setattr("models.sronet.CHUNK", 7)
     monkeypatch.setattr("models.ciaosr.CHUNK", 7)
+    monkeypatch.setattr("models.clit.CHUNK", 7)
+    monkeypatch.setattr("models.clit.TABLE", 7 * 25 * 3 * 16)
     with torch.no_grad():
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("hidden", [[], [12], [16] * 4, [12, 12, 5, 12, 12]], ids=str)
-def test_inference_with_decoders_of_any_depth_and_width(hidden):
+@pytest.mark.parametrize("act", ["relu", "gelu", None])
+def test_inference_with_decoders_of_any_depth_and_width(hidden, act):
     """Without gradients biases are folded and memory is reused."""
-    model = double(
-        "liif", {"imnet_spec": {"name": "mlp", "args": {"out_dim": 3, "hidden_list": hidden}}}
-    )
+    args = {"out_dim": 3, "hidden_list": hidden, "act": act}
+    model = double("liif", {"imnet_spec": {"name": "mlp", "args": args}})
     inp = torch.randn(2, 3, 6, 5, dtype=torch.float64)
     coord, cell = queries(2, 40, torch.float64)
     with torch.no_grad():

@@ -73,6 +73,15 @@ def test_tiles_of_liif(switches, skip):
         assert_equal_tiles(model, picture(30, 22), size, 7)
 
 
+@pytest.mark.parametrize("tile", [5, 8])
+@pytest.mark.parametrize("args", [{"r": 1}, {"local_attn": False}, {}], ids=str)
+def test_tiles_of_several_stages(args, tile):
+    """Each reads an enlarged map: of a tile only what its queries need."""
+    model = make("clit", imnet_num=3, conv_num=3, **args)
+    for size in ((85, 79), (230, 170)):
+        assert_equal_tiles(model, picture(14, 10), size, tile)
+
+
 def test_tiles_of_an_unknown_decoder():
     class Sine(nn.Module):
         def __init__(self, in_dim):

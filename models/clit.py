@@ -1,0 +1,271 @@
+"""CLIT: Chen et al., "Cascaded Local Implicit Transformer for Arbitrary-Scale Super-Resolution",
+CVPR 2023."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+import models
+from configs.spec import SpecOf
+from models import register
+from models.base import ContinuousModel, add_input, given, make_encoder
+from models.blocks import conv3x3
+from models.latent import CodeTable, Latent
+from models.mlp import make_mlp
+from models.neighbourhood import Around, Grid, Window, around, group, only_inside, resample
+
+LARGEST_STEP = 4  # between the grids of two stages
+FADING = 0.75  # factor of what the stages before have found
+CHUNK = 1024  # queries that are attended to at a time
+TABLE = 2**23  # floats of what the decoder's first layer makes of values, at a time
+
+
+class Seen(NamedTuple):
+    """What the queries of a stage see.
+
+    Attributes:
+        around: Where.
+        queries: The window of queries (D channels); None without attention.
+        values: The window of keys and values (2 D channels); without attention of values.
+        rel_cell: (B, Q, 2), in units of half a code's side; None if it is not decoded.
+    """
+
+    around: Around
+    queries: Window | None
+    values: Window
+    rel_cell: Tensor | None
+
+    def chunk(self, part: slice) -> Seen:
+        """By some of the queries."""
+        rel_cell = None if self.rel_cell is None else self.rel_cell[:, part]
+        return self._replace(around=self.around.chunk(part), rel_cell=rel_cell)
+
+
+@register("clit")
+class CLIT(ContinuousModel):
+    """Attention of queries to the codes around them, in stages of ever finer grids.
+
+    The first stage reads the feature map itself, each further one an enlarged feature map, and adds
+    to what the ones before have found. How many are at work follows from the scale: one up to x4,
+    two up to x16, and so on.
+
+    All queries are for pixels of one size: that of the first query decides about the stages.
+
+    Args:
+        encoder_spec: The encoder.
+        imnet_spec: The decoder of a stage, an `mlp`; it is given its ``in_dim``.
+        pb_spec: Encoding of positions, a `posenc`; it is given its ``head``. None: without.
+        base_dim: Channels D of queries, keys and values.
+        head: Heads of the attention.
+        r: It reaches r codes far, to (2 r + 1)**2.
+        imnet_num: Number of stages.
+        conv_num: Of which there are queries, keys and values; at least imnet_num.
+        is_cell: Tell the decoder the size of the queried pixel.
+        local_attn: Without it a query reads the value of the nearest code alone.
+        verbose: In published configs; not used.
+    """
+
+    one_cell = True
+    conv_qs: Any  # lists of modules, whose items have no type
+    conv_ks: Any
+    conv_vs: Any
+    imnets: Any
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        imnet_spec: Annotated[dict[str, Any], SpecOf("in_dim")],
+        pb_spec: Annotated[dict[str, Any] | None, SpecOf("head")] = None,
+        base_dim: PositiveInt = 192,
+        head: PositiveInt = 8,
+        r: PositiveInt = 3,
+        imnet_num: PositiveInt = 1,
+        conv_num: PositiveInt = 1,
+        is_cell: bool = True,
+        local_attn: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__()
+        if base_dim % head:
+            raise ValueError(f"base_dim {base_dim} cannot be shared by {head} heads")
+        if conv_num < imnet_num:
+            raise ValueError(f"conv_num {conv_num} is less than imnet_num {imnet_num}")
+        self.base_dim, self.head = base_dim, head
+        self.is_cell, self.local_attn = is_cell, local_attn
+        self.r = r if local_attn else 0
+        self.margin = self.r + 3  # codes, two convolutions, and the interpolation between codes
+        self.encoder = make_encoder(encoder_spec)
+        self.conv_ch = conv3x3(self.encoder.out_dim, base_dim)
+
+        def convolutions() -> nn.ModuleList:
+            return nn.ModuleList(conv3x3(base_dim, base_dim) for _ in range(conv_num))
+
+        self.conv_vs = convolutions()
+        if local_attn:
+            self.conv_qs, self.conv_ks = convolutions(), convolutions()
+        self.pb_encoder = None if pb_spec is None else models.make(pb_spec, args={"head": head})
+        in_dim = base_dim * (2 * self.r + 1) ** 2 + (2 if is_cell else 0)
+        self.imnets = nn.ModuleList(
+            make_mlp(imnet_spec, "imnet_spec", in_dim=in_dim) for _ in range(imnet_num)
+        )
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`: what the first stage reads."""
+        maps = self.conv_ch(feat)
+        tables = self._tables(F.pad(self._project(0, maps, padding=1), [self.r] * 4))
+        return Latent(feat, inp, tables=tables, hidden=maps if len(self.imnets) > 1 else None)
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`."""
+        if len(self.imnets) == 1:
+            return self.stages(latent, [], coord, cell)[-1]
+        cell = given(cell)
+        plans = [self.finer_grids(latent.grid, *item) for item in cell[:, 0].tolist()]
+        if all(plan == plans[0] for plan in plans):
+            return self.stages(latent, plans[0], coord, cell)[-1]
+        inputs = (latent.feat, latent.inp, coord, cell)
+        found = []
+        for feat, inp, *queries in zip(*(x.split(1) for x in inputs), strict=True):
+            alone = self.prepare(feat, inp)
+            alone = replace(alone, origin=latent.origin, image_size=latent.image_size)
+            found.append(self.decode(alone, *queries))
+        return torch.cat(found)
+
+    def finer_grids(self, grid: Grid, *cell: float) -> list[Grid]:
+        """Those of all stages but the first, for pixels of a size (height, width)."""
+        scale = max(round(2 / side) / n for side, n in zip(cell, grid, strict=True))
+        grids: list[Grid] = []
+        while len(grids) + 1 < len(self.imnets):
+            factor = LARGEST_STEP ** (len(grids) + 1)
+            if factor >= scale:
+                break
+            grids.append((grid[0] * factor, grid[1] * factor))
+        return grids
+
+    def stages(
+        self, latent: Latent, grids: list[Grid], coord: Tensor, cell: Tensor | None
+    ) -> list[Tensor]:
+        """Colours (B, Q, 3) of every stage; those of the last one are the model's.
+
+        Args:
+            grids: Of all stages but the first.
+            coord, cell: (B, Q, 2); without ``is_cell`` the cell is not used.
+        """
+        found: list[Tensor] = []
+        for stage, grid in enumerate([latent.grid, *grids]):
+            own = self._attend(stage, self._see(stage, latent, grid, coord, cell))
+            found.append(own + FADING * found[-1] if found else own)
+        return [add_input(rgb, latent, coord, "bilinear") for rgb in found]
+
+    def _see(
+        self, stage: int, latent: Latent, grid: Grid, coord: Tensor, cell: Tensor | None
+    ) -> Seen:
+        """By the first stage all of the map, by others what the queries read."""
+        places = around(coord, grid, self.r)
+        if stage == 0:
+            top, left = latent.grid_origin
+            tables, origin = latent.tables, (top - self.r, left - self.r)
+        else:
+            assert latent.hidden is not None
+            spans = rows, cols = places.rows.span(), places.cols.span()
+            seen = [range(span.start - 1, span.stop + 1) for span in spans]  # by convolutions
+            maps = resample(latent.hidden, latent.grid, latent.grid_origin, grid, *seen)
+            maps = only_inside(self._project(stage, maps, padding=0), grid, rows, cols)
+            tables, origin = self._tables(maps), (rows.start, cols.start)
+        rel_cell = given(cell) * coord.new_tensor(grid) if self.is_cell else None
+        *queries, values = (Window(table, origin) for table in tables)
+        return Seen(places, queries[0] if queries else None, values, rel_cell)
+
+    def _project(self, stage: int, maps: Tensor, padding: int) -> Tensor:
+        """Queries, keys and values of a map, or values alone."""
+        convolutions = [self.conv_vs[stage]]
+        if self.local_attn:
+            convolutions = [self.conv_qs[stage], self.conv_ks[stage], *convolutions]
+        weight = torch.cat([convolution.weight for convolution in convolutions])
+        bias = torch.cat([convolution.bias for convolution in convolutions])
+        return F.conv2d(maps, weight, bias, padding=padding)
+
+    def _tables(self, maps: Tensor) -> tuple[CodeTable, ...]:
+        """Of queries, and of keys and values; or of values alone."""
+        if not self.local_attn:
+            return (CodeTable(maps),)
+        return CodeTable(maps[:, : self.base_dim]), CodeTable(maps[:, self.base_dim :])
+
+    def _attend(self, stage: int, seen: Seen) -> Tensor:
+        """What a stage finds, (B, Q, 3)."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._by_query(stage, seen)
+        if self.local_attn and not seen.around.lost.any():
+            return self._by_code(stage, seen)
+        starts = range(0, seen.around.lost.shape[1], CHUNK)
+        parts = [self._by_query(stage, seen.chunk(slice(s, s + CHUNK))) for s in starts]
+        return torch.cat(parts, dim=1)
+
+    def _by_query(self, stage: int, seen: Seen) -> Tensor:
+        """The formula as it is: every query reads the codes around it."""
+        found = seen.values.table.read(seen.values.square(seen.around))
+        if seen.queries is not None:
+            key, value = self._heads(found)
+            (query,) = self._heads(seen.queries.between(seen.around), 1)
+            logits = (query * key).sum(-1) / math.sqrt(query.shape[-1])
+            if self.pb_encoder is not None:
+                rows, cols = self.pb_encoder(seen.around.rows.rel, seen.around.cols.rel)
+                logits = logits + (rows.unsqueeze(1) + cols).flatten(0, 1)
+            found = (logits.softmax(dim=0).unsqueeze(-1) * value).flatten(-2)
+        x = found.permute(1, 2, 0, 3).flatten(2)
+        if seen.rel_cell is not None:
+            x = torch.cat([x, seen.rel_cell.to(x.dtype)], dim=-1)
+        return self.imnets[stage](x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+    def _by_code(self, stage: int, seen: Seen) -> Tensor:
+        """The same, where queries with one nearest code share its keys and values.
+
+        The decoder's first layer is linear in the weighted values, and a weight is one number for
+        all channels of a head. So the layer is applied to the values of each place and head, once
+        for all these queries; and what remains per query are the weights.
+        """
+        assert seen.queries is not None
+        imnet, first = self.imnets[stage], self.imnets[stage].linears[0]
+        side = 2 * self.r + 1
+        kernel = first.weight[:, : self.base_dim * side**2].T
+        kernel = kernel.unflatten(0, (side**2 * self.head, -1))  # places and heads, channels, out
+        (query,) = self._heads(seen.queries.between(seen.around).flatten(0, 1), 1)
+        query = query / math.sqrt(query.shape[-1])
+        bias = first.bias.expand(len(query), -1)
+        if seen.rel_cell is not None:
+            cells = seen.rel_cell.flatten(0, 1).to(query.dtype)
+            bias = F.linear(cells, first.weight[:, -2:], first.bias)
+        of_places = None
+        if self.pb_encoder is not None:
+            parts = self.pb_encoder(seen.around.rows.rel, seen.around.cols.rel)
+            of_places = [part.flatten(1, 2).transpose(0, 1) for part in parts]
+        corner = seen.values.locate(seen.around.rows.codes[0], seen.around.cols.codes[0])
+        steps = torch.arange(side, device=corner.device)
+        places = (steps.unsqueeze(1) * seen.values.table.width + steps).flatten()
+        colours, order = [], []
+        for code, members, meant in group(corner.flatten(), max(1, TABLE // kernel[:, 0].numel())):
+            key, value = self._heads(seen.values.table.read(code.unsqueeze(1) + places))
+            logits = query[members].transpose(1, 2) @ key.permute(0, 2, 3, 1)
+            if of_places is not None:
+                rows, cols = (part[members] for part in of_places)
+                both = rows.unsqueeze(3) + cols.unsqueeze(2)  # code, query, row, column, head
+                logits = logits + both.flatten(2, 3).permute(0, 3, 1, 2)
+            weights = logits.softmax(-1).permute(0, 2, 3, 1).flatten(2)
+            table = value.permute(1, 2, 0, 3).flatten(0, 1) @ kernel
+            x = imnet.rest(bias[members] + weights @ table.transpose(0, 1))
+            colours.append(x[meant])
+            order.append(members[meant])
+        found = torch.cat(colours)
+        found = torch.empty_like(found).index_copy_(0, torch.cat(order), found)
+        return found.unflatten(0, seen.around.lost.shape)
+
+    def _heads(self, codes: Tensor, kinds: int = 2) -> tuple[Tensor, ...]:
+        """Codes (..., kinds * D) to (..., head, D / head) each."""
+        return codes.unflatten(-1, (kinds, self.head, -1)).unbind(-3)
