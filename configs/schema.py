@@ -97,6 +97,7 @@ class TrainConfig(_Section):
     multi_step_lr: MultiStepLR | None = None
     warmup_step_lr: WarmupStepLR | None = None
     resume: str | None = None
+    pre_train: str | None = None
     epoch_val: PositiveInt | None = None
     epoch_save: PositiveInt | None = None
     eval_type: EvalType = None
@@ -113,6 +114,12 @@ class TrainConfig(_Section):
     loss: Literal["l1", "mse", "smooth-l1"] = "l1"
     save_every: SaveEvery = SaveEvery(seconds=600)
     max_skipped: Annotated[int, Field(ge=0)] = 0
+
+    @pydantic.model_validator(mode="after")
+    def _one_beginning(self) -> TrainConfig:
+        if self.resume is not None and self.pre_train is not None:
+            raise ValueError("resume and pre_train exclude each other: leave one out")
+        return self
 
     @pydantic.model_validator(mode="after")
     def _one_schedule(self) -> TrainConfig:

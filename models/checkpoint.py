@@ -105,6 +105,27 @@ def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
     return model
 
 
+def begin_with(model: nn.Module, path: str | Path) -> None:
+    """Give a new model the weights of a checkpoint, which may lack some: those stay as they are.
+
+    Raises:
+        UserError: If the checkpoint cannot be read, or has a weight that the model has not.
+    """
+    state = load_checkpoint(path)["model"].get("sd")
+    if not isinstance(state, Mapping) or not state:
+        raise UserError(f"{path}: no weights to begin with: its model has no 'sd'")
+    try:
+        unknown = model.load_state_dict(state, strict=False).unexpected_keys
+    except (RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise UserError(f"{path}: these weights do not fit the config's model: {reason}") from None
+    if unknown:
+        raise UserError(
+            f"{path}: these weights do not fit the config's model: it has no {unknown[0]}"
+            + (f", and no {len(unknown) - 1} more" if len(unknown) > 1 else "")
+        )
+
+
 def is_continuous(model: Any) -> bool:
     """Whether it can be encoded with once and queried anywhere."""
     return callable(getattr(model, "gen_feat", None)) and callable(

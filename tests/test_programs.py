@@ -240,6 +240,26 @@ def test_resume_from_a_published_checkpoint(folder):
     assert strip[0] == strip[1]
 
 
+def test_pre_train_begins_with_the_weights_of_a_checkpoint(folder):
+    """Of these alone: steps, rates and moments begin anew. A resumed run does not read it again."""
+    train(folder, "--name", "first", epoch_max=1)
+    first = load(folder / "save/first/epoch-last.pth")
+    tiny = {"name": "sgd", "args": {"lr": 1e-20}}
+    config = {"pre_train": "save/first/epoch-last.pth", "optimizer": tiny}
+    train(folder, "--name", "second", epoch_max=1, **config)
+    second = load(folder / "save/second/epoch-last.pth")
+    assert same(second["model"]["sd"], first["model"]["sd"])
+    assert second["epoch"] == 1
+    (folder / "save/first/epoch-last.pth").unlink()
+    train(folder, "--name", "second", "--resume", "--force", epoch_max=2, **config)
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**config)))
+    message = "save/first/epoch-last.pth: cannot read the checkpoint"
+    assert message in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "third")
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(resume="a.pth", **config)))
+    error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "third")
+    assert "resume and pre_train exclude each other" in error
+
+
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_amp_in_training(folder, amp):
     """Close to fp32, and its resumed run ends as the uninterrupted one."""

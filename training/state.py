@@ -19,7 +19,7 @@ import models
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from engine import IDENTITY_NORM
-from models.checkpoint import is_continuous, model_from
+from models.checkpoint import begin_with, is_continuous, model_from
 from training.recipe import make_average, make_optimizer, make_schedule
 
 Record = dict[str, float | int]
@@ -126,6 +126,8 @@ def make_state(
         model, model_spec = models.make(config.model), config.model
         if not is_continuous(model):
             raise UserError(f"model.name: {model_spec['name']!r} is a part, not a continuous model")
+        if config.pre_train is not None:
+            begin_with(model, config.pre_train)
         return _assemble(config, device, steps_per_epoch, model, model_spec, config.optimizer)
     try:
         return _restore(config, device, steps_per_epoch, checkpoint, path)

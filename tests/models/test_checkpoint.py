@@ -1,3 +1,4 @@
+import copy
 import os
 import pickle
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from configs.spec import UserError
-from models.checkpoint import load_checkpoint, load_model, save_checkpoint
+from models.checkpoint import begin_with, load_checkpoint, load_model, save_checkpoint
 from tests.cases import SPECS, make
 
 
@@ -135,3 +136,35 @@ def test_bicubic_needs_no_file():
     model, norm = load_model("bicubic")
     assert norm is None
     assert not list(model.parameters())
+
+
+def test_a_model_of_more_stages_begins_with_those_of_fewer(tmp_path):
+    small, large = make("clit"), make("clit", imnet_num=2, conv_num=2)
+    own = copy.deepcopy(large.state_dict())
+    save_checkpoint(tmp_path / "m.pth", {"model": {**SPECS["clit"], "sd": small.state_dict()}})
+    begin_with(large, tmp_path / "m.pth")
+    for key, value in large.state_dict().items():
+        assert torch.equal(value, small.state_dict().get(key, own[key])), key
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        ("clit", {"imnet_num": 2, "conv_num": 2}, r"it has no conv_.*\.1\..*, and no \d+ more"),
+        ("clit", {"base_dim": 15}, "size mismatch"),
+        ("metasr", {}, "it has no"),
+    ],
+    ids=str,
+)
+def test_weights_that_a_new_model_cannot_begin_with(name, args, message, tmp_path):
+    other = make(name, **args)
+    save_checkpoint(tmp_path / "m.pth", {"model": {"name": name, "sd": other.state_dict()}})
+    with pytest.raises(UserError, match=rf"m\.pth: these weights do not fit .*{message}"):
+        begin_with(make("clit"), tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("sd", [None, {}, 5, {5: 1}, {"conv_ch.weight": 3}], ids=str)
+def test_no_weights_to_begin_with(sd, tmp_path):
+    save_checkpoint(tmp_path / "m.pth", {"model": {"name": "clit", "sd": sd}})
+    with pytest.raises(UserError, match=r"m\.pth"):
+        begin_with(make("clit"), tmp_path / "m.pth")
