@@ -112,18 +112,25 @@ class Renderer:
         tile = self._choose_tile(
             picture.count, *(stop - first for first, stop in _spans(rows, cols))
         )
-        context = None
+        context: tuple[Tensor, ...] | None = None
+        kept: list[Scene] = []
         if self.spans:
-            context = self.model.survey(lambda: self._queries(picture, rows, cols, tile))
-        for band, parts in self._bands(picture, rows, cols, tile):
+            context = self.model.survey(lambda: self._queries(picture, rows, cols, tile, kept))
+        for band, parts in self._bands(picture, rows, cols, tile, kept):
             out = torch.empty(picture.count, 3, len(band), len(cols))
             for scene, columns in parts:
                 out[..., columns] = self.decode(scene.knowing(context), band, cols[columns])
             yield out
             del scene, parts  # before the next ones are made
 
-    def _bands(self, picture: Picture, rows: Axis, cols: Axis, tile: int) -> Iterator[Band]:
-        """Bands of output rows from the top, tile by tile."""
+    def _bands(
+        self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
+    ) -> Iterator[Band]:
+        """Bands of output rows from the top, tile by tile.
+
+        Args:
+            kept: Where the tile is, for further passes, if it is the only one.
+        """
         (top, bottom), (left, right) = _spans(rows, cols)
         margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
         while top < bottom:
@@ -131,12 +138,16 @@ class Renderer:
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
             full = ""
             try:
-                scenes = [self._encode(picture, (top, edge), part, margins) for part in across]
+                scenes = kept or [
+                    self._encode(picture, (top, edge), part, margins) for part in across
+                ]
             except (RuntimeError, MemoryError) as error:
                 full = _if_out_of_memory(error)
             if full:  # here the error no longer holds what was allocated
                 tile = self._smaller(tile, max(bottom - top, right - left), full)
                 continue
+            if self.spans and len(scenes) == 1 and rows.span() == (top, edge):
+                kept[:] = scenes
             columns = [cols.within(*part) for part in across]
             wanted = rows.within(top, edge)
             step = max(1, BAND // len(cols))
@@ -147,10 +158,10 @@ class Renderer:
             top = edge
 
     def _queries(
-        self, picture: Picture, rows: Axis, cols: Axis, tile: int
+        self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
     ) -> Iterator[tuple[Latent, Tensor, Tensor]]:
         """All queries of a picture, as `ContinuousModel.survey` takes them."""
-        for band, parts in self._bands(picture, rows, cols, tile):
+        for band, parts in self._bands(picture, rows, cols, tile, kept):
             for scene, columns in parts:
                 assert scene.latent is not None
                 for coord, cell, _ in self._pieces(scene, band, cols[columns]):

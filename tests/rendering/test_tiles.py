@@ -82,6 +82,18 @@ def test_tiles_of_several_stages(args, tile):
         assert_equal_tiles(model, picture(14, 10), size, tile)
 
 
+@pytest.mark.parametrize(("tile", "count"), [(0, 1), (40, 1), (16, 3 * 4)])
+def test_a_model_of_several_passes_encodes_a_single_tile_once(tile, count):
+    model, seen = make("sronet"), []
+    features = model.features
+    model.features = lambda inp: (seen.append(inp.shape), features(inp))[1]
+    renderer = Renderer(model, tile=tile)
+    assert renderer.reach is not None
+    seen.clear()
+    list(renderer.render(picture(30, 21), *output_grid((30, 21), scale=(2, 2))))
+    assert len(seen) == count
+
+
 def test_tiles_of_an_unknown_decoder():
     class Sine(nn.Module):
         def __init__(self, in_dim):
