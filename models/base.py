@@ -17,7 +17,7 @@ from utils import sample_bicubic, sample_bilinear
 # Interpolations of the input that are added to the output, by name.
 INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 
-Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor]]]
+Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor | None]]]
 
 
 class Encoder(nn.Module):
@@ -123,7 +123,7 @@ class ContinuousModel(nn.Module):
     encoder: Any
     latent: Latent | None = None
     margin: int | None = None
-    spans_queries: ClassVar[bool] = False
+    spans_queries: bool = False
     one_cell: ClassVar[bool] = False
     largest_scale: ClassVar[float | None] = None
 

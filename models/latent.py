@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -86,6 +86,14 @@ class Latent:
     context: tuple[Tensor, ...] | None = None
     origin: tuple[int, int] = (0, 0)
     image_size: tuple[int, int] | None = None
+
+    def item(self, number: int) -> Latent:
+        """Of one image of the batch; of a latent without tables."""
+        assert self.codes is None
+        assert not self.tables
+        part = slice(number, number + 1)
+        hidden = None if self.hidden is None else self.hidden[part]
+        return replace(self, feat=self.feat[part], inp=self.inp[part], hidden=hidden, memo={})
 
     @property
     def nbytes(self) -> int:

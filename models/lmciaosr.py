@@ -40,7 +40,7 @@ class LMCiaoSR(Modulated):
         multi_scale: Scales of `CrossScaleAttention`.
         softmax_scale: Divisor of the logits.
         mod_input: What is decoded comes from ``hypernet_q``, not from the attention.
-        cmsr_spec: Not supported; in published checkpoints it is null.
+        cmsr_spec: See `models.cmsr`; None: all is rendered at its own scale.
     """
 
     margin = None
@@ -60,9 +60,11 @@ class LMCiaoSR(Modulated):
         multi_scale: Scales | None = None,
         softmax_scale: PositiveFloat = 1,
         mod_input: bool = False,
-        cmsr_spec: None = None,
+        cmsr_spec: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(make_encoder(encoder, no_upsampling=True), True, True, mod_input)
+        super().__init__(
+            make_encoder(encoder, no_upsampling=True), True, True, mod_input, cmsr_spec
+        )
         if self.encoder.out_dim != CHANNELS:
             raise ValueError(f"encoder: {CHANNELS} channels are needed, not {self.encoder.out_dim}")
         self.sides = [0] if local_size == 1 else [-1, 1]

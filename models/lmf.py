@@ -3,7 +3,9 @@ Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,12 +16,14 @@ from torch import Tensor, nn
 import models
 from configs.spec import SpecOf, UserError
 from models import register
-from models.base import ContinuousModel, add_input, given, make_encoder
+from models.base import ContinuousModel, Queries, add_input, given, make_encoder
 from models.blocks import conv3x3
+from models.cmsr import LEAST_SCALE, compose, levels, parse_cmsr, picture_size
 from models.latent import CodeTable, Latent, blend
 from models.lmmlp import ModulatedMLP
 from models.lte import ALTERNATING, wave_maps, waves
 from models.mlp import MLP, make_mlp
+from utils import sample_bilinear
 
 
 class Modulated(ContinuousModel):
@@ -34,6 +38,8 @@ class Modulated(ContinuousModel):
         local_ensemble: Blend the predictions of the four surrounding codes by area.
         cell_decode: Tell both networks the size of the queried pixel.
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
+        cmsr_spec: Render smooth parts of large pictures at smaller scales (`models.cmsr`). Then the
+            image is encoded whole.
     """
 
     margin: int | None = 2  # the code of another corner, which was made of its neighbours
@@ -49,12 +55,16 @@ class Modulated(ContinuousModel):
         local_ensemble: bool,
         cell_decode: bool,
         mod_input: bool,
+        cmsr_spec: dict[str, Any] | None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.local_ensemble = local_ensemble
         self.cell_decode = cell_decode
         self.mod_input = mod_input
+        self.cmsr = None if cmsr_spec is None else parse_cmsr(cmsr_spec)
+        if self.cmsr is not None:
+            self.margin, self.spans_queries = None, True
 
     def add_networks(
         self,
@@ -91,7 +101,37 @@ class Modulated(ContinuousModel):
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
         cell = given(cell) if self.cell_decode else None
-        codes = self._codes(latent, cell)
+        if self.cmsr is not None and not (self.training or torch.compiler.is_compiling()):
+            if latent.context is None:
+                latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
+            if latent.context:
+                return sample_bilinear(latent.context[0], coord)
+        return self._decode(latent, self._codes(latent, cell), coord, cell)
+
+    def survey(self, queries: Queries) -> tuple[Tensor, ...]:
+        """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
+        assert self.cmsr is not None
+        size = picture_size(coord for _, coord, _ in queries())
+        latent, _, cell = next(iter(queries()))
+        h, w = latent.grid
+        if size is None or size[0] * size[1] <= LEAST_SCALE**2 * h * w:
+            return ()
+        steps = levels(self.cmsr.s2m_tables, math.sqrt(size[0] * size[1] / (h * w)))
+        pictures = []
+        for number in range(len(latent.feat)):
+            item = latent.item(number)
+            own = None if cell is None else cell[number : number + 1, :1]
+            codes, modulation = self._modulate(item, own)
+            shifts = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1, keepdim=True)
+            render = partial(self._decode, item, codes)
+            intensity = shifts.permute(0, 3, 1, 2)
+            pictures.append(compose(item.inp, intensity, steps, size, render))
+        return (torch.cat(pictures),)
+
+    def _decode(
+        self, latent: Latent, codes: CodeTable, coord: Tensor, cell: Tensor | None
+    ) -> Tensor:
+        """Colours (B, Q, 3) of queries whose codes have been modulated."""
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
 
@@ -115,13 +155,17 @@ class Modulated(ContinuousModel):
             key = tuple(cell.flatten().tolist())
         if repeats and key in latent.memo:
             return latent.memo[key]
-        leads, modulation = self.leads(latent, None if cell is None else at_codes(cell, latent))
-        table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
-        codes = CodeTable(table.permute(0, 3, 1, 2))
+        codes, _ = self._modulate(latent, cell)
         if repeats and key is not None:
             latent.memo.clear()  # a zoom has another cell in every frame
             latent.memo[key] = codes
         return codes
+
+    def _modulate(self, latent: Latent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
+        """Leads, factors and offsets by code; and the modulation (B, h, w, mod_dim)."""
+        leads, modulation = self.leads(latent, None if cell is None else at_codes(cell, latent))
+        table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
+        return CodeTable(table.permute(0, 3, 1, 2)), modulation
 
 
 def at_codes(cell: Tensor, latent: Latent) -> Tensor:
@@ -146,7 +190,7 @@ class LMLIIF(Modulated):
         feat_unfold: The network at the codes sees the 3 x 3 neighbours of each.
         cell_decode: Tell both networks the size of the queried pixel.
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
-        cmsr_spec: Not supported; in published checkpoints it is null.
+        cmsr_spec: See `models.cmsr`; None: all is rendered at its own scale.
         input_skip: As of `liif`; "none" for the published model.
     """
 
@@ -159,10 +203,12 @@ class LMLIIF(Modulated):
         feat_unfold: bool = True,
         cell_decode: bool = True,
         mod_input: bool = False,
-        cmsr_spec: None = None,
+        cmsr_spec: dict[str, Any] | None = None,
         input_skip: Literal["none", "bilinear", "bicubic"] = "none",
     ) -> None:
-        super().__init__(make_encoder(encoder_spec), local_ensemble, cell_decode, mod_input)
+        super().__init__(
+            make_encoder(encoder_spec), local_ensemble, cell_decode, mod_input, cmsr_spec
+        )
         self.input_skip = input_skip
         self.side = 3 if feat_unfold else 1
         dim, width = self.encoder.out_dim, decoder_width(imnet_spec)
@@ -217,7 +263,7 @@ class LMLTE(Modulated):
         local_ensemble: Blend the predictions of the four surrounding codes by area.
         cell_decode: Phases depend on the size of the queried pixel.
         mod_input: Amplitudes and frequencies of what is decoded come from the network at the codes.
-        cmsr_spec: Not supported; in published checkpoints it is null.
+        cmsr_spec: See `models.cmsr`; None: all is rendered at its own scale.
     """
 
     input_skip = "bilinear"
@@ -231,9 +277,11 @@ class LMLTE(Modulated):
         local_ensemble: bool = True,
         cell_decode: bool = True,
         mod_input: bool = False,
-        cmsr_spec: None = None,
+        cmsr_spec: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(make_encoder(encoder_spec), local_ensemble, cell_decode, mod_input)
+        super().__init__(
+            make_encoder(encoder_spec), local_ensemble, cell_decode, mod_input, cmsr_spec
+        )
         width = decoder_width(imnet_spec)
         width = width if mod_input else hidden_dim
         if hidden_dim % 2 or width % 2:

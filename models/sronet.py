@@ -124,7 +124,9 @@ class SRNO(ContinuousModel):
         for layer in (self.conv0, self.conv1):
             total, count = torch.zeros((), dtype=torch.float64), 0
             for latent, coord, cell in queries():
-                for points, cells in zip(coord.split(CHUNK, 1), cell.split(CHUNK, 1), strict=True):
+                for points, cells in zip(
+                    coord.split(CHUNK, 1), given(cell).split(CHUNK, 1), strict=True
+                ):
                     x = self._layers(latent, points, cells, context)
                     total = total.to(x.device) + layer.attend(x).double()
                     count += points.shape[1]

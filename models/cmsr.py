@@ -1,0 +1,152 @@
+"""Controllable multi-scale rendering: He, Jin, "Latent Modulated Function for Computational Optimal
+Continuous Image Representation", CVPR 2024, section 3.4.
+
+Smooth parts of a picture, where the modulation is weak, are rendered at a small scale and enlarged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+from configs.schema import parse_section, raise_problems
+from utils import make_coord, sample_bilinear, sample_nearest
+
+LEAST_SCALE = 4.0  # up to here everything is rendered
+TRAINED_SCALE = 4.0  # beyond it the cells are those of it
+QUERIES = 2**18  # rendered at a time
+
+Table = dict[PositiveFloat, float]
+Size = tuple[int, int]
+
+
+class CmsrSpec(pydantic.BaseModel):
+    """``cmsr_spec`` of a model.
+
+    Attributes:
+        s2m_tables: Per scale of a picture {scale: largest intensity that is rendered with it}.
+        mse_threshold: What the tables were made with; not used in rendering.
+        log, path, updating_scale: In published specs; not used.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    s2m_tables: Annotated[
+        dict[PositiveFloat, Annotated[Table, Field(min_length=1)]], Field(min_length=1)
+    ]
+    mse_threshold: float | None = None
+    log: bool = False
+    path: str | None = None
+    updating_scale: Any = None
+
+
+class Level(NamedTuple):
+    """What is rendered at one scale: codes whose intensity is between two."""
+
+    scale: float
+    lower: float
+    upper: float
+
+    def selects(self, intensity: Tensor, is_first: bool, is_last: bool) -> Tensor:
+        if is_last:
+            return intensity >= self.lower
+        if is_first:
+            return intensity <= self.upper
+        middle = (self.lower + self.upper) / 2
+        return (intensity - middle).abs() <= (self.upper - self.lower) / 2
+
+
+def parse_cmsr(spec: dict[str, Any]) -> CmsrSpec:
+    """The spec, checked.
+
+    Raises:
+        UserError: If it is wrong.
+    """
+    parsed, problems = parse_section(CmsrSpec, spec)
+    raise_problems("cmsr_spec", problems)
+    return parsed
+
+
+def levels(tables: dict[float, dict[float, float]], scale: float) -> list[Level]:
+    """Of a picture of a scale: by the first table for at least this scale, or the last one."""
+    table = next((table for key, table in tables.items() if key >= scale), None)
+    if table is None:
+        table = tables[list(tables)[-1]]
+    found, lower = [], 0.0
+    for small, upper in table.items():
+        if small >= scale:
+            break
+        found.append(Level(small, lower, upper))
+        lower = upper
+    if not found or lower < 1:
+        found.append(Level(scale, lower, 1))
+    return found
+
+
+def compose(
+    inp: Tensor,
+    intensity: Tensor,
+    steps: list[Level],
+    size: Size,
+    render: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """A picture (1, 3, H, W): each level enlarges the last one and renders what it selects.
+
+    Args:
+        inp: (1, 3, h, w), the first picture.
+        intensity: (1, 1, h, w).
+        size: (H, W).
+        render: Colours (1, Q, 3) at coord (1, Q, 2) for pixels of size cell (1, 1, 2).
+    """
+    h, w = intensity.shape[-2:]
+    centres = make_coord((h, w), flatten=False).to(inp.device).permute(2, 0, 1).unsqueeze(0)
+    picture = inp
+    for number, level in enumerate(steps):
+        if level.scale < 1:
+            continue
+        grid = (int(h * level.scale), int(w * level.scale))
+        # As published: so border pixels have the coordinates of the outermost codes.
+        coord = F.interpolate(centres, grid, mode="bilinear", align_corners=False).flatten(2).mT
+        strength = sample_nearest(intensity, coord)[0, :, 0]
+        chosen = level.selects(strength, number == 0, number == len(steps) - 1)
+        chosen = chosen.nonzero().squeeze(1)
+        if len(chosen) == 0:
+            continue
+        cell = coord.new_tensor([2 / n for n in grid]) * max(level.scale / TRAINED_SCALE, 1)
+        colours = sample_bilinear(picture, coord)
+        for part in chosen.split(QUERIES):
+            own = render(coord[:, part], cell.view(1, 1, 2))
+            colours[:, part] = own.to(colours.dtype)
+        picture = colours.mT.unflatten(2, grid)
+    if picture.shape[-2:] == size:
+        return picture
+    coord = make_coord(size).to(inp.device).unsqueeze(0)
+    return sample_bilinear(picture, coord).mT.unflatten(2, size)
+
+
+def picture_size(coords: Iterable[Tensor]) -> Size | None:
+    """(H, W) of the picture of which rows and columns are queried.
+
+    Args:
+        coords: (B, Q, 2) each: a grid, in parts.
+
+    Returns:
+        None if it is no grid of two rows and columns or more.
+    """
+    count = 0
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for coord in coords:
+        count += coord.shape[1]
+        for axis, values in enumerate(found):
+            values.append(coord[0, :, axis].unique())
+    axes = [torch.cat(values).unique() for values in found]
+    if len(axes[0]) * len(axes[1]) != count or min(len(axis) for axis in axes) < 2:
+        return None
+    height, width = (round(2 * (len(x) - 1) / (x[-1] - x[0]).item()) for x in axes)
+    return height, width

@@ -1,0 +1,149 @@
+"""Rendering at several scales: chunks, regions and batches, and when it is at work."""
+
+import numpy as np
+import pytest
+import torch
+
+from configs.spec import UserError
+from engine import batched_predict, clip_cell
+from models.cmsr import Level, levels, picture_size
+from rendering.grid import output_grid
+from rendering.picture import Picture
+from rendering.tiles import Renderer
+from tests.cases import make
+from utils import make_cell, make_coord, sample_bilinear
+
+NAMES = ["lmliif", "lmlte", "lmciaosr"]
+# Of the random weights of the cases, so that each level selects a part.
+MIDDLE = {"lmliif": 0.11, "lmlte": 0.127, "lmciaosr": 0.123}
+
+
+def tables(middle, width=0.001):
+    return {"s2m_tables": {8: {1: middle - width, 2.5: middle + width, 8: 1}}}
+
+
+def grid(size, batch=1):
+    coord = make_coord(size).expand(batch, -1, -1)
+    return coord, make_cell(size).expand_as(coord)
+
+
+@pytest.fixture(params=NAMES)
+def pair(request):
+    """The same model with and without."""
+    middle = MIDDLE[request.param]
+    return make(request.param, cmsr_spec=tables(middle)), make(request.param)
+
+
+def test_levels_of_the_first_table_that_is_large_enough():
+    known = {4: {1: 0.1, 4: 1}, 8: {1: 0.1, 2: 0.3, 8: 1}, 6: {1: 0.2, 6: 1}}
+    assert levels(known, 5) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(5, 0.3, 1)]
+    assert levels(known, 8) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(8, 0.3, 1)]
+    assert levels(known, 30) == [Level(1, 0, 0.2), Level(6, 0.2, 1)]  # the last one; x6 suffices
+    assert levels({4: {1: 1.0}}, 30) == [Level(1, 0, 1)]
+    assert levels({4: {8: 1.0}}, 5) == [Level(5, 0, 1)]
+
+
+def test_up_to_x4_nothing_changes(pair):
+    composed, plain = pair
+    inp = torch.randn(2, 3, 6, 7)
+    for size in ((24, 28), (9, 40)):
+        assert torch.equal(composed(inp, *grid(size, 2)), plain(inp, *grid(size, 2)))
+
+
+def test_in_training_nothing_changes(pair):
+    composed, plain = (model.train() for model in pair)
+    inp, args = torch.randn(1, 3, 6, 7), grid((50, 60))
+    assert torch.equal(composed(inp, *args), plain(inp, *args))
+
+
+def test_points_that_are_no_grid_are_rendered_at_their_own_scale(pair):
+    composed, plain = pair
+    inp, (coord, cell) = torch.randn(1, 3, 6, 7), grid((50, 60))
+    some = torch.randperm(3000)[:1000]
+    with torch.no_grad():
+        expected = plain(inp, coord[:, some], cell[:, some])
+        assert torch.equal(composed(inp, coord[:, some], cell[:, some]), expected)
+
+
+def test_each_pixel_is_rendered_or_enlarged(pair):
+    """At the largest scale what is rendered is that of the plain model."""
+    composed, plain = pair
+    inp, (coord, cell) = torch.randn(1, 3, 12, 11), grid((96, 88))
+    args = (coord, clip_cell(plain, cell, (12, 11)))
+    with torch.no_grad():
+        found, full = composed(inp, *args), plain(inp, *args)
+    same = torch.isclose(found, full, atol=1e-4).all(-1)
+    assert 0.05 < same.float().mean() < 0.95
+    enlarged = make("bicubic")  # neither is it the input enlarged
+    assert (found - enlarged(inp, *args)).abs().max() > 0.01
+
+
+def test_with_nothing_selected_the_input_is_enlarged():
+    spec = {"s2m_tables": {8: {0.5: 1.0}}}  # below x1 nothing is rendered
+    model = make("lmlte", cmsr_spec=spec)
+    inp, (coord, cell) = torch.randn(2, 3, 6, 7), grid((48, 56), 2)
+    with torch.no_grad():
+        found = model(inp, coord, cell)
+    torch.testing.assert_close(found, sample_bilinear(inp, coord), atol=1e-4, rtol=0)
+
+
+def test_items_of_a_batch_do_not_meet(pair):
+    model, inp = pair[0], torch.randn(3, 3, 8, 9)
+    with torch.no_grad():
+        together = model(inp, *grid((70, 80), 3))
+        alone = torch.cat([model(x, *grid((70, 80))) for x in inp.split(1)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_chunks_bands_and_regions_are_parts_of_one_picture(pair, monkeypatch):
+    model = pair[0]
+    source = Picture(np.random.default_rng(0).random((10, 12, 3), dtype=np.float32))
+    inp = source.planes() * 2 - 1
+    size = (67, 93)
+    coord, cell = grid(size)
+    with torch.no_grad():
+        whole = model(inp, coord, clip_cell(model, cell, (10, 12)))
+        chunked = batched_predict(model, inp, coord, cell, 100)
+    torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=1e-5)
+    monkeypatch.setattr("rendering.tiles.BAND", 1000)
+    renderer = Renderer(model)
+    renderer.queries = 500
+    rows, cols = output_grid((10, 12), resolution=size)
+    bands = torch.cat(list(renderer.render(source, rows, cols)), dim=2)
+    expected = (whole[0].T.unflatten(1, size) + 1) / 2
+    torch.testing.assert_close(bands[0], expected, atol=1e-4, rtol=0)
+    part = torch.cat(list(renderer.render(source, rows[20:50], cols[11:80])), dim=2)
+    torch.testing.assert_close(part[0], expected[:, 20:50, 11:80], atol=1e-4, rtol=0)
+
+
+def test_size_of_the_picture_behind_a_grid():
+    coord = make_coord((13, 7)).unsqueeze(0)
+    assert picture_size([coord]) == (13, 7)
+    rows = coord.unflatten(1, (13, 7))
+    assert picture_size(part.flatten(1, 2) for part in rows.split(4, 1)) == (13, 7)
+    assert picture_size([rows[:, 3:9, 2:5].flatten(1, 2)]) == (13, 7)
+    assert picture_size([rows[:, 3:4].flatten(1, 2)]) is None
+    assert picture_size([coord[:, :50]]) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({}, "s2m_tables: this key is missing"),
+        ({"s2m_tables": {}}, "s2m_tables"),
+        ({"s2m_tables": {4: {}}}, "s2m_tables"),
+        ({"s2m_tables": {-4: {1: 1}}}, "s2m_tables"),
+        ({"s2m_tables": {4: {1: "a"}}}, "s2m_tables"),
+        ({"s2m_tables": {4: {1: 1}}, "tables": 1}, "tables: unknown key"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_specs(spec, message):
+    with pytest.raises(UserError, match=message):
+        make("lmliif", cmsr_spec=spec)
+
+
+def test_tiles_are_refused():
+    model = make("lmliif", cmsr_spec=tables(0.2))
+    with pytest.raises(UserError, match="knows whole images only"):
+        Renderer(model, tile=16)
