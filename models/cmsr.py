@@ -62,14 +62,17 @@ class Level(NamedTuple):
         return (intensity - middle).abs() <= (self.upper - self.lower) / 2
 
 
-def parse_cmsr(spec: dict[str, Any]) -> CmsrSpec:
+def parse_cmsr(spec: Any, place: object = "cmsr_spec") -> CmsrSpec:
     """The spec, checked.
+
+    Args:
+        place: Of it, for messages.
 
     Raises:
         UserError: If it is wrong.
     """
     parsed, problems = parse_section(CmsrSpec, spec)
-    raise_problems("cmsr_spec", problems)
+    raise_problems(place, problems)
     return parsed
 
 

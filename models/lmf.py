@@ -106,7 +106,7 @@ class Modulated(ContinuousModel):
                 latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
             if latent.context:
                 return sample_bilinear(latent.context[0], coord)
-        return self._decode(latent, self._codes(latent, cell), coord, cell)
+        return self.render(latent, self._codes(latent, cell), coord, cell)
 
     def survey(self, queries: Queries) -> tuple[Tensor, ...]:
         """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
@@ -121,14 +121,12 @@ class Modulated(ContinuousModel):
         for number in range(len(latent.feat)):
             item = latent.item(number)
             own = None if cell is None else cell[number : number + 1, :1]
-            codes, modulation = self._modulate(item, own)
-            shifts = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1, keepdim=True)
-            render = partial(self._decode, item, codes)
-            intensity = shifts.permute(0, 3, 1, 2)
-            pictures.append(compose(item.inp, intensity, steps, size, render))
+            codes, strength = self.modulate(item, own)
+            render = partial(self.render, item, codes)
+            pictures.append(compose(item.inp, strength, steps, size, render))
         return (torch.cat(pictures),)
 
-    def _decode(
+    def render(
         self, latent: Latent, codes: CodeTable, coord: Tensor, cell: Tensor | None
     ) -> Tensor:
         """Colours (B, Q, 3) of queries whose codes have been modulated."""
@@ -155,17 +153,18 @@ class Modulated(ContinuousModel):
             key = tuple(cell.flatten().tolist())
         if repeats and key in latent.memo:
             return latent.memo[key]
-        codes, _ = self._modulate(latent, cell)
+        codes, _ = self.modulate(latent, cell)
         if repeats and key is not None:
             latent.memo.clear()  # a zoom has another cell in every frame
             latent.memo[key] = codes
         return codes
 
-    def _modulate(self, latent: Latent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
-        """Leads, factors and offsets by code; and the modulation (B, h, w, mod_dim)."""
+    def modulate(self, latent: Latent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
+        """Leads, factors and offsets by code; and the mean size of shifts, (B, 1, h, w)."""
         leads, modulation = self.leads(latent, None if cell is None else at_codes(cell, latent))
         table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
-        return CodeTable(table.permute(0, 3, 1, 2)), modulation
+        strength = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1)
+        return CodeTable(table.permute(0, 3, 1, 2)), strength.unsqueeze(1)
 
 
 def at_codes(cell: Tensor, latent: Latent) -> Tensor:
