@@ -59,7 +59,7 @@ def liif(path: str = "compact") -> torch.nn.Module:
     return model
 
 
-def upscaler(path: str = "compact", device: str | None = None) -> Upscaler:
+def upscaler(path: str = "fast", device: str | None = None) -> Upscaler:
     """An `Upscaler`, whose ``upscale`` renders paths, Pillow images, arrays and tensors.
 
     Args:

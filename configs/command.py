@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 
+DEFAULT_MODEL = "fast"  # the one in weights/
+
+
 def add_gpu_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpu",
@@ -27,9 +30,10 @@ def add_gpu_option(parser: argparse.ArgumentParser) -> None:
 def add_model_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
-        default="compact",
+        default=DEFAULT_MODEL,
         metavar="M.pth",
-        help="a checkpoint; compact: the one in weights/, the default; or bicubic: the baseline",
+        help="a checkpoint; fast or compact: those in weights/; or bicubic: the baseline; "
+        f"default: {DEFAULT_MODEL}",
     )
 
 

@@ -173,12 +173,13 @@ class ContinuousModel(nn.Module):
         """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2)."""
         raise NotImplementedError
 
-    def survey(self, queries: Queries) -> tuple[Tensor, ...]:
+    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """What colours depend on of all queries, for `Latent.context`; if `spans_queries`.
 
         Args:
             queries: Called as often as there are passes over all queries; those of one picture in
                 pieces (latent, coord, cell), which may be of different parts of the image.
+            size: (H, W) of the picture; None: it follows from the queries.
         """
         raise NotImplementedError
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from configs.command import DEFAULT_MODEL
 from configs.files import written_whole
 from configs.schema import DataNorm, parse_section, raise_problems
 from configs.spec import UserError
@@ -40,13 +41,19 @@ def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU, without running any code it may hold.
 
+    Args:
+        path: The file; or the name of one in weights/, such as ``fast``.
+
     Raises:
         UserError: If it is missing, damaged, holds code, or is no checkpoint of a model.
     """
+    inside = WEIGHTS / f"{path}.pth"
+    if not Path(path).exists() and Path(path).name == str(path) and inside.exists():
+        path = inside
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        known = ", ".join(["bicubic", *sorted(file.stem for file in WEIGHTS.glob("*.pth"))])
+        known = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.pth")))
         raise UserError(
             f"{path}: cannot read the checkpoint: {error.strerror}; known by name: {known}"
         ) from None
@@ -105,13 +112,24 @@ def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
     return model
 
 
-def begin_with(model: nn.Module, path: str | Path) -> None:
+def begin_with(model: nn.Module, path: str | Path, data_norm: Mapping[str, Any]) -> None:
     """Give a new model the weights of a checkpoint, which may lack some: those stay as they are.
 
+    Args:
+        path: As of `load_checkpoint`.
+        data_norm: What the model is trained with.
+
     Raises:
-        UserError: If the checkpoint cannot be read, or has a weight that the model has not.
+        UserError: If the checkpoint cannot be read, has a weight that the model has not, or was
+            trained with another normalisation; those of the published code do not say theirs.
     """
-    state = load_checkpoint(path)["model"].get("sd")
+    checkpoint = load_checkpoint(path)
+    if checkpoint.get("data_norm") not in (None, data_norm):
+        raise UserError(
+            f"{path}: its weights were trained with data_norm {checkpoint['data_norm']}; "
+            f"give the config the same, it has {dict(data_norm)}"
+        )
+    state = checkpoint["model"].get("sd")
     if not isinstance(state, Mapping) or not state:
         raise UserError(f"{path}: no weights to begin with: its model has no 'sd'")
     try:
@@ -133,11 +151,11 @@ def is_continuous(model: Any) -> bool:
     )
 
 
-def load_model(name: str | Path = "compact") -> tuple[nn.Module, dict[str, Any] | None]:
+def load_model(name: str | Path = DEFAULT_MODEL) -> tuple[nn.Module, dict[str, Any] | None]:
     """A model in evaluation mode.
 
     Args:
-        name: A checkpoint file; or the name of one in weights/, such as ``compact``; or
+        name: A checkpoint file; or the name of one in weights/, such as ``fast``; or
             ``bicubic``, the baseline.
 
     Returns:
@@ -148,9 +166,6 @@ def load_model(name: str | Path = "compact") -> tuple[nn.Module, dict[str, Any] 
     """
     if str(name) == "bicubic":
         return registry.make({"name": "bicubic"}).eval(), None
-    inside = WEIGHTS / f"{name}.pth"
-    if not Path(name).exists() and Path(name).name == str(name) and inside.exists():
-        name = inside
     checkpoint = load_checkpoint(name)
     norm = checkpoint.get("data_norm")
     if norm is not None:

@@ -4,7 +4,7 @@ CVPR 2023."""
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from itertools import zip_longest
 from typing import Annotated, Any, NamedTuple
 
 import torch
@@ -23,7 +23,8 @@ from models.neighbourhood import Around, Grid, Window, around, group, only_insid
 
 LARGEST_STEP = 4  # between the grids of two stages
 FADING = 0.75  # factor of what the stages before have found
-CHUNK = 1024  # queries that are attended to at a time
+CHUNK = 1024  # queries that are attended to at a time, each with its own codes
+SHARING = 2**15  # queries that are decoded at a time
 TABLE = 2**23  # floats of what the decoder's first layer makes of values, at a time
 
 
@@ -100,7 +101,8 @@ class CLIT(ContinuousModel):
         self.base_dim, self.head = base_dim, head
         self.is_cell, self.local_attn = is_cell, local_attn
         self.r = r if local_attn else 0
-        self.margin = self.r + 3  # codes, two convolutions, and the interpolation between codes
+        # Codes behind two convolutions; without attention the interpolation of them.
+        self.margin = max(self.r + 2, 3)
         self.encoder = make_encoder(encoder_spec)
         self.conv_ch = conv3x3(self.encoder.out_dim, base_dim)
 
@@ -124,19 +126,20 @@ class CLIT(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
+        free = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        if free and coord.shape[1] > SHARING:
+            cells = [None] if cell is None else cell.split(SHARING, 1)
+            parts = zip_longest(coord.split(SHARING, 1), cells)
+            return torch.cat([self.decode(latent, *part) for part in parts], dim=1)
         if len(self.imnets) == 1:
             return self.stages(latent, [], coord, cell)[-1]
-        cell = given(cell)
+        if cell is None:
+            raise ValueError("the stages of this model follow from the cell: query_rgb needs it")
         plans = [self.finer_grids(latent.grid, *item) for item in cell[:, 0].tolist()]
         if all(plan == plans[0] for plan in plans):
             return self.stages(latent, plans[0], coord, cell)[-1]
-        inputs = (latent.feat, latent.inp, coord, cell)
-        found = []
-        for feat, inp, *queries in zip(*(x.split(1) for x in inputs), strict=True):
-            alone = self.prepare(feat, inp)
-            alone = replace(alone, origin=latent.origin, image_size=latent.image_size)
-            found.append(self.decode(alone, *queries))
-        return torch.cat(found)
+        queries = enumerate(zip(coord.split(1), cell.split(1), strict=True))
+        return torch.cat([self.decode(latent.item(number), *own) for number, own in queries])
 
     def finer_grids(self, grid: Grid, *cell: float) -> list[Grid]:
         """Those of all stages but the first, for pixels of a size (height, width)."""

@@ -6,6 +6,7 @@ Smooth parts of a picture, where the modulation is weak, are rendered at a small
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, NamedTuple
 
@@ -22,7 +23,7 @@ LEAST_SCALE = 4.0  # up to here everything is rendered
 TRAINED_SCALE = 4.0  # beyond it the cells are those of it
 QUERIES = 2**18  # rendered at a time
 
-Table = dict[PositiveFloat, float]
+Table = dict[PositiveFloat, Annotated[float, Field(ge=0)]]
 Size = tuple[int, int]
 
 
@@ -35,7 +36,7 @@ class CmsrSpec(pydantic.BaseModel):
         log, path, updating_scale: In published specs; not used.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     s2m_tables: Annotated[
         dict[PositiveFloat, Annotated[Table, Field(min_length=1)]], Field(min_length=1)
@@ -45,21 +46,24 @@ class CmsrSpec(pydantic.BaseModel):
     path: str | None = None
     updating_scale: Any = None
 
+    @pydantic.field_validator("s2m_tables")
+    @classmethod
+    def _ascending(cls, tables: dict[float, Table]) -> dict[float, Table]:
+        if list(tables) != sorted(tables):
+            raise ValueError("the scales must ascend")
+        for scale, table in tables.items():
+            for values in (list(table), list(table.values())):
+                if values != sorted(values):
+                    raise ValueError(f"x{scale:g}: scales and intensities must ascend")
+        return tables
+
 
 class Level(NamedTuple):
-    """What is rendered at one scale: codes whose intensity is between two."""
+    """What is rendered at one scale: codes whose intensity is from ``lower`` to ``upper``."""
 
     scale: float
     lower: float
     upper: float
-
-    def selects(self, intensity: Tensor, is_first: bool, is_last: bool) -> Tensor:
-        if is_last:
-            return intensity >= self.lower
-        if is_first:
-            return intensity <= self.upper
-        middle = (self.lower + self.upper) / 2
-        return (intensity - middle).abs() <= (self.upper - self.lower) / 2
 
 
 def parse_cmsr(spec: Any, place: object = "cmsr_spec") -> CmsrSpec:
@@ -88,8 +92,9 @@ def levels(tables: dict[float, dict[float, float]], scale: float) -> list[Level]
         found.append(Level(small, lower, upper))
         lower = upper
     if not found or lower < 1:
-        found.append(Level(scale, lower, 1))
-    return found
+        found.append(Level(scale, lower, math.inf))
+    found[-1] = found[-1]._replace(upper=math.inf)
+    return [level for level in found if level.scale >= 1]
 
 
 def compose(
@@ -108,17 +113,14 @@ def compose(
         render: Colours (1, Q, 3) at coord (1, Q, 2) for pixels of size cell (1, 1, 2).
     """
     h, w = intensity.shape[-2:]
-    centres = make_coord((h, w), flatten=False).to(inp.device).permute(2, 0, 1).unsqueeze(0)
-    picture = inp
-    for number, level in enumerate(steps):
-        if level.scale < 1:
-            continue
-        grid = (int(h * level.scale), int(w * level.scale))
+    centres = make_coord((h, w), flatten=False).to(inp).permute(2, 0, 1).unsqueeze(0)
+    picture, whole = inp, scale_of(size, (h, w))
+    for level in steps:
+        grid = size if level.scale == whole else (int(h * level.scale), int(w * level.scale))
         # As published: so border pixels have the coordinates of the outermost codes.
         coord = F.interpolate(centres, grid, mode="bilinear", align_corners=False).flatten(2).mT
         strength = sample_nearest(intensity, coord)[0, :, 0]
-        chosen = level.selects(strength, number == 0, number == len(steps) - 1)
-        chosen = chosen.nonzero().squeeze(1)
+        chosen = ((strength >= level.lower) & (strength <= level.upper)).nonzero().squeeze(1)
         if len(chosen) == 0:
             continue
         cell = coord.new_tensor([2 / n for n in grid]) * max(level.scale / TRAINED_SCALE, 1)
@@ -129,8 +131,13 @@ def compose(
         picture = colours.mT.unflatten(2, grid)
     if picture.shape[-2:] == size:
         return picture
-    coord = make_coord(size).to(inp.device).unsqueeze(0)
+    coord = make_coord(size).to(inp).unsqueeze(0)
     return sample_bilinear(picture, coord).mT.unflatten(2, size)
+
+
+def scale_of(size: Size, grid: Size) -> float:
+    """Of a picture of a size, by its pixels."""
+    return math.sqrt(size[0] * size[1] / (grid[0] * grid[1]))
 
 
 def picture_size(coords: Iterable[Tensor]) -> Size | None:

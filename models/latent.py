@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -37,6 +38,12 @@ class CodeTable:
         padded = F.pad(feat, (1, 1, 1, 1)) if unfold else feat
         self.batch, self.channels, self.height, self.width = padded.shape
         self.rows = padded.permute(0, 2, 3, 1).contiguous().view(-1, self.channels)
+
+    def item(self, number: int) -> CodeTable:
+        """Of one image of the batch."""
+        alone = copy(self)
+        alone.batch, alone.rows = 1, self.rows.chunk(self.batch)[number]
+        return alone
 
     def index(self, row: Tensor, col: Tensor) -> Tensor:
         """What `read` takes: (..., B, Q), for indices of rows and columns (..., B, Q) each."""
@@ -88,12 +95,17 @@ class Latent:
     image_size: tuple[int, int] | None = None
 
     def item(self, number: int) -> Latent:
-        """Of one image of the batch; of a latent without tables."""
-        assert self.codes is None
-        assert not self.tables
+        """Of one image of the batch."""
         part = slice(number, number + 1)
-        hidden = None if self.hidden is None else self.hidden[part]
-        return replace(self, feat=self.feat[part], inp=self.inp[part], hidden=hidden, memo={})
+        return replace(
+            self,
+            feat=self.feat[part],
+            inp=self.inp[part],
+            codes=None if self.codes is None else self.codes.item(number),
+            tables=tuple(table.item(number) for table in self.tables),
+            hidden=None if self.hidden is None else self.hidden[part],
+            memo={},
+        )
 
     @property
     def nbytes(self) -> int:

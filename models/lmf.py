@@ -3,7 +3,6 @@ Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from configs.spec import SpecOf, UserError
 from models import register
 from models.base import ContinuousModel, Queries, add_input, given, make_encoder
 from models.blocks import conv3x3
-from models.cmsr import LEAST_SCALE, compose, levels, parse_cmsr, picture_size
+from models.cmsr import LEAST_SCALE, compose, levels, parse_cmsr, picture_size, scale_of
 from models.latent import CodeTable, Latent, blend
 from models.lmmlp import ModulatedMLP
 from models.lte import ALTERNATING, wave_maps, waves
@@ -108,15 +107,15 @@ class Modulated(ContinuousModel):
                 return sample_bilinear(latent.context[0], coord)
         return self.render(latent, self._codes(latent, cell), coord, cell)
 
-    def survey(self, queries: Queries) -> tuple[Tensor, ...]:
+    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
         assert self.cmsr is not None
-        size = picture_size(coord for _, coord, _ in queries())
+        size = size or picture_size(coord for _, coord, _ in queries())
         latent, _, cell = next(iter(queries()))
         h, w = latent.grid
         if size is None or size[0] * size[1] <= LEAST_SCALE**2 * h * w:
             return ()
-        steps = levels(self.cmsr.s2m_tables, math.sqrt(size[0] * size[1] / (h * w)))
+        steps = levels(self.cmsr.s2m_tables, scale_of(size, (h, w)))
         pictures = []
         for number in range(len(latent.feat)):
             item = latent.item(number)
@@ -130,6 +129,7 @@ class Modulated(ContinuousModel):
         self, latent: Latent, codes: CodeTable, coord: Tensor, cell: Tensor | None
     ) -> Tensor:
         """Colours (B, Q, 3) of queries whose codes have been modulated."""
+        cell = cell if self.cell_decode else None
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
 

@@ -14,6 +14,8 @@ from utils import pixel_centres
 
 Grid = tuple[int, int]
 
+LONGEST = 64  # queries of one key in a row
+
 
 class Axis(NamedTuple):
     """The n codes around each query along one axis, and the two between which it is.
@@ -144,25 +146,26 @@ def only_inside(maps: Tensor, grid: Grid, rows: range, cols: range) -> Tensor:
 
 
 def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Queries with the same key, together; at most so many keys at a time.
+    """Queries with the same key, together in rows of at most `LONGEST`, so many rows at a time.
 
     Args:
         keys: (N,).
 
     Returns:
-        Of each part, keys (G,), numbers of the queries that have them (G, w), and which of these
-        are meant, (G, w): rows are filled up to the longest one.
+        Of each part, keys of the rows (G,), numbers of the queries that have them (G, w), and which
+        of these are meant, (G, w): rows are filled up to the longest one.
     """
     order = keys.argsort()
-    distinct, counts = torch.unique_consecutive(keys[order], return_counts=True)
-    starts = counts.cumsum(0) - counts
+    _, counts = torch.unique_consecutive(keys[order], return_counts=True)
+    own = torch.arange(len(keys), device=keys.device)
+    within = own - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    starts = own[within % LONGEST == 0]
+    counts = torch.cat([starts[1:], own.new_tensor([len(keys)])]) - starts
     parts = []
-    for key, start, number in zip(
-        *(x.split(most) for x in (distinct, starts, counts)), strict=True
-    ):
+    for start, number in zip(starts.split(most), counts.split(most), strict=True):
         places = torch.arange(int(number.max()), device=keys.device)
         members = (start.unsqueeze(1) + places).clamp(max=len(keys) - 1)
-        parts.append((key, order[members], places < number.unsqueeze(1)))
+        parts.append((keys[order[start]], order[members], places < number.unsqueeze(1)))
     return parts
 
 

@@ -118,7 +118,7 @@ class SRNO(ContinuousModel):
         return Latent(feat, inp, CodeTable(feat))
 
     @torch.no_grad()
-    def survey(self, queries: Queries) -> tuple[Tensor, ...]:
+    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
         """See `ContinuousModel.survey`: of each layer the mean of k^T v over all points."""
         context: list[Tensor] = []
         for layer in (self.conv0, self.conv1):

@@ -115,7 +115,8 @@ class Renderer:
         context: tuple[Tensor, ...] | None = None
         kept: list[Scene] = []
         if self.spans:
-            context = self.model.survey(lambda: self._queries(picture, rows, cols, tile, kept))
+            queries = partial(self._queries, picture, rows, cols, tile, kept)
+            context = self.model.survey(queries, _picture_size(rows, cols))
         for band, parts in self._bands(picture, rows, cols, tile, kept):
             out = torch.empty(picture.count, 3, len(band), len(cols))
             for scene, columns in parts:
@@ -221,7 +222,7 @@ class Renderer:
         if self.spans and scene.latent is not None and scene.latent.context is None:
             latent, pieces = scene.latent, partial(self._pieces, scene, rows, cols)
             queries = lambda: ((latent, coord, cell) for coord, cell, _ in pieces())  # noqa: E731
-            scene = scene.knowing(self.model.survey(queries))
+            scene = scene.knowing(self.model.survey(queries, _picture_size(rows, cols)))
         while True:
             full = ""
             try:
@@ -299,6 +300,11 @@ class Renderer:
 
 def _spans(rows: Axis, cols: Axis) -> tuple[Span, Span]:
     return rows.span(), cols.span()
+
+
+def _picture_size(rows: Axis, cols: Axis) -> tuple[int, int]:
+    """Of the whole picture, though only a part of it be rendered."""
+    return round(2 / rows.cell), round(2 / cols.cell)
 
 
 def _if_out_of_memory(error: Exception) -> str:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from configs.command import first_line
+from configs.command import DEFAULT_MODEL, first_line
 from configs.spec import UserError
 from models.checkpoint import load_model
 from rendering.grid import MAX_PIXELS, Region
@@ -26,7 +26,7 @@ from rendering.tiles import Renderer
 Kind = TypeVar("Kind", str, Path, Image.Image, np.ndarray, Tensor)
 
 
-def load(name: str | Path = "compact", device: str | torch.device | None = None) -> Upscaler:
+def load(name: str | Path = DEFAULT_MODEL, device: str | torch.device | None = None) -> Upscaler:
     """An upscaler.
 
     Args:

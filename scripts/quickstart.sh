@@ -2,7 +2,7 @@
 # Renders photographs with the model in weights/ and compares it with bicubic.
 source "$(dirname "${BASH_SOURCE[0]}")/venv.sh" requirements.txt
 python scripts/quickstart_images.py
-for model in bicubic compact; do
+for model in bicubic fast; do
     echo "$model, on a photograph that was shrunk first:"
     python test.py --config configs/quickstart/test.yaml --model "$model" | grep '^|'
 done

@@ -1,6 +1,6 @@
 """The results of a model beside bicubic and published ones, as Markdown.
 
-python scripts/results_table.py --model compact --output docs/results.md
+python scripts/results_table.py --model fast --output docs/results.md
 
 The numbers are those of test.py on Set5, Set14 and B100 in load/benchmark; the costs are counted.
 """

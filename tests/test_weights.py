@@ -1,4 +1,4 @@
-"""The model in weights/, on photographs it has not seen."""
+"""The models in weights/, on photographs it has not seen."""
 
 import pytest
 import torch
@@ -10,9 +10,9 @@ from models.checkpoint import WEIGHTS, load_model
 from utils import calc_psnr
 
 
-@pytest.fixture(scope="module")
-def compact():
-    return load_model()
+@pytest.fixture(scope="module", params=["fast", "compact"])
+def loaded(request):
+    return load_model(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +21,24 @@ def photographs():
     return [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in pixels]
 
 
-def test_it_is_small(compact):
-    assert sum(p.numel() for p in compact[0].parameters()) < 400_000
-    assert (WEIGHTS / "compact.pth").stat().st_size < 2_000_000
+def test_they_are_small():
+    assert sorted(path.stem for path in WEIGHTS.glob("*.pth")) == ["compact", "fast"]
+    for path in WEIGHTS.glob("*.pth"):
+        assert sum(p.numel() for p in load_model(path)[0].parameters()) < 400_000
+        assert path.stat().st_size < 2_000_000
+
+
+def test_the_default_is_one_of_them():
+    default, fast = (model.state_dict() for model, _ in (load_model(), load_model("fast")))
+    assert all(torch.equal(default[key], fast[key]) for key in fast)
 
 
 @pytest.mark.parametrize(
     ("scale", "gain"),
     [(1.1, 1), (1.5, 1), (2, 1), (2.37, 0.7), (3, 0.6), (4, 0.5), (7.9, 0.2), (16, 0.1), (30, 0)],
 )
-def test_it_is_better_than_bicubic(compact, photographs, scale, gain):
-    model, norm = compact
+def test_it_is_better_than_bicubic(loaded, photographs, scale, gain):
+    model, norm = loaded
     bicubic, norm_of_bicubic = load_model("bicubic")
     gains = []
     for image in photographs:
@@ -48,9 +55,9 @@ def test_it_is_better_than_bicubic(compact, photographs, scale, gain):
     assert min(gains) > gain
 
 
-def test_its_pictures_have_no_grid(compact):
+def test_its_pictures_have_no_grid(loaded):
     """A smooth ramp at a fractional scale stays one: no step where the nearest code changes."""
-    model, norm = compact
+    model, norm = loaded
     ramp = torch.linspace(0.2, 0.8, 40).expand(3, 40, 40)
     for image in (ramp, ramp.mT):
         picture = super_resolve(model, image, (95, 316), norm)

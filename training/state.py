@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 import models
 from configs.schema import TrainConfig
 from configs.spec import UserError
-from engine import IDENTITY_NORM
+from engine import IDENTITY_NORM, DataNorm
 from models.checkpoint import begin_with, is_continuous, model_from
 from training.recipe import make_average, make_optimizer, make_schedule
 
@@ -64,7 +64,6 @@ class TrainState:
 
     def checkpoint(self, config: TrainConfig) -> dict[str, Any]:
         """What is written to disk; the contract's keys first."""
-        norm = config.data_norm.model_dump() if config.data_norm else None
         saved = {
             "model": {**self.model_spec, "sd": self.rendering.state_dict()},
             "optimizer": {**self.optimizer_spec, "sd": self.optimizer.state_dict()},
@@ -78,7 +77,7 @@ class TrainState:
             "record": self.record,
             "batch_size": config.train_dataset.batch_size,
             "steps_per_epoch": self.steps_per_epoch,
-            "data_norm": norm or IDENTITY_NORM,
+            "data_norm": norm_of(config),
             "seed": config.seed,
             "scaler": self.scaler.state_dict(),
             "versions": versions(),
@@ -92,6 +91,10 @@ class TrainState:
         """Whether all weights are numbers."""
         floats = [p for p in self.model.state_dict().values() if p.is_floating_point()]
         return all(bool(torch.isfinite(p).all()) for p in floats)
+
+
+def norm_of(config: TrainConfig) -> DataNorm:
+    return config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
 
 
 def versions() -> dict[str, str | int]:
@@ -127,7 +130,7 @@ def make_state(
         if not is_continuous(model):
             raise UserError(f"model.name: {model_spec['name']!r} is a part, not a continuous model")
         if config.pre_train is not None:
-            begin_with(model, config.pre_train)
+            begin_with(model, config.pre_train, norm_of(config))
         return _assemble(config, device, steps_per_epoch, model, model_spec, config.optimizer)
     try:
         return _restore(config, device, steps_per_epoch, checkpoint, path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from configs.spec import UserError
+from engine import IDENTITY_NORM
 from models.checkpoint import begin_with, load_checkpoint, load_model, save_checkpoint
 from tests.cases import SPECS, make
 
@@ -142,7 +143,7 @@ def test_a_model_of_more_stages_begins_with_those_of_fewer(tmp_path):
     small, large = make("clit"), make("clit", imnet_num=2, conv_num=2)
     own = copy.deepcopy(large.state_dict())
     save_checkpoint(tmp_path / "m.pth", {"model": {**SPECS["clit"], "sd": small.state_dict()}})
-    begin_with(large, tmp_path / "m.pth")
+    begin_with(large, tmp_path / "m.pth", IDENTITY_NORM)
     for key, value in large.state_dict().items():
         assert torch.equal(value, small.state_dict().get(key, own[key])), key
 
@@ -160,11 +161,24 @@ def test_weights_that_a_new_model_cannot_begin_with(name, args, message, tmp_pat
     other = make(name, **args)
     save_checkpoint(tmp_path / "m.pth", {"model": {"name": name, "sd": other.state_dict()}})
     with pytest.raises(UserError, match=rf"m\.pth: these weights do not fit .*{message}"):
-        begin_with(make("clit"), tmp_path / "m.pth")
+        begin_with(make("clit"), tmp_path / "m.pth", IDENTITY_NORM)
 
 
 @pytest.mark.parametrize("sd", [None, {}, 5, {5: 1}, {"conv_ch.weight": 3}], ids=str)
 def test_no_weights_to_begin_with(sd, tmp_path):
     save_checkpoint(tmp_path / "m.pth", {"model": {"name": "clit", "sd": sd}})
     with pytest.raises(UserError, match=r"m\.pth"):
-        begin_with(make("clit"), tmp_path / "m.pth")
+        begin_with(make("clit"), tmp_path / "m.pth", IDENTITY_NORM)
+
+
+def test_weights_of_another_normalisation_are_refused(path):
+    with pytest.raises(UserError, match=r"m\.pth: its weights were trained with data_norm .*0\.1"):
+        begin_with(make("liif"), path, IDENTITY_NORM)
+    begin_with(make("liif"), path, load_checkpoint(path)["data_norm"])
+
+
+def test_a_model_in_the_box_is_known_by_name_everywhere():
+    checkpoint = load_checkpoint("compact")
+    begin_with(load_model("compact")[0], "compact", checkpoint["data_norm"])
+    with pytest.raises(UserError, match=r"none: cannot read .* known by name: compact, fast"):
+        load_checkpoint("none")

@@ -1,12 +1,14 @@
 """Rendering at several scales: chunks, regions and batches, and when it is at work."""
 
+from math import inf
+
 import numpy as np
 import pytest
 import torch
 
 from configs.spec import UserError
 from engine import batched_predict, clip_cell
-from models.cmsr import Level, levels, picture_size
+from models.cmsr import Level, compose, levels, picture_size, scale_of
 from rendering.grid import output_grid
 from rendering.picture import Picture
 from rendering.tiles import Renderer
@@ -35,12 +37,14 @@ def pair(request):
 
 
 def test_levels_of_the_first_table_that_is_large_enough():
-    known = {4: {1: 0.1, 4: 1}, 8: {1: 0.1, 2: 0.3, 8: 1}, 6: {1: 0.2, 6: 1}}
-    assert levels(known, 5) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(5, 0.3, 1)]
-    assert levels(known, 8) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(8, 0.3, 1)]
-    assert levels(known, 30) == [Level(1, 0, 0.2), Level(6, 0.2, 1)]  # the last one; x6 suffices
-    assert levels({4: {1: 1.0}}, 30) == [Level(1, 0, 1)]
-    assert levels({4: {8: 1.0}}, 5) == [Level(5, 0, 1)]
+    known = {4: {1: 0.1, 4: 1}, 8: {1: 0.1, 2: 0.3, 8: 1}, 12: {1: 0.2, 6: 1}}
+    assert levels(known, 5) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(5, 0.3, inf)]
+    assert levels(known, 8) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(8, 0.3, inf)]
+    assert levels(known, 6) == [Level(1, 0, 0.1), Level(2, 0.1, 0.3), Level(6, 0.3, inf)]
+    assert levels(known, 30) == [Level(1, 0, 0.2), Level(6, 0.2, inf)]  # the last; x6 suffices
+    assert levels({4: {1: 1.0}}, 30) == [Level(1, 0, inf)]
+    assert levels({4: {8: 1.0}}, 5) == [Level(5, 0, inf)]
+    assert levels({8: {0.5: 0.1, 2: 0.3}}, 8) == [Level(2, 0.1, 0.3), Level(8, 0.3, inf)]
 
 
 def test_up_to_x4_nothing_changes(pair):
@@ -76,6 +80,29 @@ def test_each_pixel_is_rendered_or_enlarged(pair):
     assert 0.05 < same.float().mean() < 0.95
     enlarged = make("bicubic")  # neither is it the input enlarged
     assert (found - enlarged(inp, *args)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("size", [(60, 44), (61, 44), (58, 49)], ids=str)
+def test_the_last_level_is_the_picture_itself(size):
+    """Also where the scale is fractional, and not the same in both directions."""
+    inp, intensity = torch.rand(1, 3, 10, 7), torch.ones(1, 1, 10, 7)
+    truth = torch.rand(1, 3, *size)
+    rendered = lambda coord, cell: truth.flatten(2).mT  # noqa: E731
+    steps = levels({8: {1: 0.5}}, scale_of(size, (10, 7)))
+    assert torch.equal(compose(inp, intensity, steps, size, rendered), truth)
+
+
+@pytest.mark.parametrize("args", [{"local_ensemble": False}, {"mod_input": False}, {}], ids=str)
+def test_without_cells(args):
+    model = make("lmliif", cmsr_spec=tables(0.11), cell_decode=False, **args)
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 6, 7), *grid((45, 50))).shape == (1, 2250, 3)
+
+
+def test_in_float64(pair):
+    model, inp = pair[0].double(), torch.randn(1, 3, 6, 7).double()
+    with torch.no_grad():
+        assert model(inp, *(x.double() for x in grid((45, 50)))).dtype == torch.float64
 
 
 def test_with_nothing_selected_the_input_is_enlarged():
@@ -114,6 +141,8 @@ def test_chunks_bands_and_regions_are_parts_of_one_picture(pair, monkeypatch):
     torch.testing.assert_close(bands[0], expected, atol=1e-4, rtol=0)
     part = torch.cat(list(renderer.render(source, rows[20:50], cols[11:80])), dim=2)
     torch.testing.assert_close(part[0], expected[:, 20:50, 11:80], atol=1e-4, rtol=0)
+    row = torch.cat(list(renderer.render(source, rows[20:21], cols[11:13])), dim=2)
+    torch.testing.assert_close(row[0], expected[:, 20:21, 11:13], atol=1e-4, rtol=0)
 
 
 def test_size_of_the_picture_behind_a_grid():

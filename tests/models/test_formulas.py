@@ -116,6 +116,8 @@ def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     monkeypatch.setattr("models.ciaosr.CHUNK", 7)
     monkeypatch.setattr("models.clit.CHUNK", 7)
     monkeypatch.setattr("models.clit.TABLE", 7 * 25 * 3 * 16)
+    monkeypatch.setattr("models.clit.SHARING", 23)
+    monkeypatch.setattr("models.neighbourhood.LONGEST", 2)
     with torch.no_grad():
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 

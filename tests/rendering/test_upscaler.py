@@ -23,7 +23,7 @@ def up():
 
 def test_the_model_in_the_box():
     image = torch.from_numpy(levels(20, 30, 3, np.uint8)).permute(2, 0, 1) / 255
-    model, norm = load_model("compact")
+    model, norm = load_model("fast")
     got = load(device="cpu").upscale(image, scale=2.5)
     torch.testing.assert_close(
         got.clamp(0, 1), super_resolve(model, image, (50, 75), norm), rtol=0, atol=1e-5
@@ -138,7 +138,7 @@ def test_torch_hub_among_packages_of_the_same_names(tmp_path):
         (tmp_path / f"{name}.py").write_text("mine = True\n")
     (tmp_path / "use.py").write_text(
         "import models, datasets, utils, rendering, numpy, sys, torch\n"
-        f"up = torch.hub.load({str(ROOT)!r}, 'upscaler', 'compact', 'cpu', source='local')\n"
+        f"up = torch.hub.load({str(ROOT)!r}, 'upscaler', 'fast', 'cpu', source='local')\n"
         "picture = numpy.zeros((4, 5, 3), numpy.uint8)\n"
         "assert up.upscale(picture, scale=2.5).shape == (10, 12, 3)\n"
         "from PIL import Image\n"
