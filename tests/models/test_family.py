@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import models
 from configs.spec import UserError
+from models.neighbourhood import group
 from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules
 from tests.oracle import unfold
@@ -261,6 +262,35 @@ def test_colours_that_the_input_cannot_be_added_to(colours):
     model = make("lte-fast", out_dim=colours)
     with pytest.raises(UserError, match="out_dim"):
         model(torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 2), torch.ones(1, 1, 2))
+
+
+def test_stages_of_clit():
+    """One up to x4 in float32 at any size, then one for each factor of 4, as far as they go."""
+    model = make("clit", imnet_num=3, conv_num=3)
+    for n in range(1, 200):
+        assert model.finer_grids((n, n + 7), *make_cell((4 * n, 4 * n + 28)).tolist()) == []
+        assert len(model.finer_grids((n, n), *make_cell((16 * n, 16 * n)).tolist())) == 1
+    assert model.finer_grids((5, 7), *make_cell((21, 7)).tolist()) == [(20, 28)]
+    assert model.finer_grids((5, 7), *make_cell((500, 700)).tolist()) == [(20, 28), (80, 112)]
+    assert make("clit").finer_grids((5, 7), *make_cell((500, 700)).tolist()) == []
+
+
+def test_queries_crowded_at_one_code():
+    """They are split into rows, which are filled up no further than the longest one."""
+    model, inp = make("clit"), torch.randn(1, 3, 9, 9)
+    crowd = torch.rand(1, 3000, 2) * 0.01
+    coord = torch.cat([torch.rand(1, 50, 2) * 2 - 1, crowd], dim=1)
+    cell = torch.full_like(coord, 0.05)
+    together = model(inp, coord, cell).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(model(inp, coord, cell), together, atol=1e-5, rtol=1e-5)
+    keys = torch.tensor([3] * 200 + [1, 2, 2])
+    parts = group(keys, 2)
+    assert max(members.numel() for _, members, _ in parts) <= 2 * 64
+    found = torch.cat([members[meant] for _, members, meant in parts])
+    assert found.sort().values.tolist() == list(range(203))
+    for key, members, meant in parts:
+        assert (keys[members] == key.unsqueeze(1))[meant].all()
 
 
 def test_a_zoom_does_not_pile_up_modulations():

@@ -82,16 +82,22 @@ def test_tiles_of_several_stages(args, tile):
         assert_equal_tiles(model, picture(14, 10), size, tile)
 
 
-@pytest.mark.parametrize(("tile", "count"), [(0, 1), (40, 1), (16, 3 * 4)])
-def test_a_model_of_several_passes_encodes_a_single_tile_once(tile, count):
+@pytest.mark.parametrize(
+    ("tile", "size", "count"),
+    [(0, (30, 21), 1), (40, (30, 21), 1), (16, (30, 21), 3 * 4), (16, (30, 9), 3 * 2)],
+)
+def test_a_model_of_several_passes_encodes_a_single_tile_once(tile, size, count):
     model, seen = make("sronet"), []
     features = model.features
     model.features = lambda inp: (seen.append(inp.shape), features(inp))[1]
     renderer = Renderer(model, tile=tile)
     assert renderer.reach is not None
     seen.clear()
-    list(renderer.render(picture(30, 21), *output_grid((30, 21), scale=(2, 2))))
+    source, wanted = picture(*size), (2 * size[0], 2 * size[1])
+    bands = torch.cat(list(renderer.render(source, *output_grid(size, scale=(2, 2)))), dim=2)
     assert len(seen) == count
+    expected = whole(model, source, wanted)
+    torch.testing.assert_close(bands[0].clamp(0, 1), expected, atol=1e-5, rtol=0)
 
 
 def test_tiles_of_an_unknown_decoder():
