@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -77,8 +78,9 @@ class HeadNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(heads, 1, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        deviation, mean = torch.std_mean(x, dim=-1, keepdim=True)
-        return (x - mean) / (deviation + EPS) * self.weight + self.bias
+        centred = x - x.mean(-1, keepdim=True)
+        norm = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)  # std_mean takes far longer
+        return centred / (norm / math.sqrt(x.shape[-1] - 1) + EPS) * self.weight + self.bias
 
 
 @register("sronet")
