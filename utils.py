@@ -98,6 +98,14 @@ def to_pixel_samples(img: Tensor) -> tuple[Tensor, Tensor]:
     return coord, img.reshape(img.shape[0], -1).T
 
 
+def pixel_position(coord: Tensor, size: int) -> Tensor:
+    """Coordinates along an axis of n pixels to positions in pixels, whole at their centres.
+
+    Its order of operations is that of ``grid_sample(align_corners=False)``.
+    """
+    return ((coord + 1) * size - 1) / 2
+
+
 def nearest_index(coord: Tensor, size: int) -> Tensor:
     """Index of the pixel nearest to each coordinate along one axis.
 
@@ -111,7 +119,7 @@ def nearest_index(coord: Tensor, size: int) -> Tensor:
     Returns:
         int64 in [0, n-1], the shape of ``coord``.
     """
-    return torch.round(((coord + 1) * size - 1) / 2).long().clamp(0, size - 1)
+    return pixel_position(coord, size).round().long().clamp(0, size - 1)
 
 
 def sample_nearest(
@@ -225,7 +233,7 @@ def _weighted_lines(image: Tensor, dim: int, index: Tensor, weights: Tensor) -> 
 
 def _linear_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The two pixels around each coordinate of one axis and their weights, (..., 2) each."""
-    position = (((coord + 1) * size - 1) / 2).clamp(0, size - 1)
+    position = pixel_position(coord, size).clamp(0, size - 1)
     first = torch.floor(position)
     t = (position - first).unsqueeze(-1)
     index = first.long().unsqueeze(-1) + torch.arange(2, device=coord.device)
@@ -234,7 +242,7 @@ def _linear_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The four pixels around each coordinate of one axis and their weights, (..., 4) each."""
-    position = ((coord + 1) * size - 1) / 2
+    position = pixel_position(coord, size)
     first = torch.floor(position)
     t = (position - first).unsqueeze(-1)
     t2, t3 = t * t, t * t * t

@@ -17,7 +17,7 @@ from models.base import ContinuousModel, add_input, given, make_decoder, make_en
 from models.blocks import reflect_to_multiple
 from models.latent import EPS, CodeTable, Latent
 from models.mlp import make_mlp
-from utils import nearest_index, pixel_centres
+from utils import nearest_index, pixel_centres, pixel_position
 
 BLOCK = 48  # side of the blocks in which large images attend to themselves
 SHARPNESS = 10.0  # of the softmax over patches
@@ -248,5 +248,5 @@ def _nearest(coord: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     for axis, n in enumerate(grid):
         x = coord[..., axis]
         index.append(nearest_index(x, n))
-        inside = inside & (torch.round(((x + 1) * n - 1) / 2) < n)
+        inside = inside & (pixel_position(x, n).round() < n)
     return torch.stack(index, dim=-1), inside.unsqueeze(-1)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.latent import CodeTable
-from utils import pixel_centres
+from utils import pixel_centres, pixel_position
 
 Grid = tuple[int, int]
 
@@ -61,7 +61,7 @@ class Around(NamedTuple):
 
 def around(coord: Tensor, grid: Grid, reach: int) -> Around:
     """The codes up to ``reach`` codes away from the nearest one of each query (B, Q, 2)."""
-    places = [_place(coord[..., axis], n) for axis, n in enumerate(grid)]
+    places = [pixel_position(coord[..., axis], n) for axis, n in enumerate(grid)]
     lost = (places[0].round() >= grid[0]) | (places[1].round() >= grid[1])
     steps = torch.arange(-reach, reach + 1, dtype=coord.dtype, device=coord.device).view(-1, 1, 1)
     axes = []
@@ -71,7 +71,7 @@ def around(coord: Tensor, grid: Grid, reach: int) -> Around:
         nearest = centres[place.round().long().clamp(0, n - 1)].masked_fill(lost, 0)
         code = nearest + steps * (2 / n)
         first = place.floor()
-        codes = _place(code, n).round().long()
+        codes = pixel_position(code, n).round().long()
         axes.append(Axis(codes, (x - code) * n, first.long(), place - first))
     return Around(axes[0], axes[1], lost)
 
@@ -124,7 +124,7 @@ def resample(
     for dim, n, start, count, part in zip((-2, -1), size, origin, grid, (rows, cols), strict=True):
         dtype = torch.promote_types(maps.dtype, torch.float32)
         x = pixel_centres(count, dtype=dtype, device=maps.device, part=part)
-        place = _place(x, n)
+        place = pixel_position(x, n)
         first = place.floor()
         padded = F.pad(maps, (0, 0, 1, 1) if dim == -2 else (1, 1))
         share = (place - first).to(maps.dtype).view((-1, 1) if dim == -2 else (-1,))
@@ -167,11 +167,6 @@ def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         members = (start.unsqueeze(1) + places).clamp(max=len(keys) - 1)
         parts.append((keys[order[start]], order[members], places < number.unsqueeze(1)))
     return parts
-
-
-def _place(x: Tensor, n: int) -> Tensor:
-    """Coordinates to places in a grid of n codes, in codes."""
-    return ((x + 1) * n - 1) / 2
 
 
 def _weight(share: Tensor, second: int) -> Tensor:
