@@ -16,9 +16,9 @@ from models import register
 from models.base import make_encoder
 from models.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
 from models.latent import CodeTable, Latent
-from models.lmf import Modulated, decoder_width
 from models.lmmlp import ModulatedMLP
 from models.mlp import make_mlp
+from models.modulated import Modulated, decoder_width
 
 CHANNELS = 64  # of the encoder; the published code knows no other
 PART = 4 * CHANNELS  # what of an unfolded code is seen from one side

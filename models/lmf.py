@@ -3,8 +3,6 @@ Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -12,169 +10,13 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-import models
-from configs.spec import SpecOf, UserError
+from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, Queries, add_input, given, make_encoder
+from models.base import make_encoder
 from models.blocks import conv3x3
-from models.cmsr import LEAST_SCALE, compose, levels, parse_cmsr, picture_size, scale_of
-from models.latent import CodeTable, Latent, blend
-from models.lmmlp import ModulatedMLP
+from models.latent import Latent
 from models.lte import ALTERNATING, wave_maps, waves
-from models.mlp import MLP, make_mlp
-from utils import sample_bilinear
-
-
-class Modulated(ContinuousModel):
-    """A network at every code, applied once, makes the modulation of the decoder of queries.
-
-    That network is told the size of the queried pixels. In an image and in a training sample they
-    all have the same; where they differ, the code p is told that of query p, as published, and
-    codes beyond the last query that of the last. Then results depend on how queries are chunked.
-
-    Args:
-        encoder: Already made.
-        local_ensemble: Blend the predictions of the four surrounding codes by area.
-        cell_decode: Tell both networks the size of the queried pixel.
-        mod_input: What is decoded comes from the network at the codes, not from the encoder.
-        cmsr_spec: Render smooth parts of large pictures at smaller scales (`models.cmsr`). Then the
-            image is encoded whole.
-    """
-
-    margin: int | None = 2  # the code of another corner, which was made of its neighbours
-    one_cell = True
-    largest_scale = 4.0
-    input_skip: str
-    hypernet: MLP
-    imnet: ModulatedMLP
-
-    def __init__(
-        self,
-        encoder: Any,
-        local_ensemble: bool,
-        cell_decode: bool,
-        mod_input: bool,
-        cmsr_spec: dict[str, Any] | None,
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.local_ensemble = local_ensemble
-        self.cell_decode = cell_decode
-        self.mod_input = mod_input
-        self.cmsr = None if cmsr_spec is None else parse_cmsr(cmsr_spec)
-        if self.cmsr is not None:
-            self.margin, self.spans_queries = None, True
-
-    def add_networks(
-        self,
-        imnet_spec: dict[str, Any],
-        hypernet_spec: dict[str, Any],
-        in_dim: int,
-        code_dim: int,
-        decoded: int,
-    ) -> None:
-        """Make ``hypernet`` and ``imnet``.
-
-        Args:
-            in_dim: Numbers per query that the decoder is given.
-            code_dim: Numbers per code that the network at the codes is given.
-            decoded: How many it makes besides the modulation.
-        """
-        imnet = models.make(imnet_spec, args={"in_dim": in_dim})
-        made = imnet.mod_dim + decoded
-        self.hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
-        self.imnet = imnet
-
-    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Per code what `enter` is given (B, h, w, L), and its modulation (B, h, w, mod_dim).
-
-        Args:
-            rel_cell: (B, h or 1, w or 1, 2), in units of half a code's side.
-        """
-        raise NotImplementedError
-
-    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
-        """The decoder's first layer without bias: of leads (N, L), places (N, 2 or 4)."""
-        raise NotImplementedError
-
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`."""
-        cell = given(cell) if self.cell_decode else None
-        if self.cmsr is not None and not (self.training or torch.compiler.is_compiling()):
-            if latent.context is None:
-                latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
-            if latent.context:
-                return sample_bilinear(latent.context[0], coord)
-        return self.render(latent, self._codes(latent, cell), coord, cell)
-
-    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
-        """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
-        assert self.cmsr is not None
-        size = size or picture_size(coord for _, coord, _ in queries())
-        latent, _, cell = next(iter(queries()))
-        h, w = latent.grid
-        if size is None or size[0] * size[1] <= LEAST_SCALE**2 * h * w:
-            return ()
-        steps = levels(self.cmsr.s2m_tables, scale_of(size, (h, w)))
-        pictures = []
-        for number in range(len(latent.feat)):
-            item = latent.item(number)
-            own = None if cell is None else cell[number : number + 1, :1]
-            codes, strength = self.modulate(item, own)
-            render = partial(self.render, item, codes)
-            pictures.append(compose(item.inp, strength, steps, size, render))
-        return (torch.cat(pictures),)
-
-    def render(
-        self, latent: Latent, codes: CodeTable, coord: Tensor, cell: Tensor | None
-    ) -> Tensor:
-        """Colours (B, Q, 3) of queries whose codes have been modulated."""
-        cell = cell if self.cell_decode else None
-        affine = self.imnet.hidden_depth * self.imnet.hidden_dim
-        widths = [codes.channels - 2 * affine, affine, affine]
-
-        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
-            found = codes.read(index, None if memory is None else memory[0]).flatten(0, -2)
-            leads, factor, offset = found.split(widths, dim=-1)
-            x = self.enter(leads, place.flatten(0, -2))
-            return self.imnet.modulated(x, factor, offset).unflatten(0, index.shape)
-
-        rgb = blend(predict, replace(latent, codes=codes), coord, cell, self.local_ensemble)
-        return add_input(rgb, latent, coord, self.input_skip)
-
-    def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:
-        """Leads, factors and offsets by code; kept for further queries with the same cell."""
-        key = None
-        repeats = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        if cell is None:
-            key = ()
-        elif repeats and bool((cell == cell[:, :1]).all()):
-            cell = cell[:, :1]
-            key = tuple(cell.flatten().tolist())
-        if repeats and key in latent.memo:
-            return latent.memo[key]
-        codes, _ = self.modulate(latent, cell)
-        if repeats and key is not None:
-            latent.memo.clear()  # a zoom has another cell in every frame
-            latent.memo[key] = codes
-        return codes
-
-    def modulate(self, latent: Latent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
-        """Leads, factors and offsets by code; and the mean size of shifts, (B, 1, h, w)."""
-        leads, modulation = self.leads(latent, None if cell is None else at_codes(cell, latent))
-        table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
-        strength = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1)
-        return CodeTable(table.permute(0, 3, 1, 2)), strength.unsqueeze(1)
-
-
-def at_codes(cell: Tensor, latent: Latent) -> Tensor:
-    """Cells of queries (B, Q, 2) to rel_cell of codes, (B, h, w, 2) or, if Q is 1, (B, 1, 1, 2)."""
-    rel_cell = (cell * cell.new_tensor(latent.grid)).to(latent.inp.dtype)
-    if cell.shape[1] == 1:
-        return rel_cell.unsqueeze(1)
-    h, w = latent.feat.shape[-2:]
-    query = torch.arange(h * w, device=cell.device).clamp(max=cell.shape[1] - 1)
-    return rel_cell[:, query].unflatten(1, (h, w))
+from models.modulated import Modulated, decoder_width
 
 
 @register("lmliif")
@@ -316,14 +158,3 @@ class LMLTE(Modulated):
         if self.cell_decode:
             phase = (self.imphase if self.mod_input else self.phase)(place[..., 2:])
         return F.linear(waves(leads, place[..., :2], phase), self.imnet.linears[0].weight)
-
-
-def decoder_width(imnet_spec: dict[str, Any]) -> int:
-    """Of the hidden layers.
-
-    Raises:
-        UserError: If it is no `lmmlp`.
-    """
-    if imnet_spec["name"] != "lmmlp":
-        raise UserError(f"imnet_spec: an 'lmmlp' is needed, got {imnet_spec['name']!r}")
-    return imnet_spec["args"]["hidden_dim"]

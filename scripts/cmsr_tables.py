@@ -19,7 +19,7 @@ from configs.spec import UserError
 from configs.yaml_file import read_yaml
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
 from models.cmsr import parse_cmsr
-from models.lmf import Modulated
+from models.modulated import Modulated
 
 
 def main() -> None:
