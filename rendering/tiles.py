@@ -28,7 +28,7 @@ from rendering.reach import Memory, alignment, find_memory, find_reach
 from utils import denormalise, normalise
 
 BAND = 2**20  # output pixels
-QUERIES = 30000  # decoded at a time; halved when the memory is full
+QUERIES = {"cpu": 30000, "cuda": 2**18}  # decoded at a time; halved when the memory is full
 FEWEST = 1000
 OVERLAP = (
     32  # pixels around a tile, where tiles are asked for of a model that sees all of the image
@@ -81,8 +81,8 @@ class Renderer:
         self.model = model
         self.norm = data_norm or PUBLISHED_NORM
         self.tile = tile
-        self.queries = QUERIES
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.queries = QUERIES.get(self.device.type, QUERIES["cpu"])
         self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
         self.spans = getattr(model, "spans_queries", False)
         if tile and not self.knows_parts:
@@ -177,13 +177,16 @@ class Renderer:
             UserError: If the memory does not suffice.
         """
         try:
-            inp = self._planes(picture)
-            if isinstance(self.model, ContinuousModel):
-                return Scene(picture.count, self.model.encode(inp))
-            self.model.gen_feat(inp)
-            return Scene(picture.count)
+            return self._encode_whole(picture)
         except (RuntimeError, MemoryError) as error:
             raise UserError(f"out of memory: {_if_out_of_memory(error)}") from None
+
+    def _encode_whole(self, picture: Picture) -> Scene:
+        inp = self._planes(picture)
+        if isinstance(self.model, ContinuousModel):
+            return Scene(picture.count, self.model.encode(inp))
+        self.model.gen_feat(inp)
+        return Scene(picture.count)
 
     def _margin(self, axis: Axis) -> int:
         """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
@@ -193,7 +196,7 @@ class Renderer:
         """A tile of a picture."""
         sizes = picture.size
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
-            return self.encode(picture)
+            return self._encode_whole(picture)
         reach = OVERLAP if self.reach is None else self.reach
         step = alignment(self.model)
         read, keep = [], []

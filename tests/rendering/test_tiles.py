@@ -301,11 +301,12 @@ def test_the_tile_follows_the_memory():
     assert 300 > sides[1] > sides[2] == 32 + 2 * (34 + 2 + 1)
 
 
-def test_out_of_memory_halves_the_tile(capsys):
+@pytest.mark.parametrize(("tile", "half"), [(80, 40), (None, 50), (0, 50)])
+def test_out_of_memory_halves_the_tile(tile, half, capsys):
     model, source = make("liif"), picture(100, 90)
-    encode, limit = model.features, 60
-    renderer = Renderer(model, tile=80)
-    assert renderer.reach == 6  # found before the memory gets scarce
+    encode, limit = model.features, 70
+    renderer = Renderer(model, tile=tile)
+    assert renderer.reach == 6 and renderer.memory.encoding > 0  # before the memory gets scarce
 
     def features(inp):
         if max(inp.shape[-2:]) > limit:
@@ -317,7 +318,7 @@ def test_out_of_memory_halves_the_tile(capsys):
     model.features = features
     got = torch.cat(list(renderer.render(source, rows, cols)), dim=2)[0]
     torch.testing.assert_close(got.clamp(0, 1), wanted, rtol=0, atol=1e-5)
-    assert "going on with tiles of 40 pixels" in capsys.readouterr().err
+    assert f"going on with tiles of {half} pixels" in capsys.readouterr().err
     limit = 10
     with pytest.raises(UserError, match="out of memory: CUDA"):
         list(renderer.render(source, rows, cols))
