@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
@@ -41,7 +43,9 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         if lr < 0 or eps < 0 or not all(0 <= beta < 1 for beta in (momentum, *betas)):
             raise ValueError(f"muon: lr {lr}, momentum {momentum}, betas {betas} or eps {eps}")
-        super().__init__(params, {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps})
+        # fused: a saved step count is loaded to where Adam's one kernel wants it.
+        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "fused": True}
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -51,50 +55,77 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike: dict[Any, list[Tensor]] = defaultdict(list)
+            others: list[Tensor] = []
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 if parameter.ndim in (2, 4) and len(parameter) >= FEWEST_ROWS:
-                    self._orthogonal_step(parameter, group)
+                    alike[parameter.shape, parameter.dtype, parameter.device].append(parameter)
                 else:
-                    self._adam_step(parameter, group)
+                    others.append(parameter)
+            for parameters in alike.values():
+                self._orthogonal_step(parameters, group)
+            if others:
+                self._adam_step(others, group)
         return loss
 
-    def _orthogonal_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        update = orthogonalised(gradient.lerp(buffer, group["momentum"]).flatten(1))
-        scale = 0.2 * max(update.shape) ** 0.5
-        parameter.add_(update.view(parameter.shape), alpha=-group["lr"] * scale)
+    def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Of parameters of one shape, all in the same few calls."""
+        gradients = _gradients(parameters)
+        buffers = self._states(parameters, "momentum_buffer")
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        updates = orthogonalised(torch.stack([x.flatten(1) for x in ahead]))
+        scale = 0.2 * max(updates.shape[1:]) ** 0.5
+        steps = [x.view(p.shape) for p, x in zip(parameters, updates, strict=True)]
+        torch._foreach_add_(parameters, steps, alpha=-group["lr"] * scale)
 
-    def _adam_step(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float64)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
+    def _adam_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         first, second = group["betas"]
-        state["step"] += 1
-        step = state["step"].item()
-        state["exp_avg"].lerp_(gradient, 1 - first)
-        state["exp_avg_sq"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        spread = (state["exp_avg_sq"] / (1 - second**step)).sqrt_().add_(group["eps"])
-        parameter.addcdiv_(state["exp_avg"] / (1 - first**step), spread, value=-group["lr"])
+        adam(
+            parameters,
+            _gradients(parameters),
+            self._states(parameters, "exp_avg"),
+            self._states(parameters, "exp_avg_sq"),
+            [],
+            [self._step_count(parameter) for parameter in parameters],
+            fused=True,
+            amsgrad=False,
+            beta1=first,
+            beta2=second,
+            lr=group["lr"],
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+
+    def _states(self, parameters: list[Tensor], key: str) -> list[Tensor]:
+        for parameter in parameters:
+            if key not in self.state[parameter]:
+                self.state[parameter][key] = torch.zeros_like(parameter)
+        return [self.state[parameter][key] for parameter in parameters]
+
+    def _step_count(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        state.setdefault("step", torch.zeros((), device=parameter.device))
+        return state["step"]
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """A matrix with the same singular vectors, and singular values near 1 (0.7 to 1.2).
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Matrices (N, m, n) with the same singular vectors, and singular values near 1 (0.7 to 1.2).
 
     Five steps of Newton and Schulz's iteration with the coefficients of Jordan et al.
     """
     a, b, c = NEWTON_SCHULZ
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix) / matrix.norm().clamp(min=1e-7)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x

@@ -56,7 +56,7 @@ def test_orthogonalised_keeps_the_singular_vectors(shape):
     torch.manual_seed(0)
     matrix = torch.randn(shape, dtype=torch.float64)
     u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-    turned = u.T @ orthogonalised(matrix) @ v.T
+    turned = u.T @ orthogonalised(matrix[None])[0] @ v.T
     values = turned.diagonal()
     assert (turned - values.diag()).abs().max() < 1e-9
     # A random square matrix has singular values near 0, which five steps do not lift to 1.
@@ -93,3 +93,19 @@ def test_a_saved_state_goes_on_the_same():
 def test_wrong_numbers(wrong):
     with pytest.raises(ValueError, match="muon"):
         Muon([nn.Parameter(torch.zeros(3))], **wrong)
+
+
+def test_weights_of_one_shape_step_as_each_alone():
+    torch.manual_seed(0)
+    weights = [nn.Parameter(torch.randn(16, 4, 3, 3)) for _ in range(3)]
+    copies = [nn.Parameter(w.detach().clone()) for w in weights]
+    together, alone = Muon(weights, lr=0.1), [Muon([w], lr=0.1) for w in copies]
+    for _ in range(3):
+        for ours, theirs in zip(weights, copies, strict=True):
+            ours.grad = torch.randn_like(ours).to(memory_format=torch.channels_last)
+            theirs.grad = ours.grad.clone()
+        together.step()
+        for optimizer in alone:
+            optimizer.step()
+    for ours, theirs in zip(weights, copies, strict=True):
+        torch.testing.assert_close(ours, theirs)
