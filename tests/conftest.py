@@ -1,11 +1,17 @@
-"""What the processes that tests start inherit.
+"""What the tests and the processes that they start have of the machine.
 
-One thread: what they compute is too small for more. And SIGINT, which tests send and which a shell
-lets background jobs ignore.
+One thread: what they compute is too small for more. SIGINT, which tests send and which a shell lets
+background jobs ignore. And no GPU, which has no fixed order of sums, but for ``-m cuda``.
 """
 
 import os
 import signal
+from typing import Any
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
+
+
+def pytest_configure(config: Any) -> None:
+    if config.getoption("markexpr") != "cuda":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""

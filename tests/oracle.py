@@ -19,8 +19,8 @@ def nearest(grid: Tensor, coord: Tensor) -> Tensor:
 def centres(feat: Tensor) -> Tensor:
     """Coordinates of the codes as a map (B, 2, h, w)."""
     h, w = feat.shape[-2:]
-    rows = torch.tensor([-1 + (2 * i + 1) / h for i in range(h)], dtype=feat.dtype)
-    cols = torch.tensor([-1 + (2 * i + 1) / w for i in range(w)], dtype=feat.dtype)
+    rows = feat.new_tensor([-1 + (2 * i + 1) / h for i in range(h)])
+    cols = feat.new_tensor([-1 + (2 * i + 1) / w for i in range(w)])
     grid = torch.stack(torch.meshgrid(rows, cols, indexing="ij"))
     return grid.expand(feat.shape[0], 2, h, w)
 
@@ -42,7 +42,7 @@ def ensemble(
 ) -> Tensor:
     """LIIF, eq. 4: predictions from the moved coordinates and rel_coord of four corners."""
     h, w = feat.shape[-2:]
-    size = torch.tensor([h, w], dtype=coord.dtype)
+    size = coord.new_tensor([h, w])
     preds, areas = [], []
     for vr in (-1, 1) if moves else (0,):
         for vc in (-1, 1) if moves else (0,):
@@ -68,7 +68,7 @@ def rows_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def liif(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """LIIF, section 3 of the paper: four grid_samples of the unfolded map, four mlp calls."""
     codes = unfold(feat) if model.feat_unfold else feat
-    cells = [cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)] if model.cell_decode else []
+    cells = [cell * cell.new_tensor(feat.shape[-2:])] if model.cell_decode else []
 
     def predict(moved: Tensor, rel: Tensor) -> Tensor:
         return rows_of(model.imnet, torch.cat([nearest(codes, moved), rel, *cells], dim=-1))
@@ -78,10 +78,10 @@ def liif(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> 
 
 def metasr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     h, w = feat.shape[-2:]
-    size = torch.tensor([h, w], dtype=coord.dtype)
+    size = coord.new_tensor([h, w])
     corner = coord - cell / 2
     moved = (corner + 1e-6).clamp(-1 + 1e-6, 1 - 1e-6)
-    code_corners = centres(feat) - torch.tensor([1 / h, 1 / w], dtype=feat.dtype).view(1, 2, 1, 1)
+    code_corners = centres(feat) - feat.new_tensor([1 / h, 1 / w]).view(1, 2, 1, 1)
     rel = (corner - nearest(code_corners, moved)) * size / 2
     x = torch.cat([rel, cell[..., :1] * h / 2], dim=-1)
     code = nearest(unfold(feat), moved)
@@ -115,7 +115,7 @@ def _texture(
     decode: Callable[[Tensor], Tensor],
 ) -> Tensor:
     coef, freq = model.coef(feat), model.freq(feat)
-    rel_cell = cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)
+    rel_cell = cell * cell.new_tensor(feat.shape[-2:])
 
     def predict(moved: Tensor, rel: Tensor) -> Tensor:
         theta = (pairs(nearest(freq, moved)) * rel.unsqueeze(-2)).sum(-1) + model.phase(rel_cell)
@@ -153,7 +153,7 @@ def as_map(rows: Tensor, feat: Tensor) -> Tensor:
 
 def lmliif(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """LM-LIIF: hypernet at every code, then a modulated mlp for every query and corner."""
-    rel_cell = cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)
+    rel_cell = cell * cell.new_tensor(feat.shape[-2:])
     z = (unfold(feat) if model.side == 3 else feat).flatten(2).mT
     if model.cell_decode:
         z = torch.cat([z, cells_of_codes(feat, rel_cell)], dim=-1)
@@ -170,7 +170,7 @@ def lmliif(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -
 
 def lmlte(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """LM-LTE: the waves of LTE at every code for the hypernet, and again for every query."""
-    rel_cell = cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)
+    rel_cell = cell * cell.new_tensor(feat.shape[-2:])
     coef, freq = model.coef(feat), model.freq(feat)
 
     def waves(coef: Tensor, freq: Tensor, rel: Tensor, phase: Tensor | float) -> Tensor:
@@ -178,7 +178,7 @@ def lmlte(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) ->
         return coef * torch.cat([torch.cos(torch.pi * theta), torch.sin(torch.pi * theta)], dim=-1)
 
     phase = model.phase(cells_of_codes(feat, rel_cell)) if model.cell_decode else 0.0
-    ones = torch.ones(1, 1, 2, dtype=coord.dtype)
+    ones = coord.new_ones(1, 1, 2)
     z = waves(coef.flatten(2).mT, freq.flatten(2).mT, ones, phase)
     made = as_map(model.hypernet(z), feat)
     modulation = made[:, : model.imnet.mod_dim]
@@ -207,7 +207,7 @@ def sronet(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -
     ensemble(feat, coord, keep)
     total = sum(weights)
     codes = [c * (weights[3 - t] / total).unsqueeze(-1) for t, c in enumerate(codes)]
-    rel_cell = cell * torch.tensor(feat.shape[-2:], dtype=cell.dtype)
+    rel_cell = cell * cell.new_tensor(feat.shape[-2:])
     x = torch.cat([*places, *codes, rel_cell], dim=-1).mT.unsqueeze(-1)  # (B, C, Q, 1)
     x = model.conv00(x)
     for layer in (model.conv0, model.conv1):
@@ -232,7 +232,7 @@ def _galerkin(layer: Any, x: Tensor) -> Tensor:
 def ciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """CiaoSR: attention from the code at the query to those around it."""
     h, w = feat.shape[-2:]
-    size = torch.tensor([h, w], dtype=coord.dtype)
+    size = coord.new_tensor([h, w])
     keys = unfold(feat) if model.feat_unfold else feat
     values = keys if model.cs_attn is None else torch.cat([keys, model.cs_attn(feat)], dim=1)
     query = nearest(keys, coord)
@@ -259,7 +259,7 @@ def ciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -
 def lmciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     """LM-CiaoSR: the unfolded code as seen from four sides, attended to, makes the modulation."""
     h, w = feat.shape[-2:]
-    rel_cell = cell * torch.tensor([h, w], dtype=cell.dtype)
+    rel_cell = cell * cell.new_tensor([h, w])
     codes, found = unfold(feat), model.cs_attn(feat).flatten(2).mT
     query = model.prenet_q(codes.flatten(2).mT)
     read_wrongly = codes.flatten(2).mT.reshape(len(feat), h * w, 3, 3, 64)
@@ -268,7 +268,7 @@ def lmciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor)
         for vc in model.sides:
             t, l = (vc + 1) // 2, (vr + 1) // 2  # noqa: E741
             k = read_wrongly[:, :, t : t + 2, l : l + 2].flatten(2)
-            rel = -torch.tensor([vr / h, vc / w], dtype=coord.dtype).expand(len(feat), h * w, 2)
+            rel = -coord.new_tensor([vr / h, vc / w]).expand(len(feat), h * w, 2)
             place = torch.cat([rel, cells_of_codes(feat, rel_cell)], dim=-1)
             v = torch.cat([k, found], dim=-1)
             k, v = (
@@ -294,18 +294,18 @@ def clit(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> 
     size = torch.tensor(feat.shape[-2:])
     rgb = []
     for item in range(len(inp)):
-        target = (2 / cell[item, 0]).round()
+        target = (2 / cell[item, 0]).round().cpu()
         scale = (target / size).max().item()
         factors = [1]
         while scale > 4 and len(factors) < len(model.imnets):
             factors.append(4 * factors[-1])
             scale /= 4
         part = slice(item, item + 1)
-        base, total = model.conv_ch(feat[part]), torch.zeros(())
+        base, total = model.conv_ch(feat[part]), feat.new_zeros(())
         for stage, factor in enumerate(factors):
             maps = base
             if stage:
-                fine = torch.zeros(1, 1, *(factor * size).tolist(), dtype=feat.dtype)
+                fine = feat.new_zeros(1, 1, *(factor * size).tolist())
                 grid = centres(fine).permute(0, 2, 3, 1).flip(-1)
                 maps = F.grid_sample(base, grid, "bilinear", align_corners=False)
             total = 0.75 * total + _clit_stage(model, stage, maps, coord[part], cell[part])
@@ -314,7 +314,7 @@ def clit(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> 
 
 
 def _clit_stage(model: Any, stage: int, maps: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    size = torch.tensor(maps.shape[-2:], dtype=coord.dtype)
+    size = coord.new_tensor(maps.shape[-2:])
     base, values = nearest(centres(maps), coord), model.conv_vs[stage](maps)
     if model.local_attn:
         keys, queries = model.conv_ks[stage](maps), model.conv_qs[stage](maps)
@@ -323,7 +323,7 @@ def _clit_stage(model: Any, stage: int, maps: Tensor, coord: Tensor, cell: Tenso
     logits, found = [], []
     for row in range(-model.r, model.r + 1):
         for col in range(-model.r, model.r + 1):
-            place = base + torch.tensor([row, col], dtype=coord.dtype) * 2 / size
+            place = base + coord.new_tensor([row, col]) * 2 / size
             found.append(nearest(values, place))
             if model.local_attn:
                 key = nearest(keys, place).unflatten(-1, (model.head, -1))

@@ -56,7 +56,7 @@ def literally(name, model, inp, coord, cell):
 
 
 def gradients(output, tensors):
-    target = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+    target = torch.linspace(-1, 1, output.numel()).to(output).view_as(output)
     return torch.autograd.grad((output * target).sum(), tensors, materialize_grads=True)
 
 
