@@ -40,6 +40,8 @@ def main() -> None:
     add_gpu_option(parser)
     args = parser.parse_args()
     device = choose_devices(args.gpu)[0]
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # as train_liif.py does
     rows = []
     for path in args.config:
         spec = model_spec(path)
