@@ -176,7 +176,7 @@ def _sample(
     """Weighted sums of the pixels that ``taps`` names along each axis."""
     batch, channels, height, width = image.shape
     h, w = size or (height, width)
-    if (grid := _grid_axes(coord)) is not None:
+    if (grid := grid_axes(coord)) is not None:
         for dim, (x, n, start) in enumerate(zip(grid, (h, w), origin, strict=True)):
             index, weights = taps(x, n)
             image = _weighted_lines(image, dim + 2, index - start, weights.to(image.dtype))
@@ -196,7 +196,7 @@ def _sample(
     ).view(batch, -1, channels)
 
 
-def _grid_axes(coord: Tensor) -> tuple[Tensor, Tensor] | None:
+def grid_axes(coord: Tensor) -> tuple[Tensor, Tensor] | None:
     """Coordinates of the rows and of the columns, if the queries are a grid, row by row.
 
     Looked for in inference on a CPU, where it is worth it; and in one grid for the whole batch.

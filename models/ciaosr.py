@@ -15,7 +15,8 @@ from configs.spec import SpecOf
 from models import register
 from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
 from models.blocks import reflect_to_multiple
-from models.latent import EPS, CodeTable, Latent
+from models.ensemble import EPS
+from models.latent import CodeTable, Latent
 from models.mlp import make_mlp
 from utils import nearest_index, pixel_centres, pixel_position
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from configs.spec import SpecOf
 from models import register
 from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
-from models.latent import CodeTable, Latent, Predict, blend, fits_cache
+from models.ensemble import Predict, blend
+from models.latent import CodeTable, Latent, fits_cache
 from models.mlp import MLP, FoldedRest
 from utils import sample_nearest
 
@@ -91,10 +92,10 @@ class LIIF(ContinuousModel):
         assert self.imnet is not None
         imnet = self.imnet
 
-        def predict(index: Tensor, place: Tensor, _: Tensor | None) -> Tensor:
-            found = codes.read(index)
-            x = torch.cat([found, place.to(found.dtype)], dim=-1)
-            return imnet(x.flatten(0, -2)).unflatten(0, index.shape)
+        def predict(index: Tensor, rel: Tensor, cell: Tensor | None, _: Tensor | None) -> Tensor:
+            found = codes.read(index).unsqueeze(-2).expand(*rel.shape[:-1], -1)
+            x = torch.cat([found, place(rel, cell).to(found.dtype)], dim=-1)
+            return imnet(x.flatten(0, -2)).unflatten(0, rel.shape[:-1])
 
         return predict
 
@@ -106,8 +107,11 @@ class LIIF(ContinuousModel):
         folds = imnet.act == "relu" and fits_cache(codes)
         folded = FoldedRest(imnet.weights) if folds else None
 
-        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
-            flat_place = place.flatten(0, -2).to(weight.dtype)
+        def predict(
+            index: Tensor, rel: Tensor, cell: Tensor | None, memory: Tensor | None
+        ) -> Tensor:
+            index = index.unsqueeze(-1).expand(rel.shape[:-1])
+            flat_place = place(rel, cell).flatten(0, -2).to(weight.dtype)
             if folded is None or memory is None:
                 found = codes.read(index).flatten(0, -2)
                 rgb = imnet.rest(torch.addmm(found, flat_place, weight))
@@ -126,3 +130,10 @@ class LIIF(ContinuousModel):
     @property
     def _factors(self) -> bool:
         return isinstance(self.imnet, MLP) and len(self.imnet.layers) > 1
+
+
+def place(rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+    """What a decoder is told besides the code: (..., 2), or with a cell (..., 4)."""
+    if rel_cell is None:
+        return rel_coord
+    return torch.cat([rel_coord, rel_cell.expand_as(rel_coord)], dim=-1)

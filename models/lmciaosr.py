@@ -134,7 +134,7 @@ class LMCiaoSR(Modulated):
             values.append(value * self.imnet_v(torch.cat([value, place], dim=-1)))
         return (torch.stack(logits).softmax(dim=0) * torch.stack(values)).sum(0)
 
-    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """See `Modulated.enter`; this decoder is not told the cell."""
-        weight = self.imnet_q.linears[0].weight[:, -2:]
-        return torch.addmm(leads, place[:, :2].to(leads.dtype), weight.to(leads.dtype).T)
+        weight = self.imnet_q.linears[0].weight[:, -2:].to(leads.dtype)
+        return F.linear(rel_coord.to(leads.dtype), weight).add_(leads)

@@ -86,10 +86,12 @@ class LMLIIF(Modulated):
             decoded = latent.feat.permute(0, 2, 3, 1)
         return F.linear(decoded, self.imnet.linears[0].weight[:, : -self.extra_dim]), modulation
 
-    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """See `Modulated.enter`."""
-        weight = self.imnet.linears[0].weight[:, -self.extra_dim :]
-        return torch.addmm(leads, place.to(leads.dtype), weight.to(leads.dtype).T)
+        weight = self.imnet.linears[0].weight[:, -self.extra_dim :].to(leads.dtype)
+        if rel_cell is not None:
+            leads = leads + F.linear(rel_cell.to(leads.dtype), weight[:, 2:])
+        return F.linear(rel_coord.to(leads.dtype), weight[:, :2]).add_(leads)
 
 
 @register("lmlte")
@@ -152,9 +154,9 @@ class LMLTE(Modulated):
         rows, cols = (frequency[..., part] for part in ALTERNATING)
         return torch.cat([amplitude, rows, cols], dim=-1), modulation
 
-    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
+    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """See `Modulated.enter`."""
         phase = None
-        if self.cell_decode:
-            phase = (self.imphase if self.mod_input else self.phase)(place[..., 2:])
-        return F.linear(waves(leads, place[..., :2], phase), self.imnet.linears[0].weight)
+        if rel_cell is not None:
+            phase = (self.imphase if self.mod_input else self.phase)(rel_cell)
+        return F.linear(waves(leads, rel_coord, phase), self.imnet.linears[0].weight)

@@ -83,7 +83,7 @@ class ModulatedMLP(nn.Module):
         x = torch.addcmul(offsets[0], x, factors[0])
         for layer, a, b in zip(hidden, factors[1:], offsets[1:], strict=True):
             x = torch.addcmul(b, F.linear(F.relu_(x), layer.weight), a)
-        return last(F.relu_(x))
+        return F.linear(F.relu_(x), last.weight) + last.bias  # faster than both at once
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """(..., in_dim) and (..., mod_dim) -> (..., out_dim)."""

@@ -15,7 +15,8 @@ from configs.spec import SpecOf
 from models import register
 from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
 from models.blocks import conv3x3
-from models.latent import CodeTable, Latent, blend, fits_cache
+from models.ensemble import blend
+from models.latent import CodeTable, Latent, fits_cache
 from models.mlp import MLP, FoldedRest, Layer, apply_layers
 
 # Where row and column frequencies are in the output of `freq`.
@@ -107,22 +108,24 @@ class Texture(ContinuousModel):
         if isinstance(decoder, list) and len(decoder) > 1 and fits_cache(codes):
             folded = FoldedRest(decoder)
 
-        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
-            found = codes.read(index, None if memory is None else memory[0]).flatten(0, -2)
-            rel_coord, rel_cell = place.flatten(0, -2).split(2, dim=-1)
-            phase = self.phase(rel_cell)
+        def predict(
+            index: Tensor, rel: Tensor, rel_cell: Tensor | None, memory: Tensor | None
+        ) -> Tensor:
+            assert rel_cell is not None
+            found = codes.read(index, None if memory is None else memory[0]).unsqueeze(-2)
             if memory is not None:
-                memory = memory[1].flatten()[: found.numel() // 2].view(len(found), -1)
-            x = waves(found, rel_coord, phase, memory)
+                shape = (*rel.shape[:-1], codes.channels // 2)
+                memory = memory[1].flatten()[: math.prod(shape)].view(shape)
+            x = waves(found, rel, self.phase(rel_cell), memory).flatten(0, -2)
             if isinstance(decoder, nn.Module):
                 rgb = decoder(x)
             elif folded is None:
                 rgb = apply_layers(decoder, x)
             else:
                 rgb = folded(F.linear(x, *decoder[0]), x)
-            return rgb.unflatten(0, index.shape)
+            return rgb.unflatten(0, rel.shape[:-1])
 
-        rgb = blend(predict, latent, coord, cell, self.local_ensemble)
+        rgb = blend(predict, latent, coord, cell, self.local_ensemble, width=codes.channels // 2)
         return add_input(rgb, latent, coord, "bilinear")
 
 

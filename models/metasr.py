@@ -13,7 +13,8 @@ import models
 from configs.spec import SpecOf
 from models import register
 from models.base import ContinuousModel, make_encoder
-from models.latent import EPS, CodeTable, Latent, in_cache
+from models.ensemble import EPS
+from models.latent import CodeTable, Latent, in_cache
 from utils import nearest_index, pixel_centres
 
 HIDDEN = 256

@@ -24,7 +24,8 @@ from models.cmsr import (
     picture_size,
     scale_of,
 )
-from models.latent import CodeTable, Latent, blend
+from models.ensemble import blend
+from models.latent import CodeTable, Latent
 from models.lmmlp import ModulatedMLP
 from models.mlp import MLP, make_mlp
 from utils import sample_bilinear
@@ -98,8 +99,14 @@ class Modulated(ContinuousModel):
         """
         raise NotImplementedError
 
-    def enter(self, leads: Tensor, place: Tensor) -> Tensor:
-        """The decoder's first layer without bias: of leads (N, L), places (N, 2 or 4)."""
+    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+        """The decoder's first layer without bias, (..., S, hidden_dim), of S queries of each code.
+
+        Args:
+            leads: (..., 1, L).
+            rel_coord: (..., S, 2).
+            rel_cell: (..., 1, 2), if cells are decoded.
+        """
         raise NotImplementedError
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
@@ -138,13 +145,21 @@ class Modulated(ContinuousModel):
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
 
-        def predict(index: Tensor, place: Tensor, memory: Tensor | None) -> Tensor:
-            found = codes.read(index, None if memory is None else memory[0]).flatten(0, -2)
+        def predict(
+            index: Tensor, rel: Tensor, rel_cell: Tensor | None, memory: Tensor | None
+        ) -> Tensor:
+            found = codes.read(index, None if memory is None else memory[0]).unsqueeze(-2)
             leads, factor, offset = found.split(widths, dim=-1)
-            x = self.enter(leads, place.flatten(0, -2))
-            return self.imnet.modulated(x, factor, offset).unflatten(0, index.shape)
+            return self.imnet.modulated(self.enter(leads, rel, rel_cell), factor, offset)
 
-        rgb = blend(predict, replace(latent, codes=codes), coord, cell, self.local_ensemble)
+        rgb = blend(
+            predict,
+            replace(latent, codes=codes),
+            coord,
+            cell,
+            self.local_ensemble,
+            width=self.imnet.hidden_dim,
+        )
         return add_input(rgb, latent, coord, self.input_skip)
 
     def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from configs.spec import SpecOf
 from models import register
 from models.base import ContinuousModel, Queries, given, make_encoder
-from models.latent import CodeTable, Latent, corners, ensemble_weights
+from models.ensemble import corners, ensemble_weights, find_side
+from models.latent import CodeTable, Latent
 from utils import sample_bilinear
 
 EPS = 1e-5
@@ -159,9 +160,12 @@ class SRNO(ContinuousModel):
         codes = latent.codes
         assert codes is not None
         (h, w), (top, left) = latent.grid, latent.grid_origin
-        row, col, rel_coord = corners(coord, h, w, ensemble=True)
+        rows, cols = (find_side(coord[..., axis], n) for axis, n in enumerate((h, w)))
+        row, col, y, x = corners(rows, cols)
+        rel_coord = torch.cat([y, x], dim=-1)
+        weights = ensemble_weights(y, x)
         found = codes.read(codes.index(row - top, col - left))
-        found = found * ensemble_weights(rel_coord).to(found.dtype)
+        found = found * weights.to(found.dtype)
         per_corner = [x.permute(1, 2, 0, 3).flatten(2).to(found.dtype) for x in (rel_coord, found)]
         rel_cell = (cell * cell.new_tensor((h, w))).to(found.dtype)
         x = at_points(self.conv00, torch.cat([*per_corner, rel_cell], dim=-1))

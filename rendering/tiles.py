@@ -28,7 +28,9 @@ from rendering.reach import Memory, alignment, find_memory, find_reach
 from utils import denormalise, normalise
 
 BAND = 2**20  # output pixels
-QUERIES = {"cpu": 30000, "cuda": 2**18}  # decoded at a time; halved when the memory is full
+# Decoded at a time; halved when the memory is full. Of other code, as many as in published tests.
+QUERIES = {"cpu": 2**17, "cuda": 2**18}
+FOREIGN_QUERIES = 30000
 FEWEST = 1000
 OVERLAP = (
     32  # pixels around a tile, where tiles are asked for of a model that sees all of the image
@@ -82,7 +84,9 @@ class Renderer:
         self.norm = data_norm or PUBLISHED_NORM
         self.tile = tile
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.queries = QUERIES.get(self.device.type, QUERIES["cpu"])
+        self.queries = FOREIGN_QUERIES
+        if isinstance(model, ContinuousModel):
+            self.queries = QUERIES.get(self.device.type, FOREIGN_QUERIES)
         self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
         self.spans = getattr(model, "spans_queries", False)
         if tile and not self.knows_parts:

@@ -41,11 +41,13 @@ def test_multiply_adds_of_liif_and_lmliif(capsys, monkeypatch):
     assert counts[0] == (encoder + 576 * 256, 4 * (4 * 256 + 3 * 256**2 + 256 * 3))
     # Of LM-LIIF once the hypernet with the cell, and the code's part of the first layer.
     hypernet = 578 * 208 + 208 * 208
-    assert counts[1] == (encoder + hypernet + 16 * 16, 4 * (4 * 16 + 5 * 16**2 + 16 * 3))
+    # A query has one cell for all corners.
+    query = 2 * 16 + 4 * (2 * 16 + 5 * 16**2 + 16 * 3)
+    assert counts[1] == (encoder + hypernet + 16 * 16, query)
     monkeypatch.setattr("sys.argv", ["count_model", "--config", configs[1]])
     count_model.main()
     row = capsys.readouterr().out.splitlines()[-1]
-    assert row == "| edsr-baseline-lmliif | 1.22 M | 166 k | 1.38 M | 5.57 k |"
+    assert row == "| edsr-baseline-lmliif | 1.22 M | 166 k | 1.38 M | 5.47 k |"
 
 
 def test_training(capsys, monkeypatch):

@@ -106,6 +106,44 @@ def test_pixel_grids_of_any_scale(name, args, size):
     torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [2**19, 9000])
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("liif", {}),
+        ("liif", {"local_ensemble": False}),
+        ("liif", {"imnet_spec": FOREIGN}),
+        ("lte", {}),
+        ("lte-fast", {}),
+        ("lmliif", {}),
+        ("lmliif", {"cell_decode": False}),
+        ("lmlte", {}),
+    ],
+)
+def test_grids_of_any_rows_and_columns(name, args, chunk, monkeypatch):
+    """Queries that share their codes are found by row and column, in whatever order these are."""
+    monkeypatch.setattr("models.latent.CPU_CHUNK", chunk)
+    model, inp = double(name, args), torch.randn(2, 3, 6, 5, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    rows, cols = (
+        torch.rand(n, generator=generator, dtype=torch.float64) * 2.2 - 1.1 for n in (23, 31)
+    )
+    rows[5:12] = rows[5:12].sort().values  # neighbours between the same codes, some of them twice
+    cols[9:20] = torch.linspace(-0.3, 0.1, 11, dtype=torch.float64)
+    cols[16] = cols[15]
+    coord = torch.cartesian_prod(rows, cols).expand(2, -1, -1)
+    cell = torch.tensor([[[0.1, 0.2]], [[0.05, 0.3]]], dtype=torch.float64).expand(2, 23 * 31, 2)
+    with torch.no_grad():
+        fast, literal = model(inp, coord, cell), literally(name, model, inp, coord, cell)
+        torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+        # A grid whose cells differ, and queries that only begin as one, are taken one by one.
+        if name in ("liif", "lte", "lte-fast"):
+            cell = cell * torch.linspace(1, 2, 23 * 31, dtype=torch.float64).unsqueeze(-1)
+        coord = torch.cat([coord[:, :-1], coord[:, :1]], dim=1)
+        fast, literal = model(inp, coord, cell), literally(name, model, inp, coord, cell)
+        torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ORACLES)
 def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     model, inp = double(name, {}), torch.randn(2, 3, 6, 5, dtype=torch.float64)
