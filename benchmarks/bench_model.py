@@ -18,6 +18,7 @@ import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
 from configs.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
+from models.base import INPUT_SKIPS
 from models.mlp import MLP
 from tests.oracle import ORACLES
 from utils import make_cell, make_coord
@@ -104,7 +105,9 @@ def run_floor(layers: list[nn.Linear], rows: int, device: torch.device) -> None:
 def run_literal(model: Any, kind: str, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     feat = model.encoder(inp)
     parts = zip(coord.split(EVAL_BSIZE, 1), cell.split(EVAL_BSIZE, 1), strict=True)
-    return torch.cat([ORACLES[kind](model, inp, feat, *part) for part in parts], dim=1)
+    rgb = torch.cat([ORACLES[kind](model, inp, feat, *part) for part in parts], dim=1)
+    skip = INPUT_SKIPS.get(model.input_skip) if kind in ("liif", "lmliif") else None
+    return rgb if skip is None else rgb + skip(inp, coord)  # the published ones have none
 
 
 if __name__ == "__main__":

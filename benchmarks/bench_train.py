@@ -34,7 +34,14 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=48, help="side of the input")
     parser.add_argument("--queries", type=int, default=2304, help="per image")
     parser.add_argument("--amp", nargs="*", choices=list(AMP_TYPES), default=[])
-    parser.add_argument("--compile", action="store_true", help="with torch.compile, too")
+    parser.add_argument(
+        "--compile",
+        nargs="*",
+        choices=["default", "reduce-overhead"],
+        default=[],
+        metavar="MODE",
+        help="with torch.compile in these modes, too",
+    )
     parser.add_argument("--literal", action="store_true", help="time the published computation too")
     parser.add_argument("--rounds", type=int, default=10)
     add_gpu_option(parser)
@@ -51,8 +58,9 @@ def main() -> None:
             "fp32": make_step(spec, batch),
             **{amp: make_step(spec, batch, amp=amp) for amp in args.amp},
         }
-        if args.compile:
-            steps["compiled"] = make_step(spec, batch, compiled=True)
+        for mode in args.compile:
+            for amp in (None, *args.amp):
+                steps[f"{amp or 'fp32'}, {mode}"] = make_step(spec, batch, amp, mode)
         if args.literal:
             steps["literal"] = make_literal_step(spec, batch)
         seconds = in_turn(steps, args.rounds, device)
@@ -75,14 +83,14 @@ def random_batch(images: int, size: int, queries: int, device: torch.device) -> 
 
 
 def make_step(
-    spec: dict[str, Any], batch: dict[str, Tensor], amp: str | None = None, compiled: bool = False
+    spec: dict[str, Any], batch: dict[str, Tensor], amp: str | None = None, mode: str | None = None
 ) -> Callable[[], Any]:
     """A step as `train_liif.py` makes it."""
     device = batch["inp"].device
     model = models.make(spec).to(device)
     optimizer = make_optimizer(OPTIMIZER, model.parameters())
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
-    called: Any = torch.compile(model) if compiled else model
+    called: Any = torch.compile(model, mode=mode) if mode else model
 
     def step() -> Tensor:
         loss, _ = train_step(called, optimizer, batch, PUBLISHED_NORM, amp=amp, scaler=scaler)

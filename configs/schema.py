@@ -106,7 +106,7 @@ class TrainConfig(_Section):
     grad_clip: PositiveFloat | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
     amp: Literal["bf16", "fp16"] | None = None
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead"] = False
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     accumulate: PositiveInt = 1
     warmup: PositiveInt | None = None

@@ -20,9 +20,18 @@ def rows(capsys, monkeypatch, module, *args):
     return result["rows"]
 
 
-@pytest.mark.parametrize("decoder", ["liif", "metasr", "lte", "lmliif"])
-def test_rendering(capsys, monkeypatch, decoder):
-    config = f"configs/train-div2k/train_edsr-baseline-{decoder}.yaml"
+@pytest.mark.parametrize(
+    "config",
+    [
+        *(
+            f"train-div2k/train_edsr-baseline-{name}"
+            for name in ("liif", "metasr", "lte", "lmliif")
+        ),
+        "train-compact/train_fast",
+    ],
+)
+def test_rendering(capsys, monkeypatch, config):
+    config = f"configs/{config}.yaml"
     args = ["--config", config, "--size", 6, 9, "--scale", 2.5, "--rounds", 1, "--literal"]
     for row in rows(capsys, monkeypatch, bench_model, *args):
         assert min(row["whole s"], row["encode s"]) > 0  # which is longer is luck at this size

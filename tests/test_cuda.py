@@ -117,7 +117,14 @@ def test_every_model_learns(name, amp):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"amp": "bf16", "ema": 0.9}, {"amp": "fp16"}, {"compile": True}]
+    "changes",
+    [
+        {},
+        {"amp": "bf16", "ema": 0.9},
+        {"amp": "fp16"},
+        {"compile": True},
+        {"compile": "reduce-overhead", "amp": "bf16"},
+    ],
 )
 def test_a_run_that_was_stopped_goes_on(folder, changes):
     out = train(folder, "--name", "whole", **changes)

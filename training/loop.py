@@ -50,7 +50,8 @@ class Run:
         self.norm = config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
         self.trained: Any = group.average_gradients(state.model)
         if config.compile:
-            self.trained = torch.compile(self.trained)
+            mode = config.compile if isinstance(config.compile, str) else "default"
+            self.trained = torch.compile(self.trained, mode=mode)
         self.begun, self.first = time.monotonic(), state.epoch
         self.saved = time.monotonic()
         self.suspects: list[tuple[int, torch.Tensor]] = []
@@ -258,6 +259,6 @@ def compile_errors() -> Iterator[None]:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         raise UserError(
-            f"compile: true does not work here: {str(error).splitlines()[0]} (it needs a C++ "
+            f"compile does not work here: {str(error).splitlines()[0]} (it needs a C++ "
             "compiler, and Triton on a GPU); leave it out"
         ) from None
