@@ -208,7 +208,7 @@ def grid_axes(coord: Tensor) -> tuple[Tensor, Tensor] | None:
         return None
     rows, cols = coord[0].unbind(-1)
     width = int((rows == rows[0]).sum())
-    if len(rows) % width:
+    if not width or len(rows) % width:  # not a number is not equal to itself
         return None
     rows, cols = rows.view(-1, width), cols.view(-1, width)
     if not torch.equal(rows, rows[:, :1].expand_as(rows)):
@@ -237,7 +237,7 @@ def _linear_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
     first = torch.floor(position)
     t = (position - first).unsqueeze(-1)
     index = first.long().unsqueeze(-1) + torch.arange(2, device=coord.device)
-    return index.clamp(max=size - 1), torch.cat([1 - t, t], dim=-1)
+    return index.clamp(0, size - 1), torch.cat([1 - t, t], dim=-1)
 
 
 def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import models
-from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
+from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, report
 from configs.command import add_gpu_option, choose_devices, run
 from engine import PUBLISHED_NORM
 from tests.oracle import ORACLES
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--amp", nargs="*", choices=list(AMP_TYPES), default=[])
     parser.add_argument(
         "--compile",
-        nargs="*",
+        nargs="+",
         choices=["default", "reduce-overhead"],
         default=[],
         metavar="MODE",
@@ -68,7 +68,7 @@ def main() -> None:
             row = {"model": name, "step": kind, "steps/s": 1 / time}
             if args.literal:
                 row["times faster"] = seconds["literal"] / time
-            rows.append({**row, "peak MiB": peak_mib(device)})
+            rows.append(row)
     report("train", device, rows)
 
 

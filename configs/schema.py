@@ -106,7 +106,7 @@ class TrainConfig(_Section):
     grad_clip: PositiveFloat | None = None
     num_workers: Annotated[int, Field(ge=0)] | None = None
     amp: Literal["bf16", "fp16"] | None = None
-    compile: bool | Literal["reduce-overhead"] = False
+    compile: Literal[False, True, "reduce-overhead"] = False
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     accumulate: PositiveInt = 1
     warmup: PositiveInt | None = None
@@ -119,6 +119,13 @@ class TrainConfig(_Section):
     def _one_beginning(self) -> TrainConfig:
         if self.resume is not None and self.pre_train is not None:
             raise ValueError("resume and pre_train exclude each other: leave one out")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _no_graphs_of_parts(self) -> TrainConfig:
+        # A graph's gradients lie in memory that its next run overwrites.
+        if self.compile == "reduce-overhead" and self.accumulate > 1:
+            raise ValueError("compile: reduce-overhead and accumulate exclude each other")
         return self
 
     @pydantic.model_validator(mode="after")

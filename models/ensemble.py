@@ -6,6 +6,7 @@ Function", CVPR 2021, eq. 4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -13,10 +14,13 @@ import torch
 from torch import Tensor
 
 from models.latent import Latent, fits_cache, in_cache
-from utils import grid_axes, nearest_index, pixel_centres
+from utils import Size, grid_axes, nearest_index, pixel_centres
 
 # Queries are moved by this much so that points between two codes take the same one on any machine.
 EPS = 1e-6
+
+LONGEST = 16  # queries of an axis that are taken together
+FEWEST = 500  # queries of a block, on average, for it to pay
 
 # Colours (T, B, K, S, 3) of codes at an index (T, B, K), each for S queries, by their rel_coord
 # (T, B, K, S, 2) and rel_cell (1, B, K, 1, 2); and of memory, see `in_cache`.
@@ -38,15 +42,21 @@ class Side(NamedTuple):
         """The N queries of an axis, neighbours together where they have the same codes.
 
         Yields:
-            For each number of neighbours L, their numbers (n, L), and code (V, n), rel (V, n, L).
+            For each number of neighbours L up to `LONGEST`, their numbers (n, L), and code (V, n),
+            rel (V, n, L).
         """
         differ = (self.code[:, 1:] != self.code[:, :-1]).any(0)
-        starts = torch.cat([differ.new_ones(1), differ]).nonzero().squeeze(1)
+        own = torch.arange(self.code.shape[1], device=self.code.device)
+        first_of_run = torch.cat([own[:1], own[1:] * differ]).cummax(0).values
+        starts = own[(own - first_of_run) % LONGEST == 0]
         lengths = torch.cat([starts[1:], starts.new_tensor([self.code.shape[1]])]) - starts
         for length in lengths.unique().tolist():
             first = starts[lengths == length]
             members = first.unsqueeze(1) + torch.arange(length, device=first.device)
             yield members, Side(self.code[:, first], self.rel[:, members, 0])
+
+
+Groups = list[tuple[Tensor, Side]]
 
 
 def find_side(x: Tensor, n: int, ensemble: bool = True) -> Side:
@@ -116,35 +126,36 @@ def blend(
 ) -> Tensor:
     """What is predicted from the code of each corner, weighted by area: (B, Q, 3).
 
-    On a CPU the queries of a grid are taken together where they have the same codes, as have those
-    between the same four: codes are found by row and by column, and read once.
-
     Args:
         predict: See `Predict`; the codes are ``latent.codes``.
         coord, cell: (B, Q, 2); without a cell there is no rel_cell.
         ensemble: Without it the nearest code alone.
-        width: See `in_cache`.
+        width: See `in_cache`. With it, the queries of a grid are taken together on a CPU where they
+            have the same codes, as have those between the same four: codes are found by row and by
+            column, and read once. Without it S is 1.
     """
     codes = latent.codes
     assert codes is not None
     sizes = latent.grid
-    axes = grid_axes(coord) if fits_cache(codes) and _all_equal(cell) else None
     rel_cell = None
     if cell is not None:
-        cell = cell if axes is None else cell[:, :1]
         rel_cell = torch.stack([cell[..., axis] * n for axis, n in enumerate(sizes)], dim=-1)
         rel_cell = rel_cell.unsqueeze(-2).unsqueeze(0)
         rel_cell = rel_cell if codes.rows.dtype == torch.float64 else rel_cell.float()
-    rows, cols = (
-        find_side(x, n, ensemble) for x, n in zip(axes or coord.unbind(-1), sizes, strict=True)
-    )
-    if axes is None:
+    groups = None
+    if width is not None and fits_cache(codes) and len(coord) == codes.batch and _all_equal(cell):
+        groups = _find_groups(coord, sizes, ensemble)
+    if groups is None:
+        rows, cols = (
+            find_side(x, n, ensemble) for x, n in zip(coord.unbind(-1), sizes, strict=True)
+        )
         return _blend_cells(predict, latent, rows, cols, rel_cell, width).flatten(1, 3)
-    lines, down, across = [], [], list(cols.alike())
-    for members, some_rows in rows.alike():
+    rel_cell = None if rel_cell is None else rel_cell[:, :, :1]
+    lines, down, right = [], [], torch.cat([members.flatten() for members, _ in groups[1]])
+    for members, some_rows in groups[0]:
         down.append(members.flatten())
         line = []
-        for _, some_cols in across:
+        for _, some_cols in groups[1]:
             above = Side(some_rows.code[:, None, :, None], some_rows.rel[:, None, :, None])
             beside = Side(some_cols.code[:, None, None], some_cols.rel[:, None, None])
             block = _blend_cells(predict, latent, above, beside, rel_cell, width)
@@ -152,8 +163,18 @@ def blend(
             line.append(block.unflatten(1, (len(members), -1)).transpose(2, 3).flatten(3, 4))
         lines.append(torch.cat(line, dim=3).flatten(1, 2))
     rgb = torch.cat(lines, dim=1).index_select(1, torch.cat(down).argsort())
-    right = torch.cat([members.flatten() for members, _ in across])
     return rgb.index_select(2, right.argsort()).flatten(1, 2)
+
+
+def _find_groups(coord: Tensor, sizes: Size, ensemble: bool) -> tuple[Groups, Groups] | None:
+    """Of rows and of columns what `Side.alike` yields, if the queries are a grid and it pays."""
+    axes = grid_axes(coord)
+    if axes is None:
+        return None
+    rows, cols = (list(find_side(x, n, ensemble).alike()) for x, n in zip(axes, sizes, strict=True))
+    cells = math.prod(sum(len(members) for members, _ in groups) for groups in (rows, cols))
+    pays = coord.shape[1] >= max(2 * cells, FEWEST * len(rows) * len(cols))
+    return (rows, cols) if pays else None
 
 
 def _blend_cells(

@@ -93,7 +93,7 @@ class LIIF(ContinuousModel):
         imnet = self.imnet
 
         def predict(index: Tensor, rel: Tensor, cell: Tensor | None, _: Tensor | None) -> Tensor:
-            found = codes.read(index).unsqueeze(-2).expand(*rel.shape[:-1], -1)
+            found = codes.read(index).unsqueeze(-2)
             x = torch.cat([found, place(rel, cell).to(found.dtype)], dim=-1)
             return imnet(x.flatten(0, -2)).unflatten(0, rel.shape[:-1])
 
@@ -110,7 +110,6 @@ class LIIF(ContinuousModel):
         def predict(
             index: Tensor, rel: Tensor, cell: Tensor | None, memory: Tensor | None
         ) -> Tensor:
-            index = index.unsqueeze(-1).expand(rel.shape[:-1])
             flat_place = place(rel, cell).flatten(0, -2).to(weight.dtype)
             if folded is None or memory is None:
                 found = codes.read(index).flatten(0, -2)
@@ -119,7 +118,7 @@ class LIIF(ContinuousModel):
                 first, spare = memory[:, : index.numel()]
                 found = codes.read(index, first).flatten(0, -2)
                 rgb = folded(found.addmm_(flat_place, weight), spare)
-            return rgb.unflatten(0, index.shape)
+            return rgb.unflatten(0, rel.shape[:-1])
 
         return predict
 

@@ -75,15 +75,15 @@ class ModulatedMLP(nn.Module):
         """All but the first matrix product.
 
         Args:
-            x: That product (N, hidden_dim).
-            factor, offset: As `affine` returns them, (N, hidden_depth * hidden_dim) each.
+            x: That product (..., S, hidden_dim).
+            factor, offset: As `affine` returns them, (..., S or 1, hidden_depth * hidden_dim) each.
         """
         _, *hidden, last = self.linears
         factors, offsets = (y.split(self.hidden_dim, dim=-1) for y in (factor, offset))
         x = torch.addcmul(offsets[0], x, factors[0])
         for layer, a, b in zip(hidden, factors[1:], offsets[1:], strict=True):
             x = torch.addcmul(b, F.linear(F.relu_(x), layer.weight), a)
-        return F.linear(F.relu_(x), last.weight) + last.bias  # faster than both at once
+        return F.linear(F.relu_(x), last.weight) + last.bias  # on a CPU faster than both at once
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """(..., in_dim) and (..., mod_dim) -> (..., out_dim)."""

@@ -49,6 +49,7 @@ class Modulated(ContinuousModel):
 
     margin: int | None = 2  # the code of another corner, which was made of its neighbours
     one_cell = True
+    chunk = 2**17  # they are taken together where they share codes
     largest_scale = TRAINED_SCALE
     input_skip: str
     hypernet: MLP

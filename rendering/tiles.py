@@ -28,9 +28,9 @@ from rendering.reach import Memory, alignment, find_memory, find_reach
 from utils import denormalise, normalise
 
 BAND = 2**20  # output pixels
-# Decoded at a time; halved when the memory is full. Of other code, as many as in published tests.
-QUERIES = {"cpu": 2**17, "cuda": 2**18}
-FOREIGN_QUERIES = 30000
+# Decoded at a time; halved when the memory is full.
+QUERIES = 30000  # of models of other code, as many as in published tests
+QUERIES_ON_CUDA = 2**18
 FEWEST = 1000
 OVERLAP = (
     32  # pixels around a tile, where tiles are asked for of a model that sees all of the image
@@ -74,7 +74,8 @@ class Renderer:
         model: In evaluation mode, on the device that does the work.
         data_norm: Of the model; that of the published checkpoints if None.
         tile: Side of the tiles in input pixels; 0: the image is encoded whole; None: whole if that
-            fits into the memory, else as large as fits.
+            is estimated to fit into the memory, else as large as fits. Where the memory does not
+            suffice, tiles get smaller.
     """
 
     def __init__(
@@ -84,9 +85,10 @@ class Renderer:
         self.norm = data_norm or PUBLISHED_NORM
         self.tile = tile
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.queries = FOREIGN_QUERIES
+        self.queries = QUERIES
         if isinstance(model, ContinuousModel):
-            self.queries = QUERIES.get(self.device.type, FOREIGN_QUERIES)
+            self.queries = QUERIES_ON_CUDA if self.device.type == "cuda" else model.chunk
+        self.largest_tile = sys.maxsize  # that the memory has had room for
         self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
         self.spans = getattr(model, "spans_queries", False)
         if tile and not self.knows_parts:
@@ -139,6 +141,7 @@ class Renderer:
         (top, bottom), (left, right) = _spans(rows, cols)
         margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
         while top < bottom:
+            tile = min(tile, self.largest_tile)
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
             full = ""
@@ -149,7 +152,7 @@ class Renderer:
             except (RuntimeError, MemoryError) as error:
                 full = _if_out_of_memory(error)
             if full:  # here the error no longer holds what was allocated
-                tile = self._smaller(tile, max(bottom - top, right - left), full)
+                self._use_smaller(tile, max(bottom - top, right - left), full)
                 continue
             if self.spans and len(scenes) == 1 and rows.span() == (top, edge):
                 kept[:] = scenes
@@ -295,14 +298,18 @@ class Renderer:
             return torch.cuda.mem_get_info(self.device)[0] / 2
         return psutil.virtual_memory().available / 4
 
-    def _smaller(self, tile: int, whole: int, full: str) -> int:
-        if not self.knows_parts or self.reach is None or tile <= SMALLEST:
-            raise UserError(f"out of memory: {full}")
+    def _use_smaller(self, tile: int, whole: int, full: str) -> None:
+        """Halve the tiles of this and of further pictures."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        tile = max(SMALLEST, min(tile, whole) // 2)
-        print(f"out of memory: going on with tiles of {tile} pixels", file=sys.stderr)
-        return tile
+        try:
+            cannot = not self.knows_parts or self.reach is None or tile <= SMALLEST
+        except (RuntimeError, MemoryError) as error:  # not even for a look at the encoder
+            full, cannot = _if_out_of_memory(error), True
+        if cannot:
+            raise UserError(f"out of memory: {full}")
+        self.largest_tile = max(SMALLEST, min(tile, whole) // 2)
+        print(f"out of memory: going on with tiles of {self.largest_tile} pixels", file=sys.stderr)
 
 
 def _spans(rows: Axis, cols: Axis) -> tuple[Span, Span]:

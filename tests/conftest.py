@@ -8,10 +8,13 @@ import os
 import signal
 from typing import Any
 
+import pytest
+
 signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 
-def pytest_configure(config: Any) -> None:
-    if config.getoption("markexpr") != "cuda":
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    if not any(item.get_closest_marker("cuda") for item in items):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

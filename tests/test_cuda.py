@@ -30,6 +30,11 @@ GPU = torch.device("cuda", 0)
 pytestmark = pytest.mark.cuda
 
 
+@pytest.fixture(autouse=True)
+def gpu():
+    assert torch.cuda.is_available(), "these tests need a GPU"
+
+
 @pytest.fixture
 def exact(monkeypatch):
     """Convolutions and matrix products in fp32, not TF32."""

@@ -258,6 +258,12 @@ def test_pre_train_begins_with_the_weights_of_a_checkpoint(folder):
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(resume="a.pth", **config)))
     error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "third")
     assert "resume and pre_train exclude each other" in error
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(compile="max-autotune")))
+    assert fails(folder, "train_liif.py", "--config", "c.yaml").count("compile") == 1
+    changes = {"compile": "reduce-overhead", "accumulate": 2}
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**changes)))
+    error = fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "compile: reduce-overhead and accumulate exclude each other" in error
 
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])

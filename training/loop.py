@@ -51,6 +51,8 @@ class Run:
         self.trained: Any = group.average_gradients(state.model)
         if config.compile:
             mode = config.compile if isinstance(config.compile, str) else "default"
+            if mode != "default" and group.world > 1:
+                raise UserError(f"compile: {mode} is for one process; set it to true")
             self.trained = torch.compile(self.trained, mode=mode)
         self.begun, self.first = time.monotonic(), state.epoch
         self.saved = time.monotonic()

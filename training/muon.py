@@ -102,18 +102,28 @@ class Muon(torch.optim.Optimizer):
 
     def _states(self, parameters: list[Tensor], key: str) -> list[Tensor]:
         for parameter in parameters:
-            if key not in self.state[parameter]:
-                self.state[parameter][key] = torch.zeros_like(parameter)
+            state = self.state[parameter]
+            if key not in state:
+                state[key] = torch.zeros_like(parameter)
+            state[key] = _laid_as(parameter, state[key])
         return [self.state[parameter][key] for parameter in parameters]
 
     def _step_count(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
-        state.setdefault("step", torch.zeros((), device=parameter.device))
+        if "step" not in state:
+            state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
         return state["step"]
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return [_laid_as(p, p.grad) for p in parameters if p.grad is not None]
+
+
+def _laid_as(parameter: Tensor, values: Tensor) -> Tensor:
+    """Values with the strides of a parameter: the fused kernel takes them as they lie in memory."""
+    if values.stride() == parameter.stride():
+        return values
+    return torch.empty_like(parameter).copy_(values)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

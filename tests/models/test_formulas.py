@@ -111,18 +111,20 @@ def test_pixel_grids_of_any_scale(name, args, size):
     ("name", "args"),
     [
         ("liif", {}),
-        ("liif", {"local_ensemble": False}),
         ("liif", {"imnet_spec": FOREIGN}),
         ("lte", {}),
         ("lte-fast", {}),
         ("lmliif", {}),
         ("lmliif", {"cell_decode": False}),
         ("lmlte", {}),
+        ("lmlte", {"local_ensemble": False}),
     ],
 )
 def test_grids_of_any_rows_and_columns(name, args, chunk, monkeypatch):
     """Queries that share their codes are found by row and column, in whatever order these are."""
     monkeypatch.setattr("models.latent.CPU_CHUNK", chunk)
+    monkeypatch.setattr("models.ensemble.FEWEST", 0)
+    monkeypatch.setattr("models.ensemble.LONGEST", 4)
     model, inp = double(name, args), torch.randn(2, 3, 6, 5, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     rows, cols = (
@@ -142,6 +144,45 @@ def test_grids_of_any_rows_and_columns(name, args, chunk, monkeypatch):
         coord = torch.cat([coord[:, :-1], coord[:, :1]], dim=1)
         fast, literal = model(inp, coord, cell), literally(name, model, inp, coord, cell)
         torch.testing.assert_close(fast, literal, rtol=1e-12, atol=1e-12)
+
+
+def test_queries_are_taken_together_where_it_pays(monkeypatch):
+    """Codes are read once for the queries between them, in runs of bounded length."""
+    read, counts = CodeTable.read, []
+
+    def counted(self, index, memory=None):
+        counts.append(index.numel())
+        return read(self, index, memory)
+
+    monkeypatch.setattr(CodeTable, "read", counted)
+    model, inp = make("lmliif"), torch.randn(1, 3, 8, 8)
+    for scale, share, fewest in ((4, 1, 500), (4, 1 / 8, 0), (30, 1 / 100, 500), (1.2, 1, 0)):
+        monkeypatch.setattr("models.ensemble.FEWEST", fewest)
+        side = round(8 * scale)
+        coord, cell = make_coord((side, side))[None], make_cell((side, side)).expand(1, side**2, 2)
+        counts.clear()
+        with torch.no_grad():
+            model(inp, coord, cell)
+        assert 4 * side**2 / (16 * 16) <= sum(counts) <= 4 * side**2 * share
+        assert share < 1 or sum(counts) == 4 * side**2
+    counts.clear()
+    with torch.no_grad():  # one grid for several images is one for each, but only for as many
+        model(inp.expand(2, -1, -1, -1), coord.expand(2, -1, -1), cell.expand(2, -1, -1))
+    assert sum(counts) == 2 * 4 * side**2
+
+
+@pytest.mark.parametrize("name", ["liif", "lte", "lmliif"])
+@pytest.mark.parametrize("where", [0, 500, -1])
+def test_a_query_nowhere_spoils_no_other(name, where):
+    model, inp = make(name), torch.randn(1, 3, 8, 8)
+    coord, cell = make_coord((32, 32))[None], make_cell((32, 32)).expand(1, 1024, 2)
+    with torch.no_grad():
+        wanted = model(inp, coord, cell)
+        coord[0, where] = torch.nan
+        got = model(inp, coord, cell)
+    assert got[0, where].isnan().all()
+    got[0, where] = wanted[0, where]
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ORACLES)

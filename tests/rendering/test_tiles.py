@@ -324,6 +324,37 @@ def test_out_of_memory_halves_the_tile(tile, half, capsys):
         list(renderer.render(source, rows, cols))
 
 
+def test_a_full_memory_is_told_once_for_all_passes(capsys):
+    model, source = make("sronet"), picture(100, 90)
+    encode = model.features
+    renderer = Renderer(model, tile=0)
+    assert renderer.reach == 6
+
+    def features(inp):
+        if max(inp.shape[-2:]) > 70:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return encode(inp)
+
+    wanted = whole(model, source, (200, 180))
+    rows, cols = output_grid(source.size, scale=(2, 2))
+    model.features = features
+    got = torch.cat(list(renderer.render(source, rows, cols)), dim=2)[0]
+    torch.testing.assert_close(got.clamp(0, 1), wanted, rtol=0, atol=1e-5)
+    assert capsys.readouterr().err.count("going on with tiles") == 1
+
+
+def test_a_memory_too_full_for_a_look_at_the_encoder():
+    model = make("liif")
+
+    def features(inp):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+
+    model.features = features
+    rows, cols = output_grid((40, 40), scale=(2, 2))
+    with pytest.raises(UserError, match="out of memory: CUDA"):
+        list(Renderer(model, tile=0).render(picture(40, 40), rows, cols))
+
+
 def test_other_errors_are_not_taken_for_the_memory():
     model = make("liif")
 

@@ -38,13 +38,15 @@ def test_a_convolution_is_a_matrix():
 
 def test_the_rest_follows_adam():
     torch.manual_seed(0)
-    shapes = [(5,), (16,), (3, 64)]
+    shapes = [(5,), (16,), (3, 64), (3, 8, 3, 3)]
     ours, theirs = ([nn.Parameter(torch.zeros(s)) for s in shapes] for _ in range(2))
     first, second = Muon(ours, lr=0.1), torch.optim.Adam(theirs, lr=0.1, betas=(0.9, 0.99))
     for _ in range(5):
         for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn_like(a)
-            b.grad = a.grad.clone()
+            b.grad = torch.randn_like(b)
+            a.grad = b.grad.clone()
+            if a.ndim == 4:  # laid out otherwise than the weight
+                a.grad = a.grad.to(memory_format=torch.channels_last)
         first.step()
         second.step()
     for a, b in zip(ours, theirs, strict=True):
