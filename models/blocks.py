@@ -99,5 +99,5 @@ class ResidualEncoder(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
-        x = x + self.body(x)
+        x = self.body(x).add_(x)
         return x if self.tail is None else self.tail(x)

@@ -21,7 +21,10 @@ class ResBlock(nn.Module):
         self.res_scale = res_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x) * self.res_scale
+        residual = self.body(x)  # large: changed in its place
+        if self.res_scale != 1:
+            residual.mul_(self.res_scale)
+        return residual.add_(x)
 
 
 @register("edsr-baseline")

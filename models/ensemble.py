@@ -99,7 +99,7 @@ def corners(rows: Side, cols: Side) -> Corners:
         rows, cols: Of shapes (...) that broadcast.
     """
     ways = len(rows.code)
-    cells = torch.broadcast_shapes(rows.code.shape[1:], cols.code.shape[1:])
+    cells = torch.broadcast_tensors(rows.code[0], cols.code[0])[0].shape
 
     def paired(part: Tensor, axis: int) -> Tensor:
         own = part.shape[1 + len(cells) :]
