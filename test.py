@@ -14,9 +14,9 @@ from pathlib import Path
 from torch import nn
 
 import datasets
-from configs import TestCase, load_test
 from configs.command import add_gpu_option, add_model_option, run
 from configs.files import written_whole
+from configs.load import TestCase, load_test
 from configs.spec import UserError
 from datasets.image_file import write_image
 from datasets.loader import make_loader

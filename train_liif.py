@@ -18,8 +18,8 @@ import torch
 
 import datasets
 import models
-from configs import load_train
 from configs.command import add_gpu_option, run
+from configs.load import load_train
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader

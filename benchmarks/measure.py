@@ -15,7 +15,7 @@ import torch
 
 import datasets
 import models
-from configs import load_train
+from configs.load import load_train
 from training.recipe import optimizers
 
 DEFAULT_CONFIG = "configs/train-div2k/train_edsr-baseline-liif.yaml"

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import datasets
-from configs import load_test
 from configs.command import add_gpu_option, add_model_option, choose_devices, run
+from configs.load import load_test
 from configs.spec import UserError
 from datasets.image_file import check_output, write_image
 from datasets.loader import make_loader

@@ -6,7 +6,7 @@ import pytest
 
 import datasets
 import models
-from configs import load_test, load_train
+from configs.load import load_test, load_train
 from configs.spec import UserError
 from configs.yaml_file import read_yaml
 from training.recipe import optimizers

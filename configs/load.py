@@ -1,0 +1,104 @@
+"""Training and test YAMLs to checked values.
+
+All mistakes of a YAML are found at once, before an image is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.schema import (
+    TestConfig,
+    TestSuite,
+    TrainConfig,
+    data_problems,
+    parse_section,
+    raise_problems,
+    sampled_problems,
+)
+from configs.spec import Registry
+from configs.yaml_file import read_yaml
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """One cell of the result table: a test of one set at one scale.
+
+    Attributes:
+        name: Row of the table.
+        scale: Column; None in the published single form, which does not name it.
+    """
+
+    name: str
+    scale: float | None
+    config: TestConfig
+
+
+def load_train(
+    path: str | Path, *, models: Registry, datasets: Registry, optimizers: Registry
+) -> TrainConfig:
+    """Read and check a training YAML.
+
+    Args:
+        path: The file.
+        models, datasets, optimizers: Where its specs look up their names.
+
+    Raises:
+        UserError: With every mistake of the file, one a line.
+    """
+    raw = read_yaml(path)
+    config, problems = parse_section(TrainConfig, raw)
+    for key in ("train_dataset", "val_dataset"):
+        problems += data_problems(raw.get(key), key, datasets)
+    problems += sampled_problems(raw.get("eval_type"), raw.get("val_dataset"), "val_dataset")
+    if isinstance(raw.get("model"), dict):
+        problems += models.check(raw["model"], "model")
+    if isinstance(raw.get("optimizer"), dict):
+        problems += optimizers.check(raw["optimizer"], "optimizer", ("params",))
+    raise_problems(path, problems)
+    return config
+
+
+def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
+    """Read and check a test YAML, in the published form or with a table row of scales.
+
+    Raises:
+        UserError: With every mistake of the file, one a line.
+    """
+    raw = read_yaml(path)
+    if "tests" not in raw:
+        config, problems = parse_section(TestConfig, raw)
+        problems += _section_problems(raw, datasets)
+        raise_problems(path, problems)
+        return [TestCase(Path(path).stem, None, config)]
+    suite, problems = parse_section(TestSuite, raw)
+    raise_problems(path, problems)
+    cases = []
+    for i, test in enumerate(suite.tests):
+        for scale in test.scales:
+            case = _fill(test.model_dump(exclude={"scales"}), scale)
+            config, mistakes = parse_section(TestConfig, case)
+            mistakes += _section_problems(case, datasets)
+            problems += [f"tests.{i}.{mistake}" for mistake in mistakes]
+            cases.append(TestCase(suite.name, scale, config))
+    raise_problems(path, problems)
+    return cases
+
+
+def _section_problems(raw: dict[str, Any], datasets: Registry) -> list[str]:
+    section = raw.get("test_dataset")
+    problems = data_problems(section, "test_dataset", datasets)
+    return problems + sampled_problems(raw.get("eval_type"), section, "test_dataset")
+
+
+def _fill(value: Any, scale: float) -> Any:
+    """``{scale}`` replaced in all texts; a text that is nothing else becomes the number."""
+    if isinstance(value, dict):
+        return {key: _fill(entry, scale) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_fill(entry, scale) for entry in value]
+    if value == "{scale}":
+        return scale
+    return value.replace("{scale}", f"{scale:g}") if isinstance(value, str) else value
