@@ -1,6 +1,8 @@
 """Train a continuous model from a YAML.
 
 python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml --gpu 0 --resume
+python train_liif.py --config C.yaml --name N --set optimizer.args.lr=2e-4 --set batch_size=8
+python train_liif.py --config C.yaml --check
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,50 +19,54 @@ import torch
 
 import datasets
 import models
-from configs.command import add_gpu_option, run
-from configs.load import load_train
-from configs.schema import TrainConfig
+from configs.command import add_gpu_option, choose_devices, run
+from configs.load import check_train
+from configs.schema import TrainConfig, raise_problems
+from configs.source import Source, is_pipe, read_source
 from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
 from models.checkpoint import load_checkpoint
 from parallel import Group, joined, start_each
+from training.changes import VALIDATION, Change, changes_of_run
 from training.log import Log, Silence
 from training.loop import Run
+from training.preflight import preflight, unused
 from training.recipe import optimizers
 from training.run_folder import (
     BEST,
+    CONFIG,
+    checked_name,
     holds_run,
+    is_own_checkpoint,
     keep_config,
     locked,
     move_aside,
-    refuse_changes,
+    set_best_aside,
     to_continue,
 )
 from training.signals import Signals
 from training.state import TrainState, make_state, versions
 
+REGISTRIES = {"models": models.registry, "datasets": datasets.registry, "optimizers": optimizers}
+
 
 def main() -> None:
     args = parse_args()
+    if is_pipe(args.config) and len(choose_devices(args.gpu, quiet=True)) > 1:
+        raise UserError(
+            f"--config {args.config}: several processes cannot read one pipe; name a file"
+        )
     start_each(args.gpu)
     with Signals() as signals, joined(args.gpu) as group:
-        registries = {"models": models.registry, "datasets": datasets.registry}
-        config = load_train(args.config, optimizers=optimizers, **registries)
-        config_text = Path(args.config).read_bytes()
-        if group.device.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
-        name = args.name or f"_{Path(args.config).stem}"
-        folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
-        if group.is_first:
-            check_folder(args, folder)  # before images are read
+        folder = run_folder(args)
+        source = read_source(args.config, args.set)
+        config, notes = check(args, source, folder, group)
         loaders = make_loaders(config, group, signals)
         if group.world > 1:
-            group.agree("config or images", digest(config_text, loaders))
+            group.agree("config or images", digest(source.text, loaders))
         with ExitStack() as held:
-            if group.is_first:
-                own_folder(args, folder, held)
-                keep_config(folder, config_text)
-            start(args, config, loaders, group, folder, signals)
+            changes = own_folder(args, folder, config, held) if group.is_first else []
+            start(args, source, config, loaders, group, signals, folder, changes, notes)
 
 
 def parse_args() -> argparse.Namespace:
@@ -69,6 +74,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", required=True, metavar="C.yaml")
     parser.add_argument("--name", help="run folder save/NAME; default: _ and the config's name")
     parser.add_argument("--tag", help="appended to the name")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value of the config, such as optimizer.args.lr=2e-4; can be repeated",
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
         "--resume", action="store_true", help="continue the run in its folder, or start it"
@@ -76,60 +88,124 @@ def parse_args() -> argparse.Namespace:
     group.add_argument(
         "--overwrite", action="store_true", help="start anew; the old run is kept as NAME.old-K"
     )
+    group.add_argument(
+        "--check",
+        action="store_true",
+        help="train nothing: check the config, and read all images to find damaged ones",
+    )
     parser.add_argument(
-        "--force", action="store_true", help="resume although the config has changed"
+        "--force", action="store_true", help="resume with a changed config, which is then applied"
+    )
+    parser.add_argument(
+        "--validate-first", action="store_true", help="validate before the first step, too"
     )
     add_gpu_option(parser)
     return parser.parse_args()
 
 
-def check_folder(args: argparse.Namespace, folder: Path) -> list[str]:
+def run_folder(args: argparse.Namespace) -> Path:
+    """Of this run, below save/.
+
+    Raises:
+        UserError: If it would be elsewhere.
+    """
+    if args.name is None and is_pipe(args.config):
+        raise UserError(f"--config {args.config}: has no name of its own; give --name")
+    name = args.name if args.name is not None else f"_{Path(args.config).stem}"
+    return Path("save") / checked_name(name if args.tag is None else f"{name}_{args.tag}")
+
+
+def check(
+    args: argparse.Namespace, source: Source, folder: Path, group: Group
+) -> tuple[TrainConfig, list[str]]:
+    """The config, once everything that needs no images is known to be right.
+
+    Returns:
+        (the config, lines about what comes to nothing of it).
+
+    Raises:
+        UserError: With all mistakes; or if it was not said what becomes of a run in the folder.
+    """
+    config, problems = check_train(source.raw, **REGISTRIES)
+    notes: list[str] = []
+    if config is not None:
+        if is_own_checkpoint(config.resume, folder, source.path):
+            if args.overwrite or not Path(str(config.resume)).exists():
+                notes.append(f"resume: {config.resume}: there is no such run yet; it begins")
+                config = config.model_copy(update={"resume": None})
+            elif (folder / Path(str(config.resume)).name).exists():
+                args.resume = True
+        notes += unused(config)
+    begins = group.is_first and (args.overwrite or not holds_run(folder))
+    raise_problems(source.path, [*problems, *preflight(source.raw, config, begins)])
+    assert config is not None
+    if group.is_first:
+        check_folder(args, folder, config)
+    return config, notes
+
+
+def check_folder(args: argparse.Namespace, folder: Path, config: TrainConfig) -> list[Change]:
     """How the config of the run in the folder, if there is one, differs from ours.
 
     Raises:
         UserError: If it was not said what becomes of that run, or of the differences.
     """
-    if not holds_run(folder) or args.overwrite:
+    if not holds_run(folder) or args.overwrite or args.check:
         return []
     if not args.resume:
         raise UserError(
             f"{folder}: holds a run; continue it with --resume, start anew with --overwrite "
             "(the old one is kept), or choose another --name"
         )
-    return refuse_changes(folder, args.config, args.force)
+    return changes_of_run(folder / CONFIG, args.config, config, args.force)
 
 
-def own_folder(args: argparse.Namespace, folder: Path, held: ExitStack) -> None:
-    """Lock the run folder, a new one with --overwrite, until ``held`` is closed."""
+def own_folder(
+    args: argparse.Namespace, folder: Path, config: TrainConfig, held: ExitStack
+) -> list[Change]:
+    """Lock the run folder, a new one with --overwrite, until ``held`` is closed.
+
+    Returns:
+        What the config changes of the run in it.
+    """
     held.enter_context(locked(folder))
-    for change in check_folder(args, folder):
-        print(f"changed: {change}", file=sys.stderr)
+    changes = check_folder(args, folder, config)
     if holds_run(folder) and args.overwrite:
         move_aside(folder)
         held.enter_context(locked(folder))
+    return changes
 
 
 def start(
     args: argparse.Namespace,
+    source: Source,
     config: TrainConfig,
     loaders: tuple[BatchLoader, BatchLoader | None],
     group: Group,
-    folder: Path,
     signals: Signals,
+    folder: Path,
+    changes: list[Change],
+    notes: list[str],
 ) -> None:
     """Begin or continue the run in a folder that is ours."""
     torch.manual_seed(config.seed)
     state, saved, resumed = restore(config, group, len(loaders[0]), folder)
+    notes = [*notes, *state.notes, *(f"changed: {change}" for change in changes)]
+    if group.is_first:
+        if any(change.within(VALIDATION) for change in changes):
+            notes += set_best_aside(folder)
+            state.best = -math.inf
+        keep_config(folder, source.text)  # not before: it tells what the checkpoints are of
     log = Log(folder, state) if group.is_first else Silence()
     with log:
-        for line in head(args, state, loaders, group):
+        for line in [*head(args, state, loaders, group), *notes]:
             log.line(line)
         if resumed:
             log.line(f"continued from {resumed} after epoch {state.epoch}, step {state.step}")
             for key, value in versions().items():
                 if saved.get(key, value) != value:
                     log.line(f"{key} was {saved[key]}, is {value}: the last bits may differ")
-        Run(config, state, loaders, group, folder, log, signals).train()
+        Run(config, state, loaders, group, folder, log, signals).train(args.validate_first)
 
 
 def restore(
@@ -146,6 +222,11 @@ def restore(
     checkpoint, path = group.from_first(lambda: own[1:] if own else (None, ""))
     state = own[0] if own else make_state(config, group.device, steps_per_epoch, checkpoint, path)
     if path and path == config.resume:  # another run's
+        if state.epoch >= config.epoch_max:
+            raise UserError(
+                f"resume: {path}: has {state.epoch} epochs behind it, and epoch_max is "
+                f"{config.epoch_max}: nothing is left to train; raise epoch_max"
+            )
         state.record, state.skipped = {}, 0
     if not (folder / BEST).exists():
         state.best = -math.inf
@@ -171,8 +252,7 @@ def first_good(
         except UserError as error:
             problems.append(str(error))
             continue
-        for problem in problems:
-            print(f"{problem}; taking {path} instead", file=sys.stderr)
+        state.notes += [f"{problem}; taking {path} instead" for problem in problems]
         return state, checkpoint, path
     if problems:
         raise UserError("\n".join(problems))

@@ -5,6 +5,7 @@ All mistakes of a YAML are found at once, before an image is read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,17 @@ def load_train(
     Raises:
         UserError: With every mistake of the file, one a line.
     """
-    raw = read_yaml(path)
+    registries = {"models": models, "datasets": datasets, "optimizers": optimizers}
+    config, problems = check_train(read_yaml(path), **registries)
+    raise_problems(path, problems)
+    assert config is not None
+    return config
+
+
+def check_train(
+    raw: Mapping[str, Any], *, models: Registry, datasets: Registry, optimizers: Registry
+) -> tuple[TrainConfig | None, list[str]]:
+    """The config that a mapping stands for, or None, and every mistake in it, one a line."""
     config, problems = parse_section(TrainConfig, raw)
     for key in ("train_dataset", "val_dataset"):
         problems += data_problems(raw.get(key), key, datasets)
@@ -57,8 +68,7 @@ def load_train(
         problems += models.check(raw["model"], "model")
     if isinstance(raw.get("optimizer"), dict):
         problems += optimizers.check(raw["optimizer"], "optimizer", ("params",))
-    raise_problems(path, problems)
-    return config
+    return config, problems
 
 
 def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -85,6 +85,14 @@ class SaveEvery(_Section):
     seconds: PositiveFloat | None = None
 
 
+def per_channel(norm: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+    """A `DataNorm` with three numbers each, so that equal ones are equal: one stands for three."""
+    return {
+        side: {key: list(x) * (3 if len(x) == 1 else 1) for key, x in stats.items()}
+        for side, stats in norm.items()
+    }
+
+
 class TrainConfig(_Section):
     """A training YAML."""
 
@@ -97,7 +105,8 @@ class TrainConfig(_Section):
     multi_step_lr: MultiStepLR | None = None
     warmup_step_lr: WarmupStepLR | None = None
     resume: str | None = None
-    pre_train: str | None = None
+    pre_train: str | dict[str, str] | None = None
+    freeze: list[str] | None = None
     epoch_val: PositiveInt | None = None
     epoch_save: PositiveInt | None = None
     eval_type: EvalType = None
@@ -114,6 +123,7 @@ class TrainConfig(_Section):
     loss: Literal["l1", "mse", "smooth-l1"] = "l1"
     save_every: SaveEvery = SaveEvery(seconds=600)
     max_skipped: Annotated[int, Field(ge=0)] = 0
+    skip_unreadable: bool = False
 
     @pydantic.model_validator(mode="after")
     def _one_beginning(self) -> TrainConfig:

@@ -130,6 +130,19 @@ class Registry:
             return [*problems, f"{place}.args: expected a mapping, got {_short(args)}"]
         return problems + self._check_args(entry, args, f"{place}.args", set(supplied))
 
+    def completed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """A right spec with its defaults written out, those of nested specs included.
+
+        Two specs that make the same thing are then equal. The state dict is left out.
+        """
+        entry = self._entries[spec["name"]]
+        args = {**entry.defaults, **(spec.get("args") or {})}
+        for key, value in args.items():
+            owner = _spec_of(entry.hints.get(key))
+            if isinstance(value, Mapping) and (owner or self._looks_like_spec(key, value)):
+                args[key] = self.completed(value)
+        return {"name": spec["name"], "args": args}
+
     def _check_args(
         self, entry: _Entry, args: Mapping[str, Any], place: str, supplied: set[str]
     ) -> list[str]:
@@ -190,6 +203,11 @@ class _Entry:
     def required(self) -> list[str]:
         named = [p for p in self._signature if p.name in self.parameters]
         return [p.name for p in named if p.default is inspect.Parameter.empty]
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        named = [p for p in self._signature if p.name in self.parameters]
+        return {p.name: p.default for p in named if p.default is not inspect.Parameter.empty}
 
     @cached_property
     def takes_any(self) -> bool:

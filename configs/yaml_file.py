@@ -42,11 +42,23 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If the file is missing, is not YAML, repeats a key, or holds no mapping.
     """
+    return parse_yaml(read_text(path), path)
+
+
+def read_text(path: str | Path) -> bytes:
+    """A config file, read once: it may be a pipe."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise UserError(f"cannot read the config {path}: {reason}") from None
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the config {path}: {error.strerror}") from None
+
+
+def parse_yaml(data: bytes, path: str | Path) -> dict[str, Any]:
+    """The mapping in the text of a YAML file; the path is for messages."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise UserError(f"cannot read the config {path}: it is not a text file") from None
     try:
         loaded = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from configs.command import DEFAULT_MODEL
 from configs.files import written_whole
-from configs.schema import DataNorm, parse_section, raise_problems
+from configs.schema import DataNorm, parse_section, per_channel, raise_problems
 from configs.spec import UserError
 from models import registry
 
@@ -47,6 +47,14 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If it is missing, damaged, holds code, or is no checkpoint of a model.
     """
+    loaded = _read(path)
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
+        raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
+    return loaded
+
+
+def _read(path: str | Path) -> Any:
+    """What torch.save has written to a file."""
     inside = WEIGHTS / f"{path}.pth"
     if not Path(path).exists() and Path(path).name == str(path) and inside.exists():
         path = inside
@@ -61,15 +69,12 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses
             warnings.simplefilter("ignore", UserWarning)
-            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: {_reason(error)}") from None
     except Exception as error:  # a damaged file fails anywhere within unpickling
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: damaged or no checkpoint: {first[:200]}") from None
-    if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
-        raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
-    return loaded
 
 
 def _check_sums(data: bytes, path: str | Path) -> None:
@@ -112,36 +117,79 @@ def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
     return model
 
 
-def begin_with(model: nn.Module, path: str | Path, data_norm: Mapping[str, Any]) -> None:
-    """Give a new model the weights of a checkpoint, which may lack some: those stay as they are.
+def begin_with(
+    module: nn.Module, path: str | Path, data_norm: Mapping[str, Any], part: str = ""
+) -> list[str]:
+    """Give a new model, or a part of it, weights of a file that may lack some.
 
     Args:
-        path: As of `load_checkpoint`.
+        path: A checkpoint of this project or of the published code; or a bare state dict, alone or
+            under a usual key such as ``params`` or ``state_dict``.
         data_norm: What the model is trained with.
+        part: Name of the part, whose weights are taken out of a file of a whole model.
+
+    Returns:
+        A line if the file lacks weights: those stay as they are.
 
     Raises:
-        UserError: If the checkpoint cannot be read, has a weight that the model has not, or was
+        UserError: If the file cannot be read, has a weight that the module has not, or was
             trained with another normalisation; those of the published code do not say theirs.
     """
-    checkpoint = load_checkpoint(path)
-    if checkpoint.get("data_norm") not in (None, data_norm):
+    loaded = _read(path)
+    checkpoint = loaded if isinstance(loaded, dict) else {}
+    norm = norm_in(checkpoint, path)
+    if norm is not None and per_channel(norm) != per_channel(data_norm):
         raise UserError(
-            f"{path}: its weights were trained with data_norm {checkpoint['data_norm']}; "
+            f"{path}: its weights were trained with data_norm {norm}; "
             f"give the config the same, it has {dict(data_norm)}"
         )
-    state = checkpoint["model"].get("sd")
-    if not isinstance(state, Mapping) or not state:
-        raise UserError(f"{path}: no weights to begin with: its model has no 'sd'")
+    state = _weights_in(checkpoint)
+    if state is None:
+        raise UserError(f"{path}: no weights to begin with: it holds no state dict")
+    inside = {k.removeprefix(f"{part}."): v for k, v in state.items() if k.startswith(f"{part}.")}
+    owner = f"{part} of the config's model" if part else "config's model"
     try:
-        unknown = model.load_state_dict(state, strict=False).unexpected_keys
+        found = module.load_state_dict(inside or state, strict=False)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:400]
-        raise UserError(f"{path}: these weights do not fit the config's model: {reason}") from None
+        raise UserError(f"{path}: these weights do not fit the {owner}: {reason}") from None
+    missing, unknown = found.missing_keys, found.unexpected_keys
     if unknown:
         raise UserError(
-            f"{path}: these weights do not fit the config's model: it has no {unknown[0]}"
+            f"{path}: these weights do not fit the {owner}: it has no {unknown[0]}"
             + (f", and no {len(unknown) - 1} more" if len(unknown) > 1 else "")
         )
+    if not missing:
+        return []
+    count = len(module.state_dict())
+    more = ", ..." if len(missing) > 3 else ""
+    named = ", ".join(missing[:3])
+    return [f"{path}: lacks {len(missing)} of {count} weights, which begin anew: {named}{more}"]
+
+
+def _weights_in(loaded: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The state dict in a file, wherever it is."""
+    model = loaded.get("model")
+    inner = model.get("sd") if isinstance(model, Mapping) else None
+    places = [inner, model, *(loaded.get(key) for key in ("params_ema", "params", "state_dict"))]
+    for state in (*places, loaded):
+        entries = dict(state) if isinstance(state, Mapping) else {}
+        if entries and all(isinstance(value, Tensor) for value in entries.values()):
+            return entries
+    return None
+
+
+def norm_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
+    """The normalisation that a checkpoint was trained with; published ones do not say it.
+
+    Raises:
+        UserError: If what it says is none.
+    """
+    norm = checkpoint.get("data_norm")
+    if norm is not None:
+        _, problems = parse_section(DataNorm, norm)
+        raise_problems(f"{path}: data_norm", problems)
+    return norm
 
 
 def is_continuous(model: Any) -> bool:
@@ -167,8 +215,5 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> tuple[nn.Module, dict[str, A
     if str(name) == "bicubic":
         return registry.make({"name": "bicubic"}).eval(), None
     checkpoint = load_checkpoint(name)
-    norm = checkpoint.get("data_norm")
-    if norm is not None:
-        _, problems = parse_section(DataNorm, norm)
-        raise_problems(f"{name}: data_norm", problems)
+    norm = norm_in(checkpoint, name)
     return model_from(checkpoint, name).eval(), norm

@@ -59,7 +59,19 @@ class Run:
         self.suspects: list[tuple[int, torch.Tensor]] = []
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
 
-    def train(self) -> None:
+    def train(self, validate_first: bool = False) -> None:
+        """The epochs that are left.
+
+        Args:
+            validate_first: Validate what the run begins or goes on with, too.
+        """
+        if validate_first:
+            if self.val_loader is None:
+                raise UserError("--validate-first: the config has no val_dataset with an epoch_val")
+            psnr = self.validate(self.val_loader)
+            self.log.line(f"before epoch {self.state.epoch + 1}: val: psnr={psnr:.4f}")
+        if self.state.epoch >= self.config.epoch_max:
+            self.log.line(f"complete: {self.state.epoch} epochs of {self.config.epoch_max}")
         while self.state.epoch < self.config.epoch_max:
             started = time.monotonic()
             before = self.state.samples

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from configs.files import written_whole
 from configs.schema import TrainConfig
 from configs.spec import UserError
-from configs.yaml_file import read_yaml
 from models.checkpoint import save_checkpoint
 from training.state import TrainState
 
 LAST, PREVIOUS, BEST = "epoch-last.pth", "epoch-previous.pth", "epoch-best.pth"
+CONFIG = "config.yaml"
 NEW = ".epoch-new.pth"  # on its way to become the last
+
+
+def checked_name(name: str) -> Path:
+    """The folder below save/ for a name.
+
+    Raises:
+        UserError: If it would be save/ itself, or outside.
+    """
+    path = Path(name)
+    if path.is_absolute() or path.drive or ".." in path.parts or not path.parts:
+        raise UserError(f"--name {name}: is no name of a folder below save/")
+    return path
+
+
+def is_own_checkpoint(path: str | None, folder: Path, config_path: str) -> bool:
+    """Whether ``resume: path`` of a config means its own run, in this folder or under its name.
+
+    Published YAMLs say so before there is such a run.
+    """
+    own = (folder, Path("save") / f"_{Path(config_path).stem}")
+    return path is not None and Path(path).absolute().parent in [run.absolute() for run in own]
 
 
 def holds_run(folder: Path) -> bool:
@@ -46,10 +67,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 def move_aside(folder: Path) -> None:
     """An old run becomes NAME.old-K; nothing is deleted."""
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-        number += 1
-    folder.rename(aside)
+    folder.rename(_first_free(lambda number: folder.with_name(f"{folder.name}.old-{number}")))
+
+
+def _first_free(name: Callable[[int], Path]) -> Path:
+    return next(path for path in map(name, count(1)) if not path.exists())
 
 
 def to_continue(folder: Path) -> list[Path]:
@@ -67,40 +89,22 @@ def to_continue(folder: Path) -> list[Path]:
     return found
 
 
-def refuse_changes(folder: Path, config_path: str, force: bool) -> list[str]:
-    """The differences between the config and the one that the run began with.
+def set_best_aside(folder: Path) -> list[str]:
+    """Rename the best checkpoint so far, as with another validation there is another best.
 
-    Raises:
-        UserError: If there are any, unless ``force``.
+    Returns:
+        A line that says so, if there is such a checkpoint.
     """
-    begun = folder / "config.yaml"
-    if not begun.exists():
+    best = folder / BEST
+    if not best.exists():
         return []
-    try:
-        changes = _differences(read_yaml(begun), read_yaml(config_path))
-    except UserError as error:
-        changes = [str(error)]
-    if changes and not force:
-        first = f"{config_path}: the run in {folder} began with another config:"
-        advice = "continue it all the same with --force, or choose another --name"
-        raise UserError("\n".join([first, *changes, advice]))
-    return changes
-
-
-def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        steps = ((f"{place}.{key}" if place else str(key), key) for key in keys)
-        return [
-            line
-            for step, key in steps
-            for line in _differences(old.get(key, "(none)"), new.get(key, "(none)"), step)
-        ]
-    return [] if old == new else [f"{place}: was {old}, is {new}"]
+    aside = _first_free(lambda number: folder / f"epoch-best-{number}.pth")
+    best.rename(aside)
+    return [f"the validation has changed: {BEST} begins anew; {aside.name} is the old one"]
 
 
 def keep_config(folder: Path, text: bytes) -> None:
-    with written_whole(folder / "config.yaml") as file:
+    with written_whole(folder / CONFIG) as file:
         file.write(text)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +17,10 @@ from torch.optim.swa_utils import AveragedModel
 import models
 from configs.schema import TrainConfig
 from configs.spec import UserError
-from engine import IDENTITY_NORM, DataNorm
-from models.checkpoint import begin_with, is_continuous, model_from
+from models.checkpoint import model_from
+from training.beginning import begin, freeze
+from training.changes import norm_of, refuse_other_training
+from training.moments import restore_moments
 from training.recipe import make_average, make_optimizer, make_schedule
 
 Record = dict[str, float | int]
@@ -38,6 +39,7 @@ class TrainState:
         rate: Learning rate of the last step.
         skipped: Steps left out because a number was not finite.
         record: What was logged of the last complete epoch.
+        notes: Lines about how it was made, for the log.
     """
 
     model: nn.Module
@@ -56,6 +58,7 @@ class TrainState:
     skipped: int = 0
     rate: float = 0.0
     record: Record = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def rendering(self) -> nn.Module:
@@ -93,10 +96,6 @@ class TrainState:
         return all(bool(torch.isfinite(p).all()) for p in floats)
 
 
-def norm_of(config: TrainConfig) -> DataNorm:
-    return config.data_norm.model_dump() if config.data_norm else IDENTITY_NORM
-
-
 def versions() -> dict[str, str | int]:
     """What the last bits of a result depend on besides config and seed."""
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -119,19 +118,20 @@ def make_state(
 ) -> TrainState:
     """A new training state, or that of a checkpoint, which may be of the published code.
 
-    Model and optimizer of a checkpoint are made by its own specs; the learning rate follows from
-    the config and the steps done.
+    Of a checkpoint it has the weights, the optimizer's moments and the progress; everything else,
+    such as the learning rate, follows from the config and the steps done.
 
     Raises:
-        UserError: If the checkpoint is damaged or holds no training state.
+        UserError: If the checkpoint is damaged, holds no training state, or that of another model,
+            optimizer or normalisation.
     """
     if checkpoint is None:
-        model, model_spec = models.make(config.model), config.model
-        if not is_continuous(model):
-            raise UserError(f"model.name: {model_spec['name']!r} is a part, not a continuous model")
+        model, notes = models.make(config.model), []
         if config.pre_train is not None:
-            begin_with(model, config.pre_train, norm_of(config))
-        return _assemble(config, device, steps_per_epoch, model, model_spec, config.optimizer)
+            notes = begin(model, config.pre_train, norm_of(config))
+        state = _assemble(config, device, steps_per_epoch, model)
+        state.notes = notes
+        return state
     try:
         return _restore(config, device, steps_per_epoch, checkpoint, path)
     except UserError:
@@ -147,18 +147,17 @@ def _assemble(
     device: torch.device,
     steps_per_epoch: int,
     model: nn.Module,
-    model_spec: dict[str, Any],
-    optimizer_spec: dict[str, Any],
     steps_done: int = 0,
 ) -> TrainState:
     model.to(device)
-    optimizer = make_optimizer(optimizer_spec, model.parameters())
+    freeze(model, config.freeze)
+    optimizer = make_optimizer(config.optimizer, model.parameters())
     average = None if config.ema is None else make_average(model, config.ema)
     return TrainState(
         model,
-        model_spec,
+        config.model,
         optimizer,
-        optimizer_spec,
+        config.optimizer,
         make_schedule(optimizer, config, steps_per_epoch, steps_done),
         torch.amp.GradScaler(device.type, enabled=config.amp == "fp16"),
         average,
@@ -174,21 +173,18 @@ def _restore(
     path: str,
 ) -> TrainState:
     model = model_from(checkpoint, path)
-    model_spec, optimizer_spec = (
-        {"name": spec["name"], "args": spec.get("args") or {}}
-        for spec in (checkpoint["model"], checkpoint["optimizer"])
-    )
+    refuse_other_training(checkpoint, config, path)
+    notes = []
     epoch, step = int(checkpoint["epoch"]), int(checkpoint.get("step", 0))
     if step and not _same_batches(config, steps_per_epoch, checkpoint):
-        if not dist.is_initialized() or dist.get_rank() == 0:
-            again = f"{path}: the batches have changed: epoch {epoch + 1} begins again"
-            print(again, file=sys.stderr)
+        notes.append(f"{path}: the batches have changed: epoch {epoch + 1} begins again")
         checkpoint = {**checkpoint, "loss_sum": 0.0, "samples": 0}
         step = 0
     if epoch < 0 or not 0 <= step <= steps_per_epoch:
         raise KeyError("epoch")
     done = epoch * steps_per_epoch + step
-    state = _assemble(config, device, steps_per_epoch, model, model_spec, optimizer_spec, done)
+    state = _assemble(config, device, steps_per_epoch, model, done)
+    state.notes = notes
     state.epoch, state.step = epoch, step
     state.best = float(checkpoint.get("best", -math.inf))
     state.loss_sum = float(checkpoint.get("loss_sum", 0.0))
@@ -200,7 +196,8 @@ def _restore(
         if state.average is not None:
             state.average.n_averaged.fill_(checkpoint["averaged"])
         model.load_state_dict(checkpoint["trained_sd"])
-    _restore_optimizer(state.optimizer, checkpoint["optimizer"]["sd"], path)
+    moments, names = checkpoint["optimizer"]["sd"], list(checkpoint["model"]["sd"])
+    restore_moments(state.optimizer, model, moments, names, path)
     if state.scaler.is_enabled() and checkpoint.get("scaler"):
         state.scaler.load_state_dict(checkpoint["scaler"])
     return state
@@ -209,16 +206,3 @@ def _restore(
 def _same_batches(config: TrainConfig, steps_per_epoch: int, checkpoint: Mapping[str, Any]) -> bool:
     saved = (checkpoint.get("batch_size"), checkpoint.get("steps_per_epoch"))
     return saved == (config.train_dataset.batch_size, steps_per_epoch)
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Any, path: str) -> None:
-    """The optimizer's moments; its rates stay those of the schedule."""
-    rates = [(group["lr"], group["initial_lr"]) for group in optimizer.param_groups]
-    try:
-        for group in saved["param_groups"]:
-            group["fused"] = optimizer.defaults.get("fused")  # published runs were not
-        optimizer.load_state_dict(saved)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: the optimizer's state does not fit: {error}") from None
-    for group, (rate, initial) in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"], group["initial_lr"] = rate, initial

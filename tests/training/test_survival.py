@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
         done = run(folder, "train_liif.py", *args)
         assert done.returncode == 0, done.stderr
         named = (
-            "epoch-last.pth: " in done.stderr and "taking save/r/epoch-previous.pth" in done.stderr
+            "epoch-last.pth: " in done.stdout and "taking save/r/epoch-previous.pth" in done.stdout
         )
         unnoticed += not named
         assert same(ended(run_folder), whole)
@@ -386,8 +386,8 @@ def test_changes_by_force(folder):
     (folder / "c.yaml").write_text(yaml.safe_dump(config))
     args = ["--config", "c.yaml", "--name", "r", "--resume", "--force"]
     done = run(folder, "train_liif.py", *args)
-    assert "batch_size: was 4, is 6" in done.stderr
-    assert "epoch 1 begins again" in done.stderr
+    assert "batch_size: was 4, is 6" in done.stdout
+    assert "epoch 1 begins again" in done.stdout
     assert "after epoch 0, step 0" in done.stdout
     begun = load(folder / "save/r/epoch-previous.pth")
     assert (begun["step"], begun["samples"]) == (2, 12)
