@@ -53,9 +53,7 @@ REGISTRIES = {"models": models.registry, "datasets": datasets.registry, "optimiz
 def main() -> None:
     args = parse_args()
     if is_pipe(args.config) and len(choose_devices(args.gpu, quiet=True)) > 1:
-        raise UserError(
-            f"--config {args.config}: several processes cannot read one pipe; name a file"
-        )
+        raise UserError(f"--config {args.config}: several processes cannot read a pipe")
     start_each(args.gpu)
     with Signals() as signals, joined(args.gpu) as group:
         folder = run_folder(args)

@@ -151,7 +151,7 @@ class Run:
         if self.state.scaler.is_enabled() and self.state.scaler.get_scale() < 1:
             raise UserError(
                 "amp: fp16: the gradients are not finite at any scale of the loss; lower the "
-                "learning rate, or use bf16"
+                "learning rate, or use bf16, and go on with --resume --force"
             )
         bad = [step for step, finite in self.suspects if not finite]
         self.suspects.clear()
@@ -167,7 +167,7 @@ class Run:
                 raise UserError(
                     f"loss or gradients became infinite or NaN at epoch {place['epoch']}, step "
                     f"{place['step']}; {report} names the samples; lower the learning rate, or set "
-                    "grad_clip or max_skipped"
+                    "grad_clip or max_skipped, and go on with --resume --force"
                 )
             self.log.line(f"skipped step {place['step']} of epoch {place['epoch']}: not finite")
 

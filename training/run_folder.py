@@ -121,7 +121,7 @@ def save(folder: Path, config: TrainConfig, state: TrainState, *names: str) -> N
     if not state.is_finite():
         raise UserError(
             f"{folder}: weights are no longer finite and were not saved; lower the learning rate, "
-            "or set grad_clip or max_skipped"
+            "or set grad_clip or max_skipped, and go on with --resume --force"
         )
     checkpoint = state.checkpoint(config)
     for name in names:

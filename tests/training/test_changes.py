@@ -61,6 +61,17 @@ def test_a_changed_learning_rate_is_applied_and_logged(folder):
     assert (folder / "save/r/config.yaml").read_text() == (folder / "c.yaml").read_text()
 
 
+def test_after_a_divergence_the_advice_can_be_followed(folder):
+    train(folder, "--name", "r", epoch_max=1)
+    write(folder, optimizer=adam(lr=1e30))
+    error = fails(folder, "train_liif.py", *RESUME, "--force")
+    assert "lower the learning rate" in error
+    assert "--resume --force" in error
+    write(folder, optimizer=adam(lr=1e-4))
+    succeeds(folder, "train_liif.py", *RESUME, "--force")
+    assert rates(folder / "save/r") == [1e-3, 5e-5, 5e-5, 2.5e-5]
+
+
 def test_the_same_change_in_the_middle_is_as_if_made_by_hand(folder):
     """Oracle: the checkpoint's own entry of the rate and weight decay edited, by torch's rules."""
     train(folder, "--name", "r", epoch_max=1, multi_step_lr=None)

@@ -8,9 +8,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from configs.load import load_train
+from configs.yaml_file import read_yaml
 from tests.cases import IMNET, SPECS
+from tests.configs.test_load import REGISTRIES
 from tests.test_programs import (
     NORM,
+    ROOT,
     ended,
     fails,
     folder,
@@ -22,8 +26,10 @@ from tests.test_programs import (
     train_config,
 )
 from tests.training.test_changes import adam, rates, write
+from training.preflight import preflight
 
 __all__ = ["folder", "photos"]  # fixtures
+TRAININGS = [*ROOT.glob("configs/train-*/*.yaml"), ROOT / "configs/quickstart/train.yaml"]
 
 
 def test_values_on_the_command_line(folder):
@@ -99,6 +105,15 @@ def test_a_config_from_a_pipe_is_read_once(folder):
     error = fails(folder, "train_liif.py", "--config", path, "--name", "r", "--gpu", "cpu,cpu")
     assert "several processes cannot read a pipe" in error
     os.close(reading)
+
+
+@pytest.mark.parametrize("path", sorted(TRAININGS), ids=lambda path: path.stem)
+def test_every_shipped_config_trains_a_tiny_batch(path):
+    raw = read_yaml(path)
+    for key in {"train_dataset", "val_dataset"} & raw.keys():
+        raw[key]["dataset"]["args"] = {}  # whose folders are not here
+    config = load_train(path, **REGISTRIES)
+    assert preflight(raw, config, begins=False) == []
 
 
 def broken(**changes):
