@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,22 @@ from training.state import TrainState, make_state, versions
 REGISTRIES = {"models": models.registry, "datasets": datasets.registry, "optimizers": optimizers}
 
 
+@dataclass(frozen=True)
+class Task:
+    """What was asked for, and is known to be right.
+
+    Attributes:
+        folder: Of the run.
+        notes: Lines about what comes to nothing of the config.
+    """
+
+    args: argparse.Namespace
+    source: Source
+    config: TrainConfig
+    folder: Path
+    notes: list[str]
+
+
 def main() -> None:
     args = parse_args()
     if is_pipe(args.config) and len(choose_devices(args.gpu, quiet=True)) > 1:
@@ -57,14 +74,13 @@ def main() -> None:
     start_each(args.gpu)
     with Signals() as signals, joined(args.gpu) as group:
         folder = run_folder(args)
-        source = read_source(args.config, args.set)
-        config, notes = check(args, source, folder, group)
-        loaders = make_loaders(config, group, signals)
+        task = check(args, read_source(args.config, args.set), folder, group)
+        loaders = make_loaders(task.config, group, signals)
         if group.world > 1:
-            group.agree("config or images", digest(source.text, loaders))
+            group.agree("config or images", digest(task.source.text, loaders))
         with ExitStack() as held:
-            changes = own_folder(args, folder, config, held) if group.is_first else []
-            start(args, source, config, loaders, group, signals, folder, changes, notes)
+            changes = own_folder(task, held) if group.is_first else []
+            start(task, changes, loaders, group, signals)
 
 
 def parse_args() -> argparse.Namespace:
@@ -113,13 +129,8 @@ def run_folder(args: argparse.Namespace) -> Path:
     return Path("save") / checked_name(name if args.tag is None else f"{name}_{args.tag}")
 
 
-def check(
-    args: argparse.Namespace, source: Source, folder: Path, group: Group
-) -> tuple[TrainConfig, list[str]]:
-    """The config, once everything that needs no images is known to be right.
-
-    Returns:
-        (the config, lines about what comes to nothing of it).
+def check(args: argparse.Namespace, source: Source, folder: Path, group: Group) -> Task:
+    """The task, once everything that needs no images is known to be right.
 
     Raises:
         UserError: With all mistakes; or if it was not said what becomes of a run in the folder.
@@ -137,17 +148,19 @@ def check(
     begins = group.is_first and (args.overwrite or not holds_run(folder))
     raise_problems(source.path, [*problems, *preflight(source.raw, config, begins)])
     assert config is not None
+    task = Task(args, source, config, folder, notes)
     if group.is_first:
-        check_folder(args, folder, config)
-    return config, notes
+        check_folder(task)
+    return task
 
 
-def check_folder(args: argparse.Namespace, folder: Path, config: TrainConfig) -> list[Change]:
+def check_folder(task: Task) -> list[Change]:
     """How the config of the run in the folder, if there is one, differs from ours.
 
     Raises:
         UserError: If it was not said what becomes of that run, or of the differences.
     """
+    args, folder = task.args, task.folder
     if not holds_run(folder) or args.overwrite or args.check:
         return []
     if not args.resume:
@@ -155,55 +168,50 @@ def check_folder(args: argparse.Namespace, folder: Path, config: TrainConfig) ->
             f"{folder}: holds a run; continue it with --resume, start anew with --overwrite "
             "(the old one is kept), or choose another --name"
         )
-    return changes_of_run(folder / CONFIG, args.config, config, args.force)
+    return changes_of_run(folder / CONFIG, args.config, task.config, args.force)
 
 
-def own_folder(
-    args: argparse.Namespace, folder: Path, config: TrainConfig, held: ExitStack
-) -> list[Change]:
+def own_folder(task: Task, held: ExitStack) -> list[Change]:
     """Lock the run folder, a new one with --overwrite, until ``held`` is closed.
 
     Returns:
         What the config changes of the run in it.
     """
-    held.enter_context(locked(folder))
-    changes = check_folder(args, folder, config)
-    if holds_run(folder) and args.overwrite:
-        move_aside(folder)
-        held.enter_context(locked(folder))
+    held.enter_context(locked(task.folder))
+    changes = check_folder(task)
+    if holds_run(task.folder) and task.args.overwrite:
+        move_aside(task.folder)
+        held.enter_context(locked(task.folder))
     return changes
 
 
 def start(
-    args: argparse.Namespace,
-    source: Source,
-    config: TrainConfig,
+    task: Task,
+    changes: list[Change],
     loaders: tuple[BatchLoader, BatchLoader | None],
     group: Group,
     signals: Signals,
-    folder: Path,
-    changes: list[Change],
-    notes: list[str],
 ) -> None:
     """Begin or continue the run in a folder that is ours."""
+    config, folder = task.config, task.folder
     torch.manual_seed(config.seed)
     state, saved, resumed = restore(config, group, len(loaders[0]), folder)
-    notes = [*notes, *state.notes, *(f"changed: {change}" for change in changes)]
+    notes = [*task.notes, *state.notes, *(f"changed: {change}" for change in changes)]
     if group.is_first:
         if any(change.within(VALIDATION) for change in changes):
             notes += set_best_aside(folder)
             state.best = -math.inf
-        keep_config(folder, source.text)  # not before: it tells what the checkpoints are of
+        keep_config(folder, task.source.text)  # not before: it tells what the checkpoints are of
     log = Log(folder, state) if group.is_first else Silence()
     with log:
-        for line in [*head(args, state, loaders, group), *notes]:
+        for line in [*head(task, state, loaders, group), *notes]:
             log.line(line)
         if resumed:
             log.line(f"continued from {resumed} after epoch {state.epoch}, step {state.step}")
             for key, value in versions().items():
                 if saved.get(key, value) != value:
                     log.line(f"{key} was {saved[key]}, is {value}: the last bits may differ")
-        Run(config, state, loaders, group, folder, log, signals).train(args.validate_first)
+        Run(config, state, loaders, group, folder, log, signals).train(task.args.validate_first)
 
 
 def restore(
@@ -288,14 +296,14 @@ def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) 
 
 
 def head(
-    args: argparse.Namespace,
+    task: Task,
     state: TrainState,
     loaders: tuple[BatchLoader, BatchLoader | None],
     group: Group,
 ) -> Iterator[str]:
     """What is trained, on what."""
     parameters = sum(p.numel() for p in state.model.parameters())
-    yield f"{args.config}: {state.model_spec['name']}, {parameters:,} parameters, on {group}"
+    yield f"{task.source.path}: {state.model_spec['name']}, {parameters:,} parameters, on {group}"
     for title, loader in zip(("train", "val"), loaders, strict=True):
         if loader is not None:
             batches = loader.batches
