@@ -59,5 +59,4 @@ def _bits(file: Path) -> int:
     pixels = read_image(file, 1)
     if pixels.dtype.itemsize == 2:
         return int(pixels.max()).bit_length()
-    upper = int(read_image(file).max())  # of colours, the upper 8 bits
-    return upper.bit_length() + 8 if upper else 0
+    return int(read_image(file).max()).bit_length() + 8  # of colours, the upper 8 bits are read

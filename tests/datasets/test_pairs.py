@@ -24,7 +24,9 @@ def fill(root, low, high):
 def pairs(root, **args):
     folders = PairedImageFolders(str(root / "LR"), str(root / "HR"), **args)
     found = [folders.files(i) for i in range(len(folders))]
-    return [tuple(p.relative_to(root / s).as_posix() for p, s in zip(f, ("LR", "HR"))) for f in found]
+    return [
+        tuple(p.relative_to(root / s).as_posix() for p, s in zip(f, ("LR", "HR"))) for f in found
+    ]
 
 
 @pytest.mark.parametrize(
