@@ -44,15 +44,17 @@ def _header(path: Path) -> Header:
         if is_tiff(start):
             return _tiff_header(file)
         with Image.open(file, formats=FORMATS) as image:
-            if image.format == "PNG" and not _late(file):
-                exif = Image.Image.getexif(image)  # the PNG's own would decode it
-            else:
-                exif = image.getexif()
-            bits = struct.unpack_from(">B", start, 24)[0] if image.format == "PNG" else 8
-            if image.format == "PPM" and _maxval(image) > 255:
+            gray = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+            bits, exif = 8, None
+            if image.format == "PNG":
+                bits, colour = struct.unpack_from(">BB", start, 24)
+                gray = colour in (0, 4)  # without and with alpha
+                if not _late(file):
+                    exif = Image.Image.getexif(image)  # the PNG's own would decode it
+            elif image.format == "PPM" and _maxval(image) > 255:
                 bits = 16
-            width, height = _upright(image.size, exif.get(ORIENTATION, 1))
-            gray = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+            orientation = (image.getexif() if exif is None else exif).get(ORIENTATION, 1)
+            width, height = _upright(image.size, orientation)
             return Header(height, width, gray, bits)
 
 

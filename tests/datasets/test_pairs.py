@@ -25,7 +25,8 @@ def pairs(root, **args):
     folders = PairedImageFolders(str(root / "LR"), str(root / "HR"), **args)
     found = [folders.files(i) for i in range(len(folders))]
     return [
-        tuple(p.relative_to(root / s).as_posix() for p, s in zip(f, ("LR", "HR"))) for f in found
+        tuple(p.relative_to(root / s).as_posix() for p, s in zip(f, ("LR", "HR"), strict=True))
+        for f in found
     ]
 
 
@@ -71,7 +72,8 @@ def test_no_pairs(tmp_path, low, high, named):
 )
 def test_right_pairs(tmp_path, low, high):
     fill(tmp_path, low, high)
-    assert pairs(tmp_path) == sorted(zip(low.split(), high.split()), key=lambda pair: pair[1])
+    wanted = zip(low.split(), high.split(), strict=True)
+    assert pairs(tmp_path) == sorted(wanted, key=lambda pair: pair[1])
 
 
 def test_a_pattern_of_names(tmp_path):
