@@ -112,6 +112,11 @@ class ImageFolder(Dataset[Tensor]):
         """Number of different images: item i and item i + distinct are the same."""
         return len(self.files)
 
+    @property
+    def held_bytes(self) -> int:
+        """Of memory that "in_memory" takes, whatever the number of workers."""
+        return 0 if self._held is None else self._held.nbytes
+
     def file(self, index: int) -> Path:
         """The file of item ``index``."""
         return self.files[index % self.distinct]
