@@ -119,9 +119,9 @@ def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, 
         megabytes["literal"] = sum(x.nbytes for x in literal.held) / 1e6
     seconds = in_turn(functions, args.rounds, torch.device("cpu"))
     rows = []
-    for kind, time in seconds.items():
-        row = {"cache": cache, "workers": "-", "pipeline": kind, "samples/s": args.samples / time}
-        faster = seconds["literal"] / time if args.literal else "-"
+    for kind, took in seconds.items():
+        row = {"cache": cache, "workers": "-", "pipeline": kind, "samples/s": args.samples / took}
+        faster = seconds["literal"] / took if args.literal else "-"
         rows.append({**row, "times faster": faster, "MB held": megabytes[kind]})
     for workers in args.workers:
         rate = loader_rate(samples, workers, args)
