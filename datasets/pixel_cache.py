@@ -42,7 +42,7 @@ def stored_pixels(file: Path, channels: Channels) -> Tensor:
     no half file and two processes do no harm to each other. It is not forced onto the disk, which
     would take longer than decoding a small image; a power cut costs a cache file at most.
     """
-    folder = _cache_folder(file)
+    folder = _cache_folder(file.parent)
     path = folder / _entry_name(file, channels)
     try:
         return _mapped(path)
@@ -74,9 +74,8 @@ def clear_stale(files: Iterable[Path]) -> None:
     images_in: dict[Path, dict[str, Path]] = {}
     for file in files:
         images_in.setdefault(file.parent, {})[file.name] = file
-    for images in images_in.values():
-        folder = _cache_folder(next(iter(images.values())))
-        with suppress(OSError), os.scandir(folder) as entries:
+    for images_folder, images in images_in.items():
+        with suppress(OSError), os.scandir(_cache_folder(images_folder)) as entries:
             for entry in entries:
                 with suppress(OSError):  # another process was faster, or holds it open
                     if _is_stale(entry, images):
@@ -92,9 +91,10 @@ def _is_stale(entry: os.DirEntry[str], images: dict[str, Path]) -> bool:
     return (match["size"], match["time"]) != (str(status.st_size), str(status.st_mtime_ns))
 
 
-def _cache_folder(file: Path) -> Path:
-    folder = Path(os.path.abspath(file.parent))  # noqa: PTH100 (links stay)
-    return folder.parent / f"_cache_{folder.name}"
+def _cache_folder(images: Path) -> Path:
+    if images.name in ("", ".."):  # such as the working folder
+        images = Path(os.path.abspath(images))  # noqa: PTH100 (links stay)
+    return images.parent / f"_cache_{images.name}"
 
 
 def _entry_name(file: Path, channels: Channels) -> str:
@@ -109,7 +109,7 @@ def _entry_name(file: Path, channels: Channels) -> str:
 
 def _mapped(path: Path) -> Tensor:
     """The array of an .npy file; many times as fast as `np.load`, which parses any header."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         header = NPY.match(file.read(128))
         size = os.fstat(file.fileno()).st_size
     if header is None:

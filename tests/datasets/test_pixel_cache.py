@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -240,3 +241,13 @@ def test_a_dataset_of_100_000_files_is_pickled_small_and_soon():
     assert again[99_999] == files[-1] == files.roots[0] / "folder/sub/00099999.png"
     held = HeldImages(np.zeros((1, 1, 3), np.uint8) for _ in range(1000))
     assert len(pickle.dumps(held._layout)) < 50_000
+
+
+def test_the_working_folder_has_its_cache_beside_it(tmp_path, monkeypatch):
+    fill(tmp_path / "a", 2)
+    fill(tmp_path / "a" / "b", 1)
+    for inside, root in (("a", "."), ("a/b", "..")):
+        monkeypatch.chdir(tmp_path / inside)
+        with warnings.catch_warnings(record=True):
+            assert len(ImageFolder(root, cache="bin")[1]) == 3
+        assert [path.name[:9] for path in (tmp_path / "_cache_a").iterdir()] == ["00001.bmp"]
