@@ -4,6 +4,10 @@ Samples per second of `sr-implicit-downsampled` (48 pixels, x1 to x4, 2,304 quer
 and number of workers, on photograph-like PNGs made for it, and the memory that the pixels occupy.
 With --literal, each mode beside a literal pipeline: whole float images, all coordinates, then a
 choice.
+
+    python -m benchmarks.bench_data --files 4000
+
+Instead: milliseconds per file that the caches cost with so many small files, beside decoding them.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import pickle
+import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,7 @@ from torchvision.transforms.functional import resize, to_pil_image, to_tensor
 import datasets
 from benchmarks.measure import in_turn, report
 from configs.command import run
+from configs.spec import UserError
 from datasets.loader import BatchLoader
 from datasets.wrappers import Sample
 from utils import make_coord
@@ -44,9 +51,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--literal", action="store_true", help="time a literal pipeline too")
+    parser.add_argument("--files", type=int, metavar="N", help="time caches of N small files")
     args = parser.parse_args()
+    if args.files is not None and args.files < 8:
+        raise UserError("--files: expected 8 or more")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "HR"
+        if args.files is not None:
+            report("files", torch.device("cpu"), measure_files(root, args.files))
+            return
         make_images(root, *args.size)
         rows = [row for cache in args.cache for row in measure(root, cache, args)]
     report("data", torch.device("cpu"), rows)
@@ -64,6 +77,33 @@ def make_images(root: Path, width: int, height: int) -> None:
         Image.fromarray(pixels).save(root / f"{i}.png")
 
 
+def measure_files(root: Path, count: int) -> list[dict[str, Any]]:
+    """Rows of ``count`` small files, and of an eighth of them: linear if the columns are alike."""
+    rows = []
+    for number in (count // 8, count):
+        folder = root / str(number)
+        folder.mkdir(parents=True)
+        pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / "first.png")
+        for i in range(1, number):
+            shutil.copyfile(folder / "first.png", folder / f"{i}.png")
+        row: dict[str, Any] = {"files": number, "decode ms": read_all(folder, "none")}
+        row["bin, first ms"], row["bin, then ms"] = (read_all(folder, "bin") for _ in range(2))
+        row["in_memory ms"] = read_all(folder, "in_memory")
+        rows.append(row)
+    return rows
+
+
+def read_all(root: Path, cache: str) -> float:
+    """Milliseconds per file for making a dataset and reading each image."""
+    start = time.perf_counter()
+    spec = {"name": "image-folder", "args": {"root_path": str(root), "cache": cache}}
+    dataset = datasets.make(spec)
+    for index in range(len(dataset)):
+        dataset[index]
+    return 1e3 * (time.perf_counter() - start) / len(dataset)
+
+
 def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one cache mode: samples one by one, then batches of a loader."""
     folder = {"name": "image-folder", "args": {"root_path": str(root), "cache": cache}}
@@ -72,16 +112,16 @@ def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, 
     functions = {"ours": walk(samples, args.samples)}
     megabytes = {"ours": 0.0}
     if cache == "in_memory":
-        megabytes["ours"] = sum(a.nbytes for a in samples.dataset._held) / 1e6
+        megabytes["ours"] = samples.dataset.held_bytes / 1e6
     if args.literal:
         literal = LiteralSamples(root, cache)
         functions["literal"] = walk(literal, args.samples)
         megabytes["literal"] = sum(x.nbytes for x in literal.held) / 1e6
     seconds = in_turn(functions, args.rounds, torch.device("cpu"))
     rows = []
-    for kind, time in seconds.items():
-        row = {"cache": cache, "workers": "-", "pipeline": kind, "samples/s": args.samples / time}
-        faster = seconds["literal"] / time if args.literal else "-"
+    for kind, took in seconds.items():
+        row = {"cache": cache, "workers": "-", "pipeline": kind, "samples/s": args.samples / took}
+        faster = seconds["literal"] / took if args.literal else "-"
         rows.append({**row, "times faster": faster, "MB held": megabytes[kind]})
     for workers in args.workers:
         rate = loader_rate(samples, workers, args)

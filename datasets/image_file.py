@@ -1,9 +1,14 @@
-"""Reading one image file, and resizing pixels as Pillow does."""
+"""Reading and writing one image file, and resizing pixels as Pillow does."""
 
 from __future__ import annotations
 
+import errno
+import io
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,50 +17,100 @@ from torch import Tensor
 
 from configs.files import written_whole
 from configs.spec import UserError
+from datasets.patience import patiently
+from datasets.tiff import ORIENTATION, read_deep_tiff, sixteen_bits, turned
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+Channels = Literal[1, 3]
+
+# Errors of the machine rather than of a file.
+EXHAUSTED = {
+    errno.EMFILE: "too many files are open in this process; raise `ulimit -n` or lower num_workers",
+    errno.ENFILE: "too many files are open on this machine; close some or lower num_workers",
+    errno.ENOMEM: "the memory is full; lower num_workers",
+}
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image file as 8-bit RGB.
+class UnreadableError(UserError):
+    """An image file that is missing, damaged or of a kind that cannot be read."""
 
-    Gray becomes RGB, a palette is looked up, alpha is dropped, 16-bit gray is rounded to 8 bits (of
-    16-bit colour Pillow gives the upper 8), and the orientation that a camera noted is applied.
 
-    Returns:
-        uint8 (H, W, 3).
-
-    Raises:
-        UserError: If the file is missing, not an image, truncated or far too large.
-    """
+@contextmanager
+def readable(path: str | Path) -> Iterator[None]:
+    """Whatever goes wrong in reading an image becomes one line that names it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+            yield
     except FileNotFoundError:
-        raise UserError(f"{path}: no such image") from None
+        raise UnreadableError(f"{path}: no such image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{path}: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a readable image: {reason}") from None
+        raise UnreadableError(f"{path}: {error}") from None
+    except (MemoryError, ImportError):
+        raise
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise UserError(f"{path}: {EXHAUSTED[error.errno]}") from None
+        raise UnreadableError(f"{path}: not a readable image: {_reason(error)}") from None
+    except Exception as error:  # decoders fail in any way on damaged files
+        raise UnreadableError(f"{path}: not a readable image: {_reason(error)}") from None
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16-bit gray, which Pillow's convert would saturate
-        levels = np.asarray(image, dtype=np.float64)
-        if levels.max() > 65535:
-            raise ValueError("32-bit pixels have no agreed range; save it as 8 or 16 bits")
-        gray = np.rint(levels / 257).clip(0, 255).astype(np.uint8)
-        return np.repeat(gray[:, :, None], 3, axis=2)
-    if image.mode == "F":
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def read_image(path: str | Path, channels: Channels = 3) -> np.ndarray:
+    """The pixels of an image file, upright: the orientation that a camera noted is applied.
+
+    A palette is looked up and alpha is dropped. An error of the disk that may pass is waited for.
+
+    Args:
+        path: The file.
+        channels: 3: gray becomes RGB, and 16-bit gray is rounded to 8 bits; of 16-bit colour the
+            upper 8 bits are taken. 1: colours become their ITU-R 601-2 luma, as Pillow makes it.
+
+    Returns:
+        uint8 (H, W, channels); of one channel uint16 (H, W, 1) if a gray file has more than 8 bits.
+
+    Raises:
+        UnreadableError: If the file is missing, not an image, truncated, far too large, or has
+            pixels of no agreed range.
+        UserError: If the machine has no files or memory left.
+    """
+    with readable(path):
+        pixels = _decoded(patiently(Path(path).read_bytes))
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 1:
+        return np.array(Image.fromarray(pixels).convert("L"))[:, :, None]
+    return np.repeat(np.rint(pixels / 257).astype(np.uint8), 3, axis=2)
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    """uint8 (H, W, 3), or uint16 (H, W, 1) of a gray file with more than 8 bits."""
+    if (deep := read_deep_tiff(data)) is not None:
+        if deep.pixels.dtype != np.uint16:
+            raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bits")
+        pixels = deep.pixels[:, :, : deep.colours]
+        return pixels if deep.colours == 1 else (pixels >> 8).astype(np.uint8)
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        image.load()
+        if image.format == "PNG" and data[24:26] == b"\x10\4":  # 16-bit gray with alpha
+            import imagecodecs
+
+            gray = np.asarray(imagecodecs.png_decode(data))[:, :, :1]
+            return turned(gray, image.getexif().get(ORIENTATION, 1))
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        return sixteen_bits(np.asarray(upright))[:, :, None]
+    if upright.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bits")
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")
+    return np.array(upright.convert("RGB"))
 
 
 def write_image(path: str | Path, picture: Tensor) -> None:
@@ -65,11 +120,11 @@ def write_image(path: str | Path, picture: Tensor) -> None:
 
 
 def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
-    """Write 8-bit pixels; the folder is made, a half-written file never seen.
+    """Write pixels; the folder is made, a half-written file never seen.
 
     Args:
         path: The ending names the format.
-        pixels: uint8 (H, W, 3).
+        pixels: uint8 (H, W, 3) or (H, W, 1), or uint16 (H, W, 1) where the format has 16 bits.
 
     Raises:
         UserError: If the ending names no image format.
@@ -80,9 +135,14 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as file:
         try:
-            Image.fromarray(pixels).save(file, format=_format(path))
+            Image.fromarray(_squeezed(pixels)).save(file, format=_format(path))
         except ValueError as error:  # such as a size that the format does not have
             raise UserError(f"{path}: {error}") from None
+
+
+def _squeezed(pixels: np.ndarray) -> np.ndarray:
+    """As Pillow wants it: gray (H, W), colours (H, W, C)."""
+    return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
 
 
 def check_output(path: str | Path) -> None:
@@ -94,19 +154,57 @@ def check_output(path: str | Path) -> None:
         raise UserError(f"{path}: cannot tell the image format from the ending; use one of {known}")
 
 
+def check_targets(written: Iterable[tuple[Path, Path]]) -> None:
+    """Raise a `UserError` if one file would be written for two images, or in place of an image.
+
+    Args:
+        written: Of each output the image that it is made of, and its path.
+    """
+    source_of: dict[Path, Path] = {}
+    for source, target in written:
+        first = source_of.setdefault(target.resolve(), source)
+        if first != source:
+            raise UserError(f"{first} and {source}: both would be written to {target}; rename one")
+    for source in set(source_of.values()):
+        if source.resolve() in source_of:
+            raise UserError(f"{source}: would be overwritten; name another folder for the output")
+
+
 def _format(path: Path) -> str:
     return Image.registered_extensions().get(path.suffix.lower(), "")
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Pixels as float32 in [0, 1]; uint8 is divided by 255, floats stay."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+    """Pixels as float32 in [0, 1]; uint8 is divided by 255, uint16 by 65535, floats stay."""
+    levels = {torch.uint8: 255, torch.uint16: 65535}.get(pixels.dtype)
+    return pixels if levels is None else pixels.float() / levels
 
 
 def resize_bicubic(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Pillow's antialiased bicubic on 8-bit pixels: uint8 (3, H, W) -> uint8 (3, height, width)."""
+    """Pillow's antialiased bicubic.
+
+    Args:
+        pixels: (3, H, W) uint8, or floats in [0, 1], which are rounded to 8 bits first; or
+            (1, H, W) uint8, uint16, or floats in [0, 1].
+        height, width: Of the result.
+
+    Returns:
+        uint8 (3, height, width); of one channel the type that was given, floats being float32 and
+        multiples of 1/65535.
+    """
+    if len(pixels) == 1 and pixels.dtype != torch.uint8:
+        return _resize_deep(pixels, height, width)
     if pixels.dtype != torch.uint8:
         pixels = (pixels * 255).round().clamp(0, 255).byte()
-    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+    image = Image.fromarray(_squeezed(pixels.permute(1, 2, 0).contiguous().numpy()))
+    resized = np.array(image.resize((width, height), Image.Resampling.BICUBIC))
+    return torch.from_numpy(resized).view(height, width, -1).permute(2, 0, 1)
+
+
+def _resize_deep(pixels: Tensor, height: int, width: int) -> Tensor:
+    """(1, H, W) in floating point, then rounded to 16 bits."""
+    levels = pixels.float() if pixels.dtype == torch.uint16 else pixels.float() * 65535
+    image = Image.fromarray(levels[0].contiguous().numpy())
+    resized = np.array(image.resize((width, height), Image.Resampling.BICUBIC))
+    rounded = torch.from_numpy(np.rint(resized).clip(0, 65535))[None]
+    return rounded.to(torch.uint16) if pixels.dtype == torch.uint16 else rounded / 65535

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import glob
-import json
-import math
-import os
-import re
-import warnings
-from collections import Counter
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -21,230 +14,254 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from configs.files import written_whole
+from configs.paths import expand
 from configs.spec import UserError
 from datasets import register
-from datasets.image_file import EXTENSIONS, read_image, to_unit
+from datasets.header import Header, read_header
+from datasets.image_file import Channels, UnreadableError, read_image, to_unit
+from datasets.listing import ImageFiles, list_images, split_images
+from datasets.notes import notes_of
+from datasets.pairs import check_pattern, partners
+from datasets.pixel_cache import HeldImages, clear_stale, stored_pixels
 
 Repeat = Annotated[int, Field(gt=0, le=10**6)]
 Cache = Literal["none", "bin", "in_memory"]
+Roots = str | Annotated[list[str], Field(min_length=1)]
 
 
 @register("image-folder")
 class ImageFolder(Dataset[Tensor]):
-    """The images of a folder, sorted by name; item i is float32 (3, H, W) in [0, 1].
+    """The images of folders, sorted by name; item i is float32 (channels, H, W) in [0, 1].
 
     Args:
-        root_path: The folder; files that are no images are skipped with a warning.
-        split_file: JSON of name lists; the folder's images are then those of ``split_key``.
+        root_path: The folder, or several, one after the other; files that are no images are
+            skipped with a warning. ``~`` and ``$NAME`` are replaced, here and in split_file.
+        split_file: JSON of name lists; the images are then those of ``split_key``, named relative
+            to the folder.
         split_key: Which list of the split file.
         first_k: Only the first k images.
         repeat: An epoch goes through the images this many times.
-        cache: "none": decode at each access. "in_memory": decode once, keep 8-bit pixels. "bin":
-            decode once into ``_cache_NAME`` beside the folder, read only the pixels that are used.
-            All three give the same pixels.
+        cache: "none": decode at each access. "in_memory": decode once, keep the pixels in memory
+            that all workers share. "bin": decode once into ``_cache_NAME`` beside the folder, read
+            only the pixels that are used. All three give the same pixels.
+        channels: 3: RGB of 8 bits. 1: gray, of 8 or 16 bits; see `read_image`.
+        recursive: Search the folders in the folders, too.
+
+    Attributes:
+        files: The images, each once.
+        failures: What "in_memory" could not read, by index; raised where it is used, as by the
+            other caches.
 
     Raises:
-        UserError: If the folder, the split or an image is missing or cannot be read.
+        UserError: If a folder or the split is missing or cannot be read.
     """
 
     def __init__(
         self,
-        root_path: str,
+        root_path: Roots,
         split_file: str | None = None,
         split_key: str | None = None,
         first_k: PositiveInt | None = None,
         repeat: Repeat = 1,
         cache: Cache | None = "none",
+        channels: Channels = 3,
+        recursive: bool = False,
     ) -> None:
+        files = _find(_folders(root_path), split_file, split_key, recursive)
+        self._hold(files.select(range(len(files))[:first_k]), repeat, cache, channels)
+
+    @classmethod
+    def of_files(
+        cls, files: ImageFiles, repeat: int, cache: Cache | None, channels: Channels
+    ) -> ImageFolder:
+        """A dataset of given files; arguments as of the class."""
+        folder = cls.__new__(cls)
+        folder._hold(files, repeat, cache, channels)
+        return folder
+
+    def _hold(
+        self, files: ImageFiles, repeat: int, cache: Cache | None, channels: Channels
+    ) -> None:
+        self.files = files
         self.repeat = repeat
         self.cache = cache
-        self.root = Path(root_path)
-        names = _list_images(self.root) if split_file is None else _split(split_file, split_key)
-        self.files = [self.root / name for name in names]
-        self.keep(range(len(self.files))[:first_k])
+        self.channels = channels
+        self.failures: dict[int, str] = {}
+        self._headers: dict[int, Header] = {}
+        self._held: HeldImages | None = None
+        if cache == "bin":
+            clear_stale(files)
+        if cache == "in_memory":
+            self._held = HeldImages(self._read_all())
 
-    def keep(self, indices: Sequence[int]) -> None:
-        """Keep these images only, in this order, and fill the memory cache."""
-        self.files = [self.files[i] for i in indices]
-        self._held: list[Tensor] = []
-        if self.cache == "in_memory":
-            files = tqdm(self.files, desc=str(self.root), leave=False, disable=None)
-            self._held = [torch.from_numpy(read_image(file)) for file in files]
+    def _read_all(self) -> Iterator[np.ndarray]:
+        title = ", ".join(map(str, self.files.roots))
+        for index, file in enumerate(tqdm(self.files, desc=title, leave=False, disable=None)):
+            try:
+                pixels = read_image(file, self.channels)
+            except UnreadableError as error:
+                self.failures[index] = str(error)
+                pixels = np.empty((0, 0, self.channels), np.uint8)
+            yield pixels
 
     def __len__(self) -> int:
-        return len(self.files) * self.repeat
+        return self.distinct * self.repeat
+
+    @property
+    def distinct(self) -> int:
+        """Number of different images: item i and item i + distinct are the same."""
+        return len(self.files)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of memory that "in_memory" takes, whatever the number of workers."""
+        return 0 if self._held is None else self._held.nbytes
 
     def file(self, index: int) -> Path:
         """The file of item ``index``."""
-        return self.files[index % len(self.files)]
+        return self.files[index % self.distinct]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of item ``index``, upright, read from its header once.
+
+        Raises:
+            UserError: If that cannot be read.
+        """
+        header = self._header(index % self.distinct)
+        return header.height, header.width
+
+    def _header(self, index: int) -> Header:
+        if index not in self._headers:
+            self._headers[index] = read_header(self.files[index])
+        return self._headers[index]
+
+    def notes(self) -> list[str]:
+        """What reading changes in these images, or what they look like: a line each, with a file.
+
+        Reads the headers that `size` has not read yet, and decodes few images.
+        """
+        headers: dict[Path, Header] = {}
+        for index, file in enumerate(self.files):
+            with suppress(UserError):  # whoever asks for its size is told
+                headers[file] = self._header(index)
+        return notes_of(headers, self.channels)
 
     def pixels(self, index: int) -> Tensor:
-        """Item ``index`` as uint8 (3, H, W): a view where the cache allows, so cropping is free."""
-        if self.cache == "bin":
-            pixels = _cached(self.file(index))
-        elif self._held:
-            pixels = self._held[index % len(self.files)]
+        """Item ``index`` as (channels, H, W): a view where the cache allows, so cropping is free.
+
+        uint8, or uint16 where gray images have more than 8 bits and one channel is asked for.
+        """
+        if index % self.distinct in self.failures:
+            raise UnreadableError(self.failures[index % self.distinct])
+        if self._held is not None:
+            pixels = self._held[index % self.distinct]
+        elif self.cache == "bin":
+            pixels = stored_pixels(self.file(index), self.channels)
         else:
-            pixels = torch.from_numpy(read_image(self.file(index)))
+            pixels = torch.from_numpy(read_image(self.file(index), self.channels))
         return pixels.permute(2, 0, 1)
 
     def __getitem__(self, index: int) -> Tensor:
         return to_unit(self.pixels(index))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_headers": {}}  # workers read pixels only
+
 
 @register("paired-image-folders")
 class PairedImageFolders(Dataset[tuple[Tensor, Tensor]]):
-    """Two folders of the same images, paired by name; item i is (low, high), each (3, H, W).
+    """Folders of the same images, paired by name; item i is (low, high), each (channels, H, W).
 
     ``baby.png`` and ``0801.png`` have the partners ``babyx2.png`` and ``0801x2.png``, or the same
     name.
 
     Args:
-        root_path_1: Low resolution.
+        root_path_1: Low resolution; as many folders as root_path_2 has, paired one by one.
         root_path_2: High resolution.
-        split_file, split_key, first_k, repeat, cache: As of `ImageFolder`.
+        split_file, split_key: As of `ImageFolder`; the names are those of the high resolution.
+        first_k, repeat, cache, channels, recursive: As of `ImageFolder`.
+        pair_pattern: The name of a low file without its ending, ``{stem}`` standing for that of the
+            high file, such as ``{stem}_LR4``; others in the folder are left alone.
 
     Raises:
-        UserError: As `ImageFolder`; or if an image has no partner.
+        UserError: As `ImageFolder`; or if an image has no partner or several.
     """
 
     def __init__(
         self,
-        root_path_1: str,
-        root_path_2: str,
+        root_path_1: Roots,
+        root_path_2: Roots,
         split_file: str | None = None,
         split_key: str | None = None,
         first_k: PositiveInt | None = None,
         repeat: Repeat = 1,
         cache: Cache | None = "none",
+        channels: Channels = 3,
+        recursive: bool = False,
+        pair_pattern: str | None = None,
     ) -> None:
+        if pair_pattern is not None:
+            check_pattern(pair_pattern)
+        low_roots, high_roots = _folders(root_path_1), _folders(root_path_2)
+        if len(low_roots) != len(high_roots):
+            raise UserError(
+                f"root_path_1 has {len(low_roots)} folders and root_path_2 has {len(high_roots)}: "
+                "give as many, in the same order"
+            )
+        high = _find(high_roots, split_file, split_key, recursive)
+        is_deep = recursive or any("/" in name for name in high.names)
+        low = list_images(low_roots, is_deep)
         # Paired before anything is cached, so that only the kept images are read.
+        low_of = partners(low, high, pair_pattern, subset=split_file is not None)
+        kept = range(len(high))[:first_k]
+        self.channels = channels
         self.low, self.high = (
-            ImageFolder(root, split_file, split_key, None, repeat, "none")
-            for root in (root_path_1, root_path_2)
+            ImageFolder.of_files(files.select(indices), repeat, cache, channels)
+            for files, indices in ((low, [low_of[i] for i in kept]), (high, kept))
         )
-        low_of = _partners(self.low, self.high)
-        kept = range(len(self.high.files))[:first_k]
-        for folder, indices in ((self.low, [low_of[i] for i in kept]), (self.high, kept)):
-            folder.cache = cache
-            folder.keep(indices)
 
     def __len__(self) -> int:
         return len(self.high)
+
+    @property
+    def distinct(self) -> int:
+        """Number of different pairs: item i and item i + distinct are the same."""
+        return self.high.distinct
 
     def file(self, index: int) -> Path:
         """The high-resolution file of item ``index``."""
         return self.high.file(index)
 
+    def files(self, index: int) -> tuple[Path, Path]:
+        """The files of item ``index``, low and high."""
+        return self.low.file(index), self.high.file(index)
+
+    def size(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Heights and widths of item ``index``, low and high; see `ImageFolder.size`."""
+        return self.low.size(index), self.high.size(index)
+
+    def notes(self) -> list[str]:
+        """See `ImageFolder.notes`."""
+        return [*self.low.notes(), *self.high.notes()]
+
     def pixels(self, index: int) -> tuple[Tensor, Tensor]:
-        """Item ``index`` as a pair of uint8 (3, H, W)."""
+        """Item ``index`` as a pair; see `ImageFolder.pixels`."""
         return self.low.pixels(index), self.high.pixels(index)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.low[index], self.high[index]
 
 
-def _list_images(root: Path) -> list[str]:
-    try:
-        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(f"{root}: cannot read the image folder: {error.strerror}") from None
-    entries = [entry for entry in entries if not entry.name.startswith(".")]
-    images = [e.name for e in entries if e.is_file() and Path(e.name).suffix.lower() in EXTENSIONS]
-    kept = set(images)
-    skipped = [entry.name for entry in entries if entry.name not in kept]
-    if not images:
-        raise UserError(f"{root}: no images here (of {', '.join(sorted(EXTENSIONS))})")
-    if skipped:
-        more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        warnings.warn(f"{root}: skipped, not images: {', '.join(skipped[:5])}{more}", stacklevel=4)
-    return images
+def _folders(root_path: Roots) -> list[Path]:
+    roots = [root_path] if isinstance(root_path, str) else root_path
+    if not roots:
+        raise UserError("root_path: names no folder")
+    return [Path(expand(root)) for root in roots]
 
 
-def _split(path: str, key: str | None) -> list[str]:
-    try:
-        split = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the split file: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: the split file is not JSON: {error}") from None
-    names = split.get(key) if isinstance(split, dict) else None
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        known = ", ".join(map(repr, split)) if isinstance(split, dict) else "none"
-        raise UserError(f"{path}: no list of names under the key {key!r}; its keys: {known}")
-    if len(set(names)) < len(names):
-        twice, _ = Counter(names).most_common(1)[0]
-        raise UserError(f"{path}: {twice} is in the list {key!r} twice")
-    return names
-
-
-def _partners(low: ImageFolder, high: ImageFolder) -> list[int]:
-    """For each high-resolution image the index of its low-resolution partner."""
-    same = {file.stem: i for i, file in enumerate(low.files)}
-    scaled = {re.sub(r"x\d+(\.\d+)?$", "", stem): i for stem, i in same.items()}
-    partners: list[int | None] = []
-    for names in (scaled, same, {**scaled, **same}):  # one rule for all, or else any for each
-        partners = [names.get(file.stem) for file in high.files]
-        found = [i for i in partners if i is not None]
-        if len(found) == len(partners) and len(set(found)) == len(low.files):
-            return found
-    for file, partner in zip(high.files, partners, strict=True):
-        if partner is None:
-            raise UserError(f"{file}: has no partner in {low.root} ({file.stem}xS or {file.stem})")
-    lonely = next(file for i, file in enumerate(low.files) if i not in partners)
-    raise UserError(f"{lonely}: has no partner in {high.root}")
-
-
-def _cached(file: Path) -> Tensor:
-    """Pixels (H, W, 3) of an image, mapped from its cache file: only those used are read.
-
-    The file is written first if it is missing, stale or damaged. Its name tells size and time of
-    the image, so a changed image never meets an old cache. Written aside and renamed: a kill leaves
-    no half file and two processes do no harm to each other.
-    """
-    try:
-        status = file.stat()
-    except OSError:
-        raise UserError(f"{file}: no such image") from None
-    folder = file.parent.parent / f"_cache_{file.parent.name}"
-    path = folder / f"{file.name}.{status.st_size}.{status.st_mtime_ns}.npy"
-    try:
-        return _mapped(path)
-    except (OSError, ValueError, RuntimeError):
-        pixels = read_image(file)
-    try:
-        folder.mkdir(exist_ok=True)
-        with written_whole(path) as part:
-            np.save(part, pixels)
-        for old in folder.glob(f"{glob.escape(file.name)}.*.*.npy"):
-            if old != path:
-                old.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot write the image cache: {error.strerror}; "
-            "use cache: in_memory or none"
-        ) from None
-    return torch.from_numpy(pixels)
-
-
-def _mapped(path: Path) -> Tensor:
-    """The uint8 array of an .npy file; ten times as fast as `np.load`, which parses each time."""
-    start, shape = _layout(path)
-    size = start + math.prod(shape)
-    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)[start:].view(
-        shape
-    )
-
-
-@cache
-def _layout(path: Path) -> tuple[int, tuple[int, ...]]:
-    """Where the array of an .npy file begins, and its shape."""
-    with path.open("rb") as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("not as np.save writes it")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
-    if dtype != np.uint8 or fortran or path.stat().st_size != start + math.prod(shape):
-        raise ValueError("not the pixels of an image")
-    return start, shape
+def _find(
+    roots: Sequence[Path], split_file: str | None, split_key: str | None, recursive: bool
+) -> ImageFiles:
+    if split_file is None:
+        return list_images(roots, recursive)
+    return split_images(roots, Path(expand(split_file)), split_key)

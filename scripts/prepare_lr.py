@@ -3,13 +3,15 @@
     python scripts/prepare_lr.py --hr load/benchmark/Set5/HR --scale 2 3 4
 
 writes ``LR_bicubic/X2/NAMEx2.png`` and so on beside the HR folder, as MATLAB's imresize with its
-bicubic kernel does: the published LR files, bit for bit.
+bicubic kernel does: the published LR files, bit for bit. Files that are there already with other
+pixels are an error, before anything is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.command import run
 from configs.spec import UserError
-from datasets.image_file import read_image, write_pixels
+from datasets.image_file import (
+    Channels,
+    UnreadableError,
+    check_targets,
+    read_image,
+    write_pixels,
+)
 from datasets.image_folder import ImageFolder
 
 
@@ -32,7 +40,7 @@ def keys_kernel(x: np.ndarray) -> np.ndarray:
 
 
 def shrink_rows(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """Shrink the first axis of 8-bit pixels by an integer, rounding to 8 bits.
+    """Shrink the first axis of 8- or 16-bit pixels by an integer, rounding to as many bits.
 
     The kernel is stretched by the scale, so that it averages; taps outside take the edge pixel.
     """
@@ -46,11 +54,11 @@ def shrink_rows(pixels: np.ndarray, scale: int) -> np.ndarray:
     shrunk = np.zeros((count, *pixels.shape[1:]))
     for tap, weight in zip(taps.T, weights.T, strict=True):
         shrunk += weight.reshape(-1, *[1] * (pixels.ndim - 1)) * pixels[tap]
-    return np.floor(shrunk + 0.5).clip(0, 255).astype(np.uint8)
+    return np.floor(shrunk + 0.5).clip(0, np.iinfo(pixels.dtype).max).astype(pixels.dtype)
 
 
 def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """MATLAB's bicubic imresize by 1/scale of (H, W[, C]) 8-bit pixels, rows first.
+    """MATLAB's bicubic imresize by 1/scale of (H, W[, C]) pixels, rows first.
 
     The image is first cut to multiples of the scale.
     """
@@ -61,25 +69,69 @@ def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
     return shrink_rows(rows.swapaxes(0, 1), scale).swapaxes(0, 1)
 
 
+Job = tuple[Path, int]  # an image and a scale
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make LR_bicubic/X2.. from a folder of images.")
     parser.add_argument("--hr", required=True, type=Path, metavar="DIR")
     parser.add_argument("--scale", type=int, nargs="+", default=[2, 3, 4], metavar="S")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: LR_bicubic beside it")
+    parser.add_argument(
+        "--channels", type=int, choices=(1, 3), default=3, help="1: gray; default 3"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files with other pixels")
     args = parser.parse_args()
     if min(args.scale) < 2:
         raise UserError("--scale: expected integers from 2")
     output = args.output or args.hr.parent / "LR_bicubic"
     files = ImageFolder(str(args.hr)).files
-    for file in tqdm(files, disable=None):
-        pixels = read_image(file)
-        for scale in args.scale:
-            try:
-                small = shrink(pixels, scale)
-            except UserError as error:
-                raise UserError(f"{file}: {error}") from None
-            write_pixels(output / f"X{scale}" / f"{file.stem}x{scale}.png", small)
+    targets = {
+        (file, scale): output / f"X{scale}" / f"{file.stem}x{scale}.png"
+        for file in files
+        for scale in args.scale
+    }
+    check_targets((file, target) for (file, _), target in targets.items())
+    kept = set() if args.overwrite else {job for job, path in targets.items() if path.exists()}
+    refuse_others(
+        [
+            targets[job]
+            for job, small in shrunk(kept, args.channels)
+            if not shows(targets[job], small, args.channels)
+        ]
+    )
+    for job, small in shrunk(targets.keys() - kept, args.channels):
+        write_pixels(targets[job], small)
     print(f"{output}: {len(files)} images at {', '.join(f'x{s}' for s in args.scale)}")
+
+
+def shrunk(jobs: Collection[Job], channels: Channels) -> Iterator[tuple[Job, np.ndarray]]:
+    """Each job with its low-resolution pixels, sorted; an image is read once for all its scales."""
+    last: Path | None = None
+    for file, scale in tqdm(sorted(jobs), disable=None):
+        if file != last:
+            last, pixels = file, read_image(file, channels)
+        try:
+            yield (file, scale), shrink(pixels, scale)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
+
+
+def shows(path: Path, pixels: np.ndarray, channels: Channels) -> bool:
+    """Whether an image file has these very pixels."""
+    try:
+        return np.array_equal(read_image(path, channels), pixels)
+    except UnreadableError:
+        return False
+
+
+def refuse_others(paths: list[Path]) -> None:
+    if paths:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise UserError(
+            f"{paths[0]}{more}: there already, with other pixels; choose another --output, "
+            "or replace them with --overwrite"
+        )
 
 
 if __name__ == "__main__":

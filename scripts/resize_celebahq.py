@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.command import run
 from configs.spec import UserError
-from datasets.image_file import read_image, resize_bicubic, write_pixels
+from datasets.image_file import check_targets, read_image, resize_bicubic, write_pixels
 from datasets.image_folder import ImageFolder
 
 VAL_EVERY = 10
@@ -36,6 +36,9 @@ def main() -> None:
     if min(args.size) < 1:
         raise UserError("--size: expected positive sizes")
     files = ImageFolder(str(args.input)).files
+    check_targets(
+        (file, args.output / str(size) / f"{file.stem}.png") for file in files for size in args.size
+    )
     for file in tqdm(files, disable=None):
         pixels = torch.from_numpy(read_image(file)).permute(2, 0, 1)
         for size in args.size:

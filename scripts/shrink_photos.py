@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.command import run
 from configs.spec import UserError
-from datasets.image_file import read_image, resize_bicubic, write_pixels
+from datasets.image_file import check_targets, read_image, resize_bicubic, write_pixels
 from datasets.image_folder import ImageFolder
 
 
@@ -34,20 +34,29 @@ def main() -> None:
     args = parser.parse_args()
     if not all(0 < factor <= 1 for factor in args.factor):
         raise UserError("--factor: expected numbers above 0, up to 1")
+    if len({round(100 * factor) for factor in args.factor}) < len(args.factor):
+        raise UserError("--factor: two are the same to 1/100, which names the copies")
     if args.output.resolve() == args.input.resolve():
         raise UserError(f"--output {args.output}: is the input; name another folder")
+    files = ImageFolder(str(args.input)).files
+    check_targets((f, target(args.output, f, factor)) for f in files for factor in args.factor)
     count = 0
-    for file in tqdm(ImageFolder(str(args.input)).files, disable=None):
+    for file in tqdm(files, disable=None):
         pixels = torch.from_numpy(read_image(file)).permute(2, 0, 1)
         for factor in args.factor:
             height, width = (round(n * factor) for n in pixels.shape[1:])
             if factor < 1 and min(height, width) < args.min_side:
                 continue
             small = pixels if factor == 1 else resize_bicubic(pixels, height, width)
-            name = f"{file.stem}-{round(100 * factor):03d}.png"
-            write_pixels(args.output / name, small.permute(1, 2, 0).contiguous().numpy())
+            path = target(args.output, file, factor)
+            write_pixels(path, small.permute(1, 2, 0).contiguous().numpy())
             count += 1
     print(f"{args.output}: {count} images")
+
+
+def target(output: Path, file: Path, factor: float) -> Path:
+    """Where a copy of an image is written."""
+    return output / f"{file.stem}-{round(100 * factor):03d}.png"
 
 
 if __name__ == "__main__":

@@ -89,6 +89,12 @@ def test_data(capsys, monkeypatch):
     assert held["literal"] == 4 * held["ours"]
 
 
+def test_caches_of_many_files(capsys, monkeypatch):
+    small, large = rows(capsys, monkeypatch, bench_data, "--files", 64)
+    assert (small.pop("files"), large.pop("files")) == (8, 64)
+    assert all(0 < value < 1000 for row in (small, large) for value in row.values())
+
+
 @pytest.mark.parametrize("cache", bench_data.CACHES)
 def test_literal_samples_are_samples(tmp_path, cache):
     bench_data.make_images(tmp_path / "HR", 220, 200)

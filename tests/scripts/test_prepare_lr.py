@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from prepare_lr import keys_kernel, shrink, shrink_rows
 
 from configs.spec import UserError
+from tests.test_programs import fails, succeeds
 
 
 def test_kernel():
@@ -64,3 +66,76 @@ def test_the_rest_is_cut_off():
     assert np.array_equal(shrink(pixels, 3), shrink(pixels[:9, :6], 3))
     with pytest.raises(UserError, match="2x9 pixels"):
         shrink(np.zeros((2, 9), np.uint8), 3)
+
+
+def test_16_bits_stay_16():
+    """Shrinking is linear but for rounding, so the upper byte shrinks as the pixels do."""
+    rng = np.random.default_rng(0)
+    deep = rng.integers(20000, 40000, (12, 16), dtype=np.uint16)
+    got = shrink(deep, 2)
+    assert got.dtype == np.uint16
+    assert np.abs(got / 256 - shrink((deep >> 8).astype(np.uint8), 2)).max() < 2
+    assert shrink_rows(np.repeat(np.array([[0], [65535]], np.uint16), 8, 0), 2).max() == 65535
+
+
+@pytest.fixture
+def work(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "HR").mkdir()
+    for name in ("a.png", "b.png"):
+        pixels = rng.integers(0, 256, (12, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "HR" / name)
+    return tmp_path
+
+
+SCRIPT = "scripts/prepare_lr.py"
+
+
+def written(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.rglob("*.png"))}
+
+
+def test_two_images_are_not_written_to_one_file(work):
+    Image.open(work / "HR" / "a.png").save(work / "HR" / "a.jpg")
+    error = fails(work, SCRIPT, "--hr", "HR")
+    assert "HR/a.jpg and HR/a.png: both would be written to LR_bicubic/X2/ax2.png" in error
+    assert not (work / "LR_bicubic").exists()
+
+
+def test_files_with_other_pixels_are_not_replaced(work):
+    out = succeeds(work, SCRIPT, "--hr", "HR", "--scale", 2, 3)
+    assert out == "LR_bicubic: 2 images at x2, x3\n"
+    made = written(work / "LR_bicubic")
+    assert sorted(made) == ["ax2.png", "ax3.png", "bx2.png", "bx3.png"]
+    published = Image.fromarray(np.zeros((6, 12, 3), np.uint8))
+    published.save(work / "LR_bicubic/X2/bx2.png")
+    (work / "LR_bicubic/X3/ax3.png").write_bytes(b"damaged")
+    (work / "LR_bicubic/X2/ax2.png").unlink()
+    before = written(work / "LR_bicubic")
+    error = fails(work, SCRIPT, "--hr", "HR", "--scale", 2, 3)
+    assert "LR_bicubic/X3/ax3.png and 1 more: there already, with other pixels" in error
+    assert "--overwrite" in error
+    assert written(work / "LR_bicubic") == before
+    succeeds(work, SCRIPT, "--hr", "HR", "--scale", 2, 3, "--overwrite")
+    assert written(work / "LR_bicubic") == made
+
+
+def test_files_with_the_same_pixels_are_left(work):
+    succeeds(work, SCRIPT, "--hr", "HR", "--scale", 4)
+    path = work / "LR_bicubic/X4/ax4.png"
+    Image.open(path).save(path, compress_level=0)
+    before = written(work / "LR_bicubic")
+    (work / "LR_bicubic/X4/bx4.png").unlink()
+    succeeds(work, SCRIPT, "--hr", "HR", "--scale", 4)
+    assert written(work / "LR_bicubic") == before
+    assert path.read_bytes() == before["ax4.png"]
+
+
+def test_gray_of_16_bits(work):
+    deep = np.arange(12 * 24, dtype=np.uint16).reshape(12, 24) * 200
+    for name in ("a.png", "b.png"):
+        Image.fromarray(deep).save(work / "HR" / name)
+    succeeds(work, SCRIPT, "--hr", "HR", "--scale", 2, "--channels", 1)
+    small = np.asarray(Image.open(work / "LR_bicubic/X2/ax2.png"))
+    assert small.dtype == np.uint16
+    np.testing.assert_array_equal(small, shrink(deep, 2))

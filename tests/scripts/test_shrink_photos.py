@@ -23,3 +23,27 @@ def test_mistakes(photos, tmp_path):
     assert "is the input" in fails(photos, "scripts/shrink_photos.py", *same)
     gone = ["--input", "none", "--output", tmp_path / "out"]
     assert "none" in fails(photos, "scripts/shrink_photos.py", *gone)
+
+
+def test_two_images_are_not_written_to_one_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "in" / name)
+    args = ["--input", "in", "--output", "out", "--min-side", "1"]
+    error = fails(tmp_path, "scripts/shrink_photos.py", *args)
+    assert "in/a.jpg and in/a.png: both would be written to out/a-100.png" in error
+    error = fails(tmp_path, "scripts/shrink_photos.py", *args, "--factor", "0.5", "0.502")
+    assert "--factor: two are the same" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_celebahq_writes_no_two_images_to_one_file_nor_over_its_input(tmp_path):
+    (tmp_path / "in" / "8").mkdir(parents=True)
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "in" / "8" / name)
+    script, args = "scripts/resize_celebahq.py", ["--input", "in/8", "--size", "8", "--output"]
+    error = fails(tmp_path, script, *args, "out")
+    assert "in/8/a.jpg and in/8/a.png: both would be written to out/8/a.png" in error
+    (tmp_path / "in" / "8" / "a.jpg").unlink()
+    assert "in/8/a.png: would be overwritten" in fails(tmp_path, script, *args, "in")
+    assert succeeds(tmp_path, script, *args, "out") == "out: 1 images at 8\n"

@@ -1,0 +1,29 @@
+"""Paths as users write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from configs.spec import UserError
+
+
+def expand(path: str) -> str:
+    """A path with ``~`` and environment variables, ``$NAME`` or ``${NAME}``, replaced.
+
+    What is on disk under the very name that was written stays as it is.
+
+    Raises:
+        UserError: If a variable is not defined; names it.
+    """
+    if Path(path).exists():
+        return path
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise UserError(f"{path}: there is no environment variable {name}; export it first")
+        return os.environ[name]
+
+    return re.sub(r"\$(?:([A-Za-z_]\w*)|\{([^}]*)\})", value, os.path.expanduser(path))  # noqa: PTH111
