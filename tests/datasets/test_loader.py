@@ -8,7 +8,8 @@ from torch.utils.data import Dataset
 from configs.schema import DataSection
 from configs.spec import UserError
 from datasets.image_file import write_pixels
-from datasets.loader import BatchLoader, EpochBatches, make_loader
+from datasets.loader import BatchLoader, make_loader
+from datasets.order import EpochBatches
 from datasets.wrappers import SRImplicitDownsampled
 from parallel import Group
 
