@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from torch.utils.data import Dataset, default_collate
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from configs.spec import UserError
 from datasets import image_file
@@ -107,7 +110,15 @@ class Reading(Dataset[Any]):
             )
         if self.is_compact:
             return Batch(stacked(samples), self.samples.as_grid, left_out, notes)
-        return Batch(default_collate(samples), None, left_out, notes)
+        return Batch(collate(samples, collate_fn_map=COLLATE), None, left_out, notes)
+
+
+def _stack(tensors: list[Tensor], *, collate_fn_map: Any = None) -> Tensor:
+    return torch.stack(tensors)
+
+
+# As torch's default, which in a worker puts tensors into shared memory.
+COLLATE = {**default_collate_fn_map, Tensor: _stack}
 
 
 def _values(sample: Compact | dict[str, Any]) -> Sequence[Any]:

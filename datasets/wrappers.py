@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from configs.spec import UserError
 from datasets import register
 from datasets.compact import Compact, expanded, stacked
-from datasets.image_file import resize_bicubic, to_unit
+from datasets.image_file import resize_bicubic
 
 Sample = dict[str, Tensor]
 Size = tuple[int, int]
@@ -58,7 +58,7 @@ class SampleWrapper(Dataset[Sample]):
         rng = np.random.default_rng((self.seed, epoch, index))
         pixels = self.draw(index, rng)
         # Torch can do little with uint16.
-        inp, target = (to_unit(x) if x.dtype == torch.uint16 else x for x in pixels)
+        inp, target = (x.float() / 65535 if x.dtype == torch.uint16 else x for x in pixels)
         return index, inp, target, rng
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
