@@ -163,5 +163,7 @@ def _in_threads(
             for results in pool.map(several, range(0, count, chunk)):
                 yield from results
                 bar.update(len(results))
-    finally:
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()  # a process must not be forked beside threads

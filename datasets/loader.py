@@ -101,7 +101,7 @@ class BatchLoader(DataLoader[Any]):
         try:
             for batch in self._begun():
                 if isinstance(batch, DataError):
-                    raise batch
+                    raise DataError(str(batch))  # `batch` would hold the workers in a cycle
                 for note in batch.notes:
                     self._tell(note)
                 self._left_out.update(batch.left_out)

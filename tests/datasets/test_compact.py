@@ -3,6 +3,7 @@ import pickle
 import pytest
 import torch
 
+from datasets import compact
 from datasets.compact import Batch, Compact, expanded, stacked
 from datasets.wrappers import SampleWrapper
 from utils import make_cell, make_coord, pixel_centres
@@ -90,6 +91,20 @@ def test_a_batch_arrives_as_it_was_sent():
         assert same, key
 
 
+def test_eight_bits_are_copied_to_the_device_and_expanded_there(monkeypatch):
+    seen = {}
+
+    def note(fields, as_grid):
+        seen.update(fields)
+        return expanded(fields, as_grid)
+
+    monkeypatch.setattr(compact, "expanded", note)
+    batch = Batch(stacked([picked((40, 50), 60)]), as_grid=False).on(torch.device("meta"))
+    assert {value.device.type for value in (*seen.values(), *batch.values())} == {"meta"}
+    assert seen["inp"].dtype == seen["gt"].dtype == torch.uint8
+    assert batch["coord"].shape == batch["cell"].shape == (1, 60, 2)
+
+
 class Noisy(SampleWrapper):
     def draw(self, index, rng):
         return torch.rand(3, 4, 4), torch.arange(48, dtype=torch.uint8).view(3, 4, 4)
@@ -97,14 +112,14 @@ class Noisy(SampleWrapper):
 
 def test_a_float_input_stays_as_it_is():
     torch.manual_seed(0)
-    compact = Noisy([0], 5).compact(0)
+    drawn = Noisy([0], 5).compact(0)
     torch.manual_seed(0)
     sample = Noisy([0], 5)[0]
-    assert compact.inp.dtype == torch.float32
-    assert compact.gt.dtype == torch.uint8
-    assert compact.rows.dtype == compact.cols.dtype == torch.int32
-    assert torch.equal(sample["inp"], compact.inp)
-    assert torch.equal(sample["gt"], compact.gt / 255)
+    assert drawn.inp.dtype == torch.float32
+    assert drawn.gt.dtype == torch.uint8
+    assert drawn.rows.dtype == drawn.cols.dtype == torch.int32
+    assert torch.equal(sample["inp"], drawn.inp)
+    assert torch.equal(sample["gt"], drawn.gt / 255)
 
 
 def test_sixteen_bit_pixels_are_levels_of_65535():

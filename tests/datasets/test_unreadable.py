@@ -1,5 +1,6 @@
 """Images that cannot be read, while samples are made."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -43,11 +44,16 @@ def colours(loader, epochs=1, start=0):
     return found
 
 
+def mistake(samples, workers):
+    try:
+        list(BatchLoader(samples, 2, num_workers=workers))
+    except DataError as error:
+        return str(error)
+
+
 def test_without_the_option_a_run_can_tell_data_from_other_mistakes(folder):
     for workers in (0, 1):
-        with pytest.raises(DataError, match=r"1\.png: not a readable image") as error:
-            list(BatchLoader(whole(folder), 2, num_workers=workers))
-        assert "\n" not in str(error.value)
+        assert re.fullmatch(r".*1\.png: not a readable image.*", mistake(whole(folder), workers))
 
 
 def test_in_training_the_next_readable_image_of_the_epoch_takes_the_place(folder):
