@@ -204,7 +204,7 @@ def test_processes_may_be_started_in_any_way(folder, method, as_default, tmp_pat
     script = tmp_path / "started.py"
     script.write_text(STARTED)
     done = subprocess.run(
-        [sys.executable, str(script), str(folder.root), method, as_default],
+        [sys.executable, str(script), str(folder.file(0).parent), method, as_default],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -234,7 +234,7 @@ def test_workers_of_a_killed_program_end_at_once_and_silently(folder, method, tm
     script.write_text(KILLED)
     with (tmp_path / "stderr").open("w+") as stderr:
         program = subprocess.Popen(
-            [sys.executable, str(script), str(folder.root), method],
+            [sys.executable, str(script), str(folder.file(0).parent), method],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=stderr,
