@@ -272,7 +272,6 @@ def make_loaders(
     options: dict[str, Any] = {
         "seed": config.seed,
         "num_workers": config.num_workers,
-        "pin_memory": group.device.type == "cuda",
         "group": group,
     }
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)

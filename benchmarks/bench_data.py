@@ -106,7 +106,8 @@ def read_all(root: Path, cache: str) -> float:
 
 def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Rows of one cache mode: samples one by one, then batches of a loader."""
-    folder = {"name": "image-folder", "args": {"root_path": str(root), "cache": cache}}
+    options = {"root_path": str(root), "cache": cache, "repeat": args.samples}
+    folder = {"name": "image-folder", "args": options}
     spec = {"name": "sr-implicit-downsampled", "args": SAMPLING}
     samples = datasets.make(spec, args={"dataset": datasets.make(folder)})
     functions = {"ours": walk(samples, args.samples)}
@@ -142,14 +143,13 @@ def walk(samples: Any, count: int) -> Callable[[], None]:
 
 
 def loader_rate(samples: Any, workers: int, args: argparse.Namespace) -> float:
-    epoch = torch.utils.data.Subset(samples, range(args.samples * 4))
-    loader = BatchLoader(epoch, BATCH, num_workers=workers)
+    loader = BatchLoader(samples, BATCH, num_workers=workers)
 
     def read() -> None:
         for _ in loader:
             pass
 
-    return len(epoch) / in_turn({"loader": read}, args.rounds, torch.device("cpu"))["loader"]
+    return len(samples) / in_turn({"loader": read}, args.rounds, torch.device("cpu"))["loader"]
 
 
 class LiteralSamples:

@@ -4,94 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset
 
 import datasets
 from configs.spec import UserError
+from datasets.check import check_sizes
+from datasets.order import EpochBatches
+from datasets.reading import DataError, Reading, begin
 from datasets.wrappers import SampleWrapper, file_name
 from parallel import ALONE, Group
 
-
-class EpochBatches(Sampler[list[int]]):
-    """Every index once per epoch, in batches, in an order that follows from (seed, epoch).
-
-    Yields indices that count on through the epochs, as `SampleWrapper` wants them, or plain ones
-    for wrappers written elsewhere. Of several processes that train together, each gets a part of
-    every shuffled batch; of several that evaluate, whole batches in turn, so that what is computed
-    together does not depend on their number.
-
-    Attributes:
-        epoch: Set before iterating, from 0.
-        start: Number of batches of the epoch to leave out; set before iterating.
-    """
-
-    def __init__(
-        self,
-        samples: Any,
-        batch_size: int,
-        seed: int,
-        shuffle: bool,
-        group: Group = ALONE,
-    ) -> None:
-        self.length = len(samples)
-        self.batch_size = batch_size
-        self.group = group
-        self.count_on = isinstance(samples, SampleWrapper)
-        self.seed = seed
-        self.shuffle = shuffle
-        self.epoch = 0
-        self.start = 0
-
-    @property
-    def total(self) -> int:
-        """Batches of an epoch, of all processes."""
-        return -(-self.length // self.batch_size)
-
-    def __len__(self) -> int:
-        return self.total if self.shuffle else len(self._turns())
-
-    def batch(self, number: int) -> list[int]:
-        """The indices of one batch of the epoch, from 0, of all processes."""
-        first = number * self.batch_size
-        return self._order()[first : first + self.batch_size]
-
-    def size(self, number: int) -> int:
-        """Samples of one batch, of all processes."""
-        return min(self.batch_size, self.length - number * self.batch_size)
-
-    def part(self, number: int) -> range:
-        """Which samples of a shuffled batch are this process's; none if they are too few."""
-        size, rank = self.size(number), self.group.rank
-        first, last = (size * at // self.group.world for at in (rank, rank + 1))
-        return range(first, last)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self._order()
-        if self.shuffle:
-            for number in range(self.start, self.total):
-                first = number * self.batch_size
-                yield [order[first + at] for at in self.part(number) or (0,)]
-        else:
-            for number in self._turns():
-                first = number * self.batch_size
-                yield order[first : first + self.batch_size]
-
-    def _turns(self) -> range:
-        return range(self.start + self.group.rank, self.total, self.group.world)
-
-    def _order(self) -> list[int]:
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-            order = torch.randperm(self.length, generator=generator)
-        else:
-            order = torch.arange(self.length)
-        return (order + self.epoch * self.length * self.count_on).tolist()
+__all__ = ["BatchLoader", "DataError", "EpochBatches", "LostWorkerError", "make_loader"]
 
 
 class LostWorkerError(UserError):
@@ -103,8 +36,16 @@ class LostWorkerError(UserError):
         )
 
 
+def _to_stderr(note: str) -> None:
+    with suppress(OSError, ValueError):  # the terminal may be gone
+        print(note, file=sys.stderr, flush=True)
+
+
 class BatchLoader(DataLoader[Any]):
-    """A `DataLoader` whose mistakes in user data arrive as one line, not as a worker's traceback.
+    """A `DataLoader` of batches ``{inp, coord, cell, gt}`` on the device of the group.
+
+    Mistakes in user data arrive as a `DataError` of one line, not as a worker's traceback. Where no
+    processes can be started, the samples are read in this one.
 
     Args:
         samples: A wrapper dataset.
@@ -112,8 +53,12 @@ class BatchLoader(DataLoader[Any]):
         shuffle: Draw a new order, and new samples, in each epoch; otherwise always the same.
         seed: Of order and samples.
         num_workers: Processes; by default one per core, at most 8, shared with the group.
-        pin_memory: Page-locked batches, for CUDA.
         group: The processes that share the batches.
+        skip_unreadable: Go on if an image cannot be read: with the sample of the next one in its
+            place if the order is shuffled, without it if not.
+        on_note: Called with lines for the user: images that are left out, each once, and that no
+            processes can be started. By default they go to stderr.
+        multiprocessing_context: How processes are started, such as "spawn".
     """
 
     def __init__(
@@ -124,47 +69,70 @@ class BatchLoader(DataLoader[Any]):
         shuffle: bool = False,
         seed: int = 0,
         num_workers: int | None = None,
-        pin_memory: bool = False,
         group: Group = ALONE,
+        skip_unreadable: bool = False,
+        on_note: Callable[[str], None] = _to_stderr,
+        multiprocessing_context: str | None = None,
     ) -> None:
         self.samples = samples
         if isinstance(samples, SampleWrapper):
             samples.seed = seed
         self.batches = EpochBatches(samples, batch_size, seed, shuffle, group)
+        self.device = group.device
+        self.on_note = on_note
+        self._told: set[str] = set()
+        self._left_out: set[int] = set()
         own_cores = max(1, _cores() // group.local_world)
         workers = min(8, own_cores) if num_workers is None else num_workers
+        reading = Reading(samples, skip_unreadable, replace=skip_unreadable and shuffle)
         super().__init__(
-            _Carrying(samples),
+            reading,
             batch_sampler=self.batches,
             num_workers=workers,
-            collate_fn=_collate,
-            pin_memory=pin_memory,
+            collate_fn=reading.batch,
+            pin_memory=self.device.type == "cuda",
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_group,
             generator=torch.Generator().manual_seed(seed),
+            multiprocessing_context=multiprocessing_context if workers else None,
         )
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        self._left_out.clear()
         try:
             for batch in self._begun():
-                if isinstance(batch, UserError):
-                    raise batch
-                yield batch
+                if isinstance(batch, DataError):
+                    raise DataError(str(batch))  # `batch` would hold the workers in a cycle
+                for note in batch.notes:
+                    self._tell(note)
+                self._left_out.update(batch.left_out)
+                if batch.fields:
+                    yield batch.on(self.device)
         except RuntimeError as error:
             if not str(error).startswith("DataLoader worker"):
                 raise
             raise LostWorkerError from None
 
-    def _begun(self) -> Iterator[Any]:
-        """The batches; a worker that dies is noticed when the next one is fetched.
+    def _tell(self, note: str) -> None:
+        if note not in self._told:
+            self._told.add(note)
+            self.on_note(note)
 
-        Torch's signal handler would raise anywhere, in the middle of an optimizer's step, too.
-        """
-        handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-        batches = super().__iter__()
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGCHLD, handler)
-        return batches
+    def _begun(self) -> Iterator[Any]:
+        """The batches of torch's loader; read in this process where no others can be started."""
+        in_main = threading.current_thread() is threading.main_thread()
+        self.worker_init_fn = partial(begin, in_main)
+        with _signals_as_they_are(in_main):
+            try:
+                return super().__iter__()
+            except (OSError, RuntimeError) as error:
+                thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
+                if not self.num_workers or not (isinstance(error, OSError) or thread):
+                    raise
+                _forget(error)
+                reason = getattr(error, "strerror", None) or error
+            self.num_workers = 0
+            self._tell(f"the data is read without further processes: none can be started: {reason}")
+            return super().__iter__()
 
     def file_name(self, index: int) -> str:
         """The file of sample ``index`` of an unshuffled loader, or its number."""
@@ -176,8 +144,11 @@ class BatchLoader(DataLoader[Any]):
         self.batches.start = start
 
     def numbers(self) -> Iterator[int]:
-        """Of an unshuffled loader: the number among all samples of each that it gives."""
-        return chain.from_iterable(self.batches)
+        """Of an unshuffled loader: the number among all samples of each that it gives.
+
+        To be taken in step with the batches: which are left out is known when they are read.
+        """
+        return (n for n in chain.from_iterable(self.batches) if n not in self._left_out)
 
     def files_of(self, number: int) -> list[str]:
         """The files of one batch of the epoch, from 0."""
@@ -185,44 +156,58 @@ class BatchLoader(DataLoader[Any]):
         return [self.file_name(index % length) for index in self.batches.batch(number)]
 
 
-def make_loader(section: Any, **options: Any) -> BatchLoader:
-    """The loader of a `DataSection` of a config; options as of `BatchLoader`."""
-    dataset = datasets.make(section.dataset)
+@contextmanager
+def _signals_as_they_are(in_main: bool) -> Iterator[None]:
+    """While processes are started: Ctrl-C waits, and never reaches them; handlers stay.
+
+    A worker that dies is noticed when the next batch is fetched. Torch's handler would raise
+    anywhere, in the middle of an optimizer's step, too.
+    """
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    masks = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        yield
+    finally:
+        if handler is not None and in_main:
+            signal.signal(signal.SIGCHLD, handler)
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _forget(error: BaseException) -> None:
+    """Clear away torch's half-made iterator, and its complaint that it is half-made."""
+    complain = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = complain
+
+
+def make_loader(
+    section: Any, *, scale: float | None = None, channels: int = 3, **options: Any
+) -> BatchLoader:
+    """The loader of a `DataSection` of a config, once the sizes of its images are known to fit.
+
+    Args:
+        section: Dataset, wrapper and batch size.
+        scale: That pairs must have.
+        channels: Of the images.
+        options: As of `BatchLoader`.
+
+    Raises:
+        UserError: As `check_sizes`; or if the dataset has no images of so many channels.
+    """
+    dataset = datasets.make(section.dataset, None if channels == 3 else {"channels": channels})
     samples = datasets.make(section.wrapper, args={"dataset": dataset})
+    check_sizes(
+        samples,
+        scale,
+        skip_unreadable=options.get("skip_unreadable", False),
+        progress=options.get("group", ALONE).is_first,
+    )
     return BatchLoader(samples, section.batch_size, **options)
-
-
-class _Carrying(Dataset[Any]):
-    """Returns a `UserError` instead of raising it: a worker would bury it in a traceback."""
-
-    def __init__(self, samples: Dataset[Any]) -> None:
-        self.samples = samples
-
-    def __getitem__(self, key: int) -> Any:
-        try:
-            return self.samples[key]
-        except UserError as error:
-            return error
-
-    def __len__(self) -> int:
-        return len(self.samples)  # type: ignore[arg-type]
-
-
-def _leave_group(_: int) -> None:
-    """Signals to the program's group, such as Ctrl-C, stay away: it finishes its step first."""
-    if hasattr(os, "setpgid"):
-        os.setpgid(0, 0)
-
-
-def _collate(samples: list[Any]) -> Any:
-    if (mistake := next((s for s in samples if isinstance(s, UserError)), None)) is not None:
-        return mistake
-    sizes = {tuple(getattr(v, "shape", None) for v in sample.values()) for sample in samples}
-    if len(sizes) > 1:
-        return UserError(
-            "the samples of a batch differ in size: give inp_size and sample_q, or batch_size: 1"
-        )
-    return default_collate(samples)
 
 
 def _cores() -> int:

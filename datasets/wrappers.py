@@ -7,8 +7,7 @@ names end in ``-fast`` emit them as a grid: (H, W, 2), one cell (2,), and (3, H,
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,12 +17,11 @@ from torch.utils.data import Dataset
 
 from configs.spec import UserError
 from datasets import register
-from datasets.image_file import resize_bicubic, to_unit
-from utils import make_cell, pixel_centres, to_pixel_samples
+from datasets.compact import Compact, expanded, stacked
+from datasets.image_file import resize_bicubic
 
 Sample = dict[str, Tensor]
-
-_centres = cache(pixel_centres)  # only read
+Size = tuple[int, int]
 
 
 class SampleWrapper(Dataset[Sample]):
@@ -35,9 +33,11 @@ class SampleWrapper(Dataset[Sample]):
 
     Attributes:
         seed: Of all draws; set by the loader.
+        as_grid: Whether a sample's queries are a grid rather than a list.
     """
 
     seed: int = 0
+    as_grid: ClassVar[bool] = False
 
     def __init__(self, dataset: Any, sample_q: int | None) -> None:
         self.dataset = dataset
@@ -47,14 +47,31 @@ class SampleWrapper(Dataset[Sample]):
         return len(self.dataset)
 
     def __getitem__(self, key: int) -> Sample:
+        return self._sample(*self._drawn(key))
+
+    def compact(self, key: int) -> Compact:
+        """Sample ``key`` without its coordinates, its pixels as they were drawn."""
+        return self.pick(*self._drawn(key))
+
+    def _drawn(self, key: int) -> tuple[int, Tensor, Tensor, np.random.Generator]:
         epoch, index = divmod(int(key), len(self))
         rng = np.random.default_rng((self.seed, epoch, index))
-        inp, target = self.draw(index, rng)
-        return self._sample(index, inp, target, rng)
+        pixels = self.draw(index, rng)
+        # Torch can do little with uint16.
+        inp, target = (x.float() / 65535 if x.dtype == torch.uint16 else x for x in pixels)
+        return index, inp, target, rng
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Input (3, h, w) and target (3, H, W), 8-bit or float, of one sample."""
         raise NotImplementedError
+
+    def size_problem(self, sizes: Any) -> str | None:
+        """What is wrong with an image, or a pair, of these sizes; None if nothing is.
+
+        Args:
+            sizes: (H, W), or of a pair ((h, w), (H, W)).
+        """
+        return None
 
     def _images(self, index: int, count: int) -> tuple[Tensor, ...]:
         """An image or a pair; 8-bit views where the dataset has them, what it returns if not."""
@@ -70,32 +87,34 @@ class SampleWrapper(Dataset[Sample]):
         return images
 
     def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
+        batch = expanded(stacked([self.pick(index, inp, target, rng)]), self.as_grid)
+        return {key: value[0] for key, value in batch.items()}
+
+    def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
+        """The queried pixels of the target, ``sample_q`` or all."""
         height, width = target.shape[-2:]
         if self.sample_q is None:
-            coord, gt = to_pixel_samples(target)
-        else:
-            if self.sample_q > height * width:
-                raise UserError(
-                    f"{file_name(self, index)}: sample_q {self.sample_q} is more than the "
-                    f"{height * width} pixels of the {height}x{width} target"
-                )
-            picked = rng.choice(height * width, self.sample_q, replace=False)
-            rows, cols = divmod(picked, width)
-            axes = [
-                _centres(n).index_select(0, torch.from_numpy(i))
-                for n, i in ((height, rows), (width, cols))
-            ]
-            coord = torch.stack(axes, dim=-1)
-            pixels = target.permute(1, 2, 0)
-            if pixels.stride(0) < pixels.stride(1):  # transposed: read it as it lies in memory
-                pixels, picked = pixels.transpose(0, 1), cols * height + rows
-            gt = pixels.flatten(0, 1).index_select(0, torch.from_numpy(picked))
-        return {
-            "inp": to_unit(inp).contiguous(),
-            "coord": coord,
-            "cell": make_cell((height, width)).expand(len(coord), 2),
-            "gt": to_unit(gt).contiguous(),
-        }
+            return Compact(inp, target, (height, width))
+        if problem := self._too_few((height, width)):
+            raise UserError(f"{file_name(self, index)}: {problem}")
+        picked = rng.choice(height * width, self.sample_q, replace=False)
+        rows, cols = divmod(picked, width)
+        pixels = target.permute(1, 2, 0)
+        if pixels.stride(0) < pixels.stride(1):  # transposed: read it as it lies in memory
+            pixels, picked = pixels.transpose(0, 1), cols * height + rows
+        gt = pixels.flatten(0, 1).index_select(0, torch.from_numpy(picked))
+        places = (torch.from_numpy(place.astype(np.int32)) for place in (rows, cols))
+        return Compact(inp, gt, (height, width), *places)
+
+    def _too_few(self, size: Size) -> str | None:
+        """That a target of a size has not the pixels to sample."""
+        height, width = size
+        if self.sample_q is None or self.sample_q <= height * width:
+            return None
+        return (
+            f"sample_q {self.sample_q} is more than the {height * width} pixels of the "
+            f"{height}x{width} target"
+        )
 
 
 @register("sr-implicit-paired")
@@ -133,13 +152,39 @@ class SRImplicitPaired(SampleWrapper):
         return flip_alike(rng, low, high) if self.augment else (low, high)
 
     def _scale(self, index: int, low: Tensor, high: Tensor) -> int:
-        scales = {big // small for big, small in zip(high.shape[-2:], low.shape[-2:], strict=True)}
-        if len(scales) > 1 or 0 in scales:
-            sizes = " and ".join("x".join(map(str, x.shape[-2:])) for x in (low, high))
-            raise UserError(
-                f"{file_name(self, index)}: {sizes} pixels are no pair of one integer scale"
-            )
-        return scales.pop()
+        sizes = [(int(x.shape[-2]), int(x.shape[-1])) for x in (low, high)]
+        scale = integer_scale(*sizes)
+        if scale is None:
+            raise UserError(f"{file_names(self, index)}: {_no_pair(*sizes)}")
+        return scale
+
+    def size_problem(self, sizes: tuple[Size, Size]) -> str | None:
+        (h, w), high = sizes
+        scale = integer_scale((h, w), high)
+        if scale is None:
+            return _no_pair((h, w), high)
+        if self.inp_size is not None:
+            if problem := crop_problem((h, w), self.inp_size):
+                return problem
+            h = w = self.inp_size
+        return self._too_few((h * scale, w * scale))
+
+
+def integer_scale(low: Size, high: Size) -> int | None:
+    """The scale s of a pair, 0 <= H - s * h < s on both axes; None if there is none."""
+    scale = high[0] // low[0]
+    if scale < 1 or any(not 0 <= H - scale * h < scale for h, H in zip(low, high, strict=True)):
+        return None
+    return scale
+
+
+def _no_pair(low: Size, high: Size) -> str:
+    (h, w), (H, W) = low, high
+    scale = max(1, round((H * W / (h * w)) ** 0.5))
+    return (
+        f"{h}x{w} and {H}x{W} pixels are no pair of one integer scale; of x{scale} the input has "
+        f"{H // scale}x{W // scale}, as scripts/prepare_lr.py makes it"
+    )
 
 
 @register("sr-implicit-downsampled")
@@ -176,13 +221,10 @@ class SRImplicitDownsampled(SampleWrapper):
         (image,) = self._images(index, 1)
         scale = rng.uniform(self.scale_min, self.scale_max)
         if self.inp_size is None:
-            height, width = image.shape[-2:]
-            h, w = (int(np.floor(n / scale + 1e-9)) for n in (height, width))
+            size = (image.shape[-2], image.shape[-1])
+            h, w = shrunk(size, scale)
             if min(h, w) < 1:
-                raise UserError(
-                    f"{file_name(self, index)}: {height}x{width} pixels are too few to shrink "
-                    f"by {scale:g}"
-                )
+                raise UserError(f"{file_name(self, index)}: {_too_small(size, scale)}")
             target = crop(image, 0, 0, round(h * scale), round(w * scale))
         else:
             h = w = self.inp_size
@@ -190,6 +232,28 @@ class SRImplicitDownsampled(SampleWrapper):
             target, _ = random_crop(image, side, rng, file_name(self, index))
         inp = resize_bicubic(target, h, w)
         return flip_alike(rng, inp, target) if self.augment else (inp, target)
+
+    def size_problem(self, sizes: Size) -> str | None:
+        if self.inp_size is not None:
+            sides = [round(self.inp_size * scale) for scale in (self.scale_min, self.scale_max)]
+            return crop_problem(sizes, sides[1]) or self._too_few((sides[0], sides[0]))
+        for scale in (self.scale_max, self.scale_min):
+            h, w = shrunk(sizes, scale)
+            if min(h, w) < 1:
+                return _too_small(sizes, scale)
+            if problem := self._too_few((round(h * scale), round(w * scale))):
+                return problem
+        return None
+
+
+def shrunk(size: Size, scale: float) -> Size:
+    """(H, W) divided by a scale, rounded down; the 1e-9 keeps 7 / 0.7 whole."""
+    height, width = (int(np.floor(n / scale + 1e-9)) for n in size)
+    return height, width
+
+
+def _too_small(size: Size, scale: float) -> str:
+    return f"{size[0]}x{size[1]} pixels are too few to shrink by {scale:g}"
 
 
 @register("sr-implicit-paired-fast")
@@ -203,28 +267,22 @@ class SRImplicitPairedFast(SRImplicitPaired):
         augment: As of `sr-implicit-paired`.
     """
 
+    as_grid = True
+
     def __init__(
         self, dataset: Any, inp_size: PositiveInt | None = None, augment: bool = False
     ) -> None:
         super().__init__(dataset, inp_size, augment, None if inp_size is None else inp_size**2)
 
-    def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
-        height, width = target.shape[-2:]
-        top = left = 0
-        if self.sample_q is not None:
-            assert self.inp_size is not None
-            name = file_name(self, index)
-            target, (top, left) = random_crop(target, self.inp_size, rng, name)
-        rows, cols = (
-            _centres(n)[first : first + count]
-            for n, first, count in zip((height, width), (top, left), target.shape[-2:], strict=True)
-        )
-        return {
-            "inp": to_unit(inp).contiguous(),
-            "coord": torch.stack(torch.meshgrid(rows, cols, indexing="ij"), dim=-1),
-            "cell": make_cell((height, width)),
-            "gt": to_unit(target).contiguous(),
-        }
+    def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
+        """A square of the target, or all of it."""
+        if self.sample_q is None:
+            return super().pick(index, inp, target, rng)
+        assert self.inp_size is not None
+        part, (top, left) = random_crop(target, self.inp_size, rng, file_name(self, index))
+        count = torch.arange(self.inp_size, dtype=torch.int32)
+        size = (target.shape[-2], target.shape[-1])
+        return Compact(inp, part, size, (top + count).unsqueeze(1), (left + count).unsqueeze(0))
 
 
 @register("sr-implicit-downsampled-fast")
@@ -235,6 +293,8 @@ class SRImplicitDownsampledFast(SRImplicitDownsampled):
         dataset: Of images.
         inp_size, scale_min, scale_max, augment: As of `sr-implicit-downsampled`.
     """
+
+    as_grid = True
 
     def __init__(
         self,
@@ -247,16 +307,15 @@ class SRImplicitDownsampledFast(SRImplicitDownsampled):
         queries = None if inp_size is None else inp_size**2
         super().__init__(dataset, inp_size, scale_min, scale_max, augment, queries)
 
-    def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
-        sample = super()._sample(index, inp, target, rng)
-        side = self.inp_size or 0
-        size = target.shape[-2:] if self.sample_q is None else (side, side)
-        return {
-            "inp": sample["inp"],
-            "coord": sample["coord"].unflatten(0, size),
-            "cell": sample["cell"][0],
-            "gt": sample["gt"].T.unflatten(1, size).contiguous(),
-        }
+    def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
+        """The pixels of `sr-implicit-downsampled`, in a square."""
+        sample = super().pick(index, inp, target, rng)
+        if sample.rows is None or sample.cols is None:
+            return sample
+        square = (self.inp_size or 0, self.inp_size or 0)
+        gt = sample.gt.T.unflatten(1, square)
+        rows, cols = (place.unflatten(0, square) for place in (sample.rows, sample.cols))
+        return sample._replace(gt=gt, rows=rows, cols=cols)
 
 
 @register("sr-implicit-uniform-varied")
@@ -289,6 +348,9 @@ class SRImplicitUniformVaried(SampleWrapper):
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         inp, target = self._images(index, 2)
+        sizes = [(int(x.shape[-2]), int(x.shape[-1])) for x in (inp, target)]
+        if problem := _not_square(*sizes):
+            raise UserError(f"{file_names(self, index)}: {problem}")
         progress = index / max(len(self) - 1, 1)
         side = round(self.size_min + (self.size_max - self.size_min) * progress)
         target = resize_bicubic(target, side, side)
@@ -298,11 +360,28 @@ class SRImplicitUniformVaried(SampleWrapper):
             target = resize_bicubic(target, self.gt_resize, self.gt_resize)
         return inp, target
 
+    def size_problem(self, sizes: tuple[Size, Size]) -> str | None:
+        side = self.gt_resize or min(self.size_min, self.size_max)
+        return _not_square(*sizes) or self._too_few((side, side))
+
+
+def _not_square(low: Size, high: Size) -> str | None:
+    (h, w), (H, W) = low, high
+    if h == w and H == W:
+        return None
+    return f"{h}x{w} and {H}x{W} pixels: sr-implicit-uniform-varied would squash what is no square"
+
 
 def file_name(samples: Any, index: int) -> str:
     """The file behind a sample, for messages and outputs; its number where that is not known."""
     file = getattr(getattr(samples, "dataset", None), "file", None)
     return f"image-{index}" if file is None else str(file(index))
+
+
+def file_names(samples: Any, index: int) -> str:
+    """The files of a pair, as of `file_name`."""
+    files = getattr(getattr(samples, "dataset", None), "files", None)
+    return " and ".join(map(str, files(index))) if callable(files) else file_name(samples, index)
 
 
 def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
@@ -319,13 +398,20 @@ def random_crop(
         UserError: If the image is smaller; names the file, its size and the least size.
     """
     height, width = image.shape[-2:]
-    if min(height, width) < side:
-        raise UserError(
-            f"{name}: {height}x{width} pixels are too few for a crop of {side}x{side}; "
-            "leave the image out, or take a smaller inp_size or scale_max"
-        )
+    if problem := crop_problem((height, width), side):
+        raise UserError(f"{name}: {problem}")
     top, left = (int(rng.integers(n - side + 1)) for n in (height, width))
     return crop(image, top, left, side, side), (top, left)
+
+
+def crop_problem(size: Size, side: int) -> str | None:
+    """That an image has not the pixels for a square crop."""
+    if min(size) >= side:
+        return None
+    return (
+        f"{size[0]}x{size[1]} pixels are too few for a crop of {side}x{side}; "
+        "leave the image out, or take a smaller inp_size or scale_max"
+    )
 
 
 def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

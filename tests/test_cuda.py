@@ -12,11 +12,15 @@ from skimage import data
 
 import models
 import training.loop
+from datasets.image_folder import ImageFolder
+from datasets.loader import BatchLoader
 from engine import PUBLISHED_NORM
+from parallel import Group
 from rendering.grid import output_grid
 from rendering.picture import Picture
 from rendering.tiles import Renderer
 from tests.cases import CONTINUOUS, make, queries
+from tests.datasets.test_workers import WRAPPERS
 from tests.golden import rules
 from tests.models.test_formulas import gradients
 from tests.models.test_golden import FILES
@@ -54,6 +58,23 @@ def test_every_model_gives_the_values_and_gradients_of_the_cpu(name):
         found.append([x.cpu() for x in (rgb.detach(), *gradients(rgb, weights))])
     for ours, wanted in zip(*found, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["sampled", "whole", "fast", "paired-fast", "own draw"])
+def test_batches_have_the_bits_of_the_cpu(name, tmp_path):
+    pixels = np.arange(3 * 211 * 307, dtype=np.uint64) * 7919 % 256
+    image = pixels.reshape(211, 307, 3).astype(np.uint8)
+    Image.fromarray(image).save(tmp_path / "x.png")
+    samples = WRAPPERS[name](ImageFolder(str(tmp_path), repeat=6))
+    for workers in (0, 1):
+        batches = [
+            list(BatchLoader(samples, 2, num_workers=workers, group=Group(device=device)))
+            for device in (torch.device("cpu"), GPU)
+        ]
+        for wanted, ours in zip(*batches, strict=True):
+            for key, value in wanted.items():
+                assert ours[key].device == GPU
+                assert torch.equal(ours[key].cpu(), value)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
