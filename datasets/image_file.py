@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -78,11 +79,13 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     path = Path(path)
     check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
+    try:
+        Image.fromarray(pixels).save(encoded, format=_format(path))
+    except ValueError as error:  # such as a size that the format does not have
+        raise UserError(f"{path}: {error}") from None
     with written_whole(path) as file:
-        try:
-            Image.fromarray(pixels).save(file, format=_format(path))
-        except ValueError as error:  # such as a size that the format does not have
-            raise UserError(f"{path}: {error}") from None
+        file.write(encoded.getbuffer())
 
 
 def check_output(path: str | Path) -> None:

@@ -7,6 +7,7 @@ Needs matplotlib (requirements-dev.txt).
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from matplotlib.patches import Rectangle
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from configs.command import run
+from configs.files import written_whole
 from utils import make_cell, make_coord
 
 OUTPUT = Path("docs/liif.png")
@@ -140,9 +143,12 @@ def draw() -> Figure:
 def main() -> None:
     OUTPUT.parent.mkdir(exist_ok=True)
     with rc_context({"font.size": 11, "axes.titlesize": 12, "mathtext.fontset": "dejavusans"}):
-        draw().savefig(OUTPUT)
+        encoded = io.BytesIO()
+        draw().savefig(encoded)
+    with written_whole(OUTPUT) as file:
+        file.write(encoded.getbuffer())
     print(f"{OUTPUT}: {OUTPUT.stat().st_size // 1024} KiB")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.command import run
+from configs.files import written_whole
 from configs.spec import UserError
 from datasets.image_file import read_image, resize_bicubic, write_pixels
 from datasets.image_folder import ImageFolder
@@ -52,7 +53,8 @@ def write_split(path: Path, names: list[str]) -> None:
         return
     val = names[::VAL_EVERY]
     split = {"train": sorted(set(names) - set(val)), "val": val}
-    path.write_text(json.dumps(split, indent=1), encoding="utf-8")
+    with written_whole(path) as file:
+        file.write(json.dumps(split, indent=1).encode())
 
 
 if __name__ == "__main__":
