@@ -164,7 +164,7 @@ def _list_images(root: Path) -> list[str]:
 
 def _split(path: str, key: str | None) -> list[str]:
     try:
-        split = json.loads(Path(path).read_text(encoding="utf-8"))
+        split = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot read the split file: {error.strerror}") from None
     except ValueError as error:
