@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,6 +21,16 @@ from configs.spec import UserError
 from models import registry
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+WRAPPED = "module."  # of DataParallel and DistributedDataParallel
+# What numbers of NumPy are pickled as, by its versions 1 and 2; none of it runs code.
+NUMBERS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+    *(
+        (np.float64().__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+]
 
 
 def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
@@ -61,7 +72,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses
             warnings.simplefilter("ignore", UserWarning)
-            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(NUMBERS):
+                loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: {_reason(error)}") from None
     except Exception as error:  # a damaged file fails anywhere within unpickling
@@ -69,7 +81,27 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: damaged or no checkpoint: {first[:200]}") from None
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
         raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
-    return loaded
+    for place, key in ((loaded["model"], "sd"), (loaded, "trained_sd")):
+        if isinstance(place.get(key), dict):
+            place[key] = _unwrapped(place[key])
+    return _plain(loaded)
+
+
+def _unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
+    """A state dict without what (Distributed)DataParallel puts before all of its keys."""
+    if not state or not all(isinstance(key, str) and key.startswith(WRAPPED) for key in state):
+        return state
+    return {key.removeprefix(WRAPPED): value for key, value in state.items()}
+
+
+def _plain(value: Any) -> Any:
+    """The same with numbers of NumPy as Python's, as checks and later savings want them."""
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _plain(value[key])
+    elif type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_sums(data: bytes, path: str | Path) -> None:
