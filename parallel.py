@@ -26,11 +26,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from configs.command import choose_devices, describe, first_line
+from configs.interrupt import STOPPING, ending_at_once
 from configs.spec import UserError
 
 T = TypeVar("T")
 
 CPU = torch.device("cpu")
+STARTER = "STARTED_BY"  # environment variable: the process of `start_each`
 GRACE = 30  # seconds that the others have to end by themselves when one has failed
 
 
@@ -181,11 +183,13 @@ def joined(gpu: str | None) -> Iterator[Group]:
     device = _own_device(gpu, local_rank, local_world)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    parent = int(os.environ.get(STARTER, os.getppid()))
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        with ending_at_once():  # it waits for the others outside of Python
+            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     with _speaking_once(device):
         yield Group(dist.get_rank(), world, local_rank, local_world, device)
 
@@ -214,7 +218,7 @@ def _speaking_once(device: torch.device) -> Iterator[None]:
 def _follow(parent: int) -> None:
     """Stop as by SIGTERM when the process that has started this one is killed."""
     while os.getppid() == parent:
-        time.sleep(5)
+        time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -251,18 +255,17 @@ def start_each(gpu: str | None) -> None:
     store = dist.TCPStore(  # type: ignore[attr-defined]
         "127.0.0.1", 0, is_master=True, wait_for_workers=False
     )
+    own = {STARTER: str(os.getpid())}
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count))}
     processes: list[subprocess.Popen[bytes]] = []
-    interrupts = 0
+    asked: list[int] = []
 
     def forward(number: int, _: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        kind = signal.SIGTERM if signal.Signals(number).name == "SIGHUP" else number
+        asked.append(number)
         for process in processes:
-            process.send_signal(kind) if interrupts < 2 else process.kill()
+            process.send_signal(number) if asked.count(signal.SIGINT) < 2 else process.kill()
 
-    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+    for name in (*STOPPING, "SIGUSR1"):
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, forward)
@@ -270,11 +273,14 @@ def start_each(gpu: str | None) -> None:
         processes.append(
             subprocess.Popen(
                 [sys.executable, *sys.orig_argv[1:]],
-                env={**threads, **os.environ, **environment(rank, count, store.port)},
+                env={**threads, **os.environ, **environment(rank, count, store.port), **own},
                 process_group=0,  # Ctrl-C comes from here, once
             )
         )
-    sys.exit(_wait(processes))
+    for number in tuple(asked):  # before all were there
+        for process in processes:
+            process.send_signal(number)
+    sys.exit(_wait(processes, asked))
 
 
 def environment(rank: int, count: int, port: int) -> dict[str, str]:
@@ -295,8 +301,12 @@ def environment(rank: int, count: int, port: int) -> dict[str, str]:
     }
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Exit status of the first to fail, after all have ended."""
+def _wait(processes: list[subprocess.Popen[bytes]], asked: list[int]) -> int:
+    """Exit status of the first to fail, after all have ended.
+
+    Args:
+        asked: Signals that went on to them; a process that has nothing to save is ended by one.
+    """
     failed, deadline = 0, math.inf
     while None in (codes := [process.poll() for process in processes]):
         if not failed and (failed := next(filter(None, codes), 0)):
@@ -306,8 +316,11 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
                 process.kill()
         time.sleep(0.1)
     failed = failed or next(filter(None, codes), 0)
-    if failed < 0:
+    if failed >= 0:
+        return failed
+    if -failed not in asked:
         name = signal.Signals(-failed).name
         print(f"error: a process of the run was ended by {name}", file=sys.stderr)
-        return 128 - failed
-    return failed
+    elif -failed == signal.SIGINT:
+        print(describe(KeyboardInterrupt()), file=sys.stderr)
+    return 128 - failed

@@ -5,6 +5,11 @@ python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml 
 
 from __future__ import annotations
 
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before torch, whose import takes seconds
+
 import argparse
 import hashlib
 import math
@@ -18,7 +23,7 @@ import torch
 
 import datasets
 import models
-from configs.command import add_gpu_option, run
+from configs.command import add_gpu_option, outlive_output, run
 from configs.load import load_train
 from configs.schema import TrainConfig
 from configs.spec import UserError
@@ -43,6 +48,7 @@ from training.state import TrainState, make_state, versions
 
 def main() -> None:
     args = parse_args()
+    outlive_output()
     start_each(args.gpu)
     with Signals() as signals, joined(args.gpu) as group:
         registries = {"models": models.registry, "datasets": datasets.registry}
@@ -54,7 +60,7 @@ def main() -> None:
         folder = Path("save") / (f"{name}_{args.tag}" if args.tag else name)
         if group.is_first:
             check_folder(args, folder)  # before images are read
-        loaders = make_loaders(config, group, signals)
+        loaders = make_loaders(config, group)
         if group.world > 1:
             group.agree("config or images", digest(config_text, loaders))
         with ExitStack() as held:
@@ -179,9 +185,7 @@ def first_good(
     return make_state(config, device, steps_per_epoch), None, ""
 
 
-def make_loaders(
-    config: TrainConfig, group: Group, signals: Signals
-) -> tuple[BatchLoader, BatchLoader | None]:
+def make_loaders(config: TrainConfig, group: Group) -> tuple[BatchLoader, BatchLoader | None]:
     """Loaders of training and, if configured, validation samples."""
     options: dict[str, Any] = {
         "seed": config.seed,
@@ -190,12 +194,9 @@ def make_loaders(
         "group": group,
     }
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)
-    signals.check(group)
     if config.val_dataset is None or config.epoch_val is None:
         return train_loader, None
-    val_loader = make_loader(config.val_dataset, **options)
-    signals.check(group)
-    return train_loader, val_loader
+    return train_loader, make_loader(config.val_dataset, **options)
 
 
 def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:

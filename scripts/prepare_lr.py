@@ -8,16 +8,22 @@ bicubic kernel does: the published LR files, bit for bit.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
 
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from configs.command import run
+from configs.command import outlive_output, run
 from configs.spec import UserError
 from datasets.image_file import read_image, write_pixels
 from datasets.image_folder import ImageFolder
@@ -67,6 +73,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, nargs="+", default=[2, 3, 4], metavar="S")
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: LR_bicubic beside it")
     args = parser.parse_args()
+    outlive_output()
     if min(args.scale) < 2:
         raise UserError("--scale: expected integers from 2")
     output = args.output or args.hr.parent / "LR_bicubic"

@@ -60,6 +60,7 @@ class Run:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
 
     def train(self) -> None:
+        self.signals.begin()
         while self.state.epoch < self.config.epoch_max:
             started = time.monotonic()
             before = self.state.samples
@@ -76,6 +77,9 @@ class Run:
                     if self.signals.stop:  # sent to all processes of the job, workers included
                         self.stop(self.signals.stop)
                     error.args = (f"{error}; repeat the command with --resume",)
+                    raise
+                except OSError:  # such as a log on a full disk
+                    self.save()
                     raise
             seconds = time.monotonic() - started
             self.close_epoch(started, (self.state.samples - before) / seconds)
