@@ -1,7 +1,8 @@
 """What the tests and the processes that they start have of the machine.
 
 One thread: what they compute is too small for more. SIGINT and SIGHUP, which tests send, and which
-a shell and nohup let jobs ignore. And no GPU, which has no fixed order of sums, but for ``-m cuda``.
+a shell and nohup let jobs ignore. And no GPU, which has no fixed order of sums, but for
+``-m cuda``.
 """
 
 import os

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,27 +39,28 @@ class Board:
         except OSError as error:
             self._give_up(error)
         session = SessionLog(status=SessionLog.START)
-        self._write(step=purge_step, file_version="brain.Event:2")
-        self._write(step=purge_step, session_log=session)
+        self._write(purge_step, {"file_version": "brain.Event:2"}, {"session_log": session})
 
-    def scalar(self, curve: str, value: float, step: int) -> None:
-        self._write(step=step, summary=scalar(curve, value))
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add a point to each of these curves."""
+        self._write(step, *({"summary": scalar(*point)} for point in values.items()))
 
     def picture(self, name: str, picture: Tensor, step: int) -> None:
-        """Add a picture (3, H, W) in [0, 1]."""
-        self._write(step=step, summary=image(name, picture.numpy()))
+        """Add a picture (3, H, W) in [0, 1]; one that a kill prevents is not made again."""
+        self._write(step, {"summary": image(name, picture.numpy())})
 
     def close(self) -> None:
         if self._writer is not None:
             with suppress(OSError):
                 self._writer.close()
 
-    def _write(self, **event: Any) -> None:
+    def _write(self, step: int, *events: dict[str, Any]) -> None:
         if self._writer is None:
             return
         try:
             with naming(self._folder):
-                self._writer.write_event(Event(wall_time=time.time(), **event))
+                for event in events:
+                    self._writer.write_event(Event(wall_time=time.time(), step=step, **event))
                 self._writer.flush()
         except OSError as error:
             self._give_up(error)

@@ -53,9 +53,8 @@ class Log:
 
     def epoch(self, record: Record) -> None:
         """One epoch, in all three."""
-        for key, curve in CURVES.items():
-            if key in record:
-                self._board.scalar(curve, record[key], int(record["epoch"]))
+        points = {curve: record[key] for key, curve in CURVES.items() if key in record}
+        self._board.scalars(points, int(record["epoch"]))
         self.line(describe(record))
         _append(self._json, json.dumps(record))
 

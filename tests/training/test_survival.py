@@ -53,6 +53,8 @@ def scalars(run_folder):
             if event.HasField("session_log"):
                 shown = {key: value for key, value in shown.items() if key[1] < event.step}
             for value in event.summary.value:
+                if not value.HasField("simple_value"):
+                    continue  # a picture that a kill prevents is not made again
                 assert (value.tag, event.step) not in shown, "repeated"
                 shown[value.tag, event.step] = value.simple_value
     return shown
