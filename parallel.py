@@ -6,6 +6,7 @@ either a program is one process, and `Group` says so.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,15 +185,14 @@ def joined(gpu: str | None) -> Iterator[Group]:
     device = _own_device(gpu, local_rank, local_world)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    parent = int(os.environ.get(STARTER, os.getppid()))
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-    try:
-        with ending_at_once():  # it waits for the others outside of Python
-            dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
-    with _speaking_once(device):
-        yield Group(dist.get_rank(), world, local_rank, local_world, device)
+    with _following(int(os.environ.get(STARTER, os.getppid()))):
+        try:
+            with ending_at_once():  # it waits for the others outside of Python
+                dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
+        with _speaking_once(device):
+            yield Group(dist.get_rank(), world, local_rank, local_world, device)
 
 
 @contextmanager
@@ -209,17 +210,41 @@ def _speaking_once(device: torch.device) -> Iterator[None]:
         if not first:
             raise SystemExit(status) from None
         raise
-    except SystemExit:
-        dist.destroy_process_group()
+    except SystemExit as stop:
+        traceback.clear_frames(stop.__traceback__)
+        _leave()
         raise
+    _leave()
+
+
+def _leave() -> None:
+    """Leave the group; nothing may be left of it when the interpreter ends.
+
+    Its threads would be joined then, one that waits for Python would be aborted, and the process
+    with it.
+    """
+    gc.collect()  # models that hold it are in cycles
     dist.destroy_process_group()
 
 
-def _follow(parent: int) -> None:
+@contextmanager
+def _following(parent: int) -> Iterator[None]:
     """Stop as by SIGTERM when the process that has started this one is killed."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os.kill(os.getpid(), signal.SIGTERM)
+    ended = threading.Event()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            if ended.wait(1):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:  # a thread that wakes while the interpreter ends may abort it
+        ended.set()
+        thread.join()
 
 
 def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.device:
