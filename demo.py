@@ -7,6 +7,11 @@ python demo.py --input photo.jpg --scale 30 --zoom-video zoom.mp4
 
 from __future__ import annotations
 
+from configs.interrupt import end_at_once, ending_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before pydantic and torch, whose imports take seconds
+
 import argparse
 import os
 import signal
@@ -14,7 +19,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from configs.command import add_gpu_option, add_model_option, parse_pair, run
+from configs.command import add_gpu_option, add_model_option, outlive_output, parse_pair, run
 from configs.spec import UserError
 
 if TYPE_CHECKING:
@@ -25,10 +30,14 @@ if TYPE_CHECKING:
 
 def main() -> None:
     args = parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no half file is left
-    # Imported here, as torch takes seconds, and --help shall not.
-    from parallel import joined, start_each
-    from rendering.batch import names_many
+    outlive_output()
+    for name in ("SIGTERM", "SIGHUP"):  # so that no half file is left
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with ending_at_once():  # imported here, as torch takes seconds, and --help shall not
+        from parallel import joined, start_each
+        from rendering.batch import names_many
 
     many = names_many(args.input)
     if many:

@@ -6,6 +6,7 @@ either a program is one process, and `Group` says so.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,11 +28,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from configs.command import choose_devices, describe, first_line
+from configs.interrupt import STOPPING, ending_at_once
 from configs.spec import UserError
 
 T = TypeVar("T")
 
 CPU = torch.device("cpu")
+STARTER = "STARTED_BY"  # environment variable: the process of `start_each`
 GRACE = 30  # seconds that the others have to end by themselves when one has failed
 
 
@@ -181,13 +185,14 @@ def joined(gpu: str | None) -> Iterator[Group]:
     device = _own_device(gpu, local_rank, local_world)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    with _speaking_once(device):
-        yield Group(dist.get_rank(), world, local_rank, local_world, device)
+    with _following(int(os.environ.get(STARTER, os.getppid()))):
+        try:
+            with ending_at_once():  # it waits for the others outside of Python
+                dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
+        with _speaking_once(device):
+            yield Group(dist.get_rank(), world, local_rank, local_world, device)
 
 
 @contextmanager
@@ -205,17 +210,41 @@ def _speaking_once(device: torch.device) -> Iterator[None]:
         if not first:
             raise SystemExit(status) from None
         raise
-    except SystemExit:
-        dist.destroy_process_group()
+    except SystemExit as stop:
+        traceback.clear_frames(stop.__traceback__)
+        _leave()
         raise
+    _leave()
+
+
+def _leave() -> None:
+    """Leave the group; nothing may be left of it when the interpreter ends.
+
+    Its threads would be joined then, one that waits for Python would be aborted, and the process
+    with it.
+    """
+    gc.collect()  # models that hold it are in cycles
     dist.destroy_process_group()
 
 
-def _follow(parent: int) -> None:
+@contextmanager
+def _following(parent: int) -> Iterator[None]:
     """Stop as by SIGTERM when the process that has started this one is killed."""
-    while os.getppid() == parent:
-        time.sleep(5)
-    os.kill(os.getpid(), signal.SIGTERM)
+    ended = threading.Event()
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            if ended.wait(1):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:  # a thread that wakes while the interpreter ends may abort it
+        ended.set()
+        thread.join()
 
 
 def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.device:
@@ -251,18 +280,17 @@ def start_each(gpu: str | None) -> None:
     store = dist.TCPStore(  # type: ignore[attr-defined]
         "127.0.0.1", 0, is_master=True, wait_for_workers=False
     )
+    own = {STARTER: str(os.getpid())}
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // count))}
     processes: list[subprocess.Popen[bytes]] = []
-    interrupts = 0
+    asked: list[int] = []
 
     def forward(number: int, _: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        kind = signal.SIGTERM if signal.Signals(number).name == "SIGHUP" else number
+        asked.append(number)
         for process in processes:
-            process.send_signal(kind) if interrupts < 2 else process.kill()
+            process.send_signal(number) if asked.count(signal.SIGINT) < 2 else process.kill()
 
-    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"):
+    for name in (*STOPPING, "SIGUSR1"):
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, forward)
@@ -270,11 +298,14 @@ def start_each(gpu: str | None) -> None:
         processes.append(
             subprocess.Popen(
                 [sys.executable, *sys.orig_argv[1:]],
-                env={**threads, **os.environ, **environment(rank, count, store.port)},
+                env={**threads, **os.environ, **environment(rank, count, store.port), **own},
                 process_group=0,  # Ctrl-C comes from here, once
             )
         )
-    sys.exit(_wait(processes))
+    for number in tuple(asked):  # before all were there
+        for process in processes:
+            process.send_signal(number)
+    sys.exit(_wait(processes, asked))
 
 
 def environment(rank: int, count: int, port: int) -> dict[str, str]:
@@ -295,8 +326,12 @@ def environment(rank: int, count: int, port: int) -> dict[str, str]:
     }
 
 
-def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
-    """Exit status of the first to fail, after all have ended."""
+def _wait(processes: list[subprocess.Popen[bytes]], asked: list[int]) -> int:
+    """Exit status of the first to fail, after all have ended.
+
+    Args:
+        asked: Signals that went on to them; a process that has nothing to save is ended by one.
+    """
     failed, deadline = 0, math.inf
     while None in (codes := [process.poll() for process in processes]):
         if not failed and (failed := next(filter(None, codes), 0)):
@@ -306,8 +341,11 @@ def _wait(processes: list[subprocess.Popen[bytes]]) -> int:
                 process.kill()
         time.sleep(0.1)
     failed = failed or next(filter(None, codes), 0)
-    if failed < 0:
+    if failed >= 0:
+        return failed
+    if -failed not in asked:
         name = signal.Signals(-failed).name
         print(f"error: a process of the run was ended by {name}", file=sys.stderr)
-        return 128 - failed
-    return failed
+    elif -failed == signal.SIGINT:
+        print(describe(KeyboardInterrupt()), file=sys.stderr)
+    return 128 - failed

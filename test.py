@@ -7,6 +7,11 @@ python test.py --config configs/test/set5.yaml --ssim --ensemble --markdown set5
 
 from __future__ import annotations
 
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before torch, whose import takes seconds
+
 import argparse
 import sys
 from pathlib import Path
@@ -14,7 +19,7 @@ from pathlib import Path
 from torch import nn
 
 import datasets
-from configs.command import add_gpu_option, add_model_option, run
+from configs.command import add_gpu_option, add_model_option, outlive_output, run
 from configs.files import written_whole
 from configs.load import TestCase, load_test
 from configs.spec import UserError
@@ -28,6 +33,8 @@ from reports import Result, as_csv, as_json, markdown
 
 def main() -> None:
     args = parse_args()
+    if any((args.save, args.markdown, args.json, args.csv)):
+        outlive_output()
     start_each(args.gpu)
     with joined(args.gpu) as group:
         evaluate_all(args, group)

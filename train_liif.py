@@ -1,11 +1,16 @@
 """Train a continuous model from a YAML.
 
 python train_liif.py --config configs/train-div2k/train_edsr-baseline-liif.yaml --gpu 0 --resume
-python train_liif.py --config C.yaml --name N --set optimizer.args.lr=2e-4 --set batch_size=8
+python train_liif.py --config C.yaml --name N --set optimizer.args.lr=2e-4
 python train_liif.py --config C.yaml --check
 """
 
 from __future__ import annotations
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before torch, whose import takes seconds
 
 import argparse
 import hashlib
@@ -20,7 +25,7 @@ import torch
 
 import datasets
 import models
-from configs.command import add_gpu_option, choose_devices, run
+from configs.command import add_gpu_option, choose_devices, outlive_output, run
 from configs.load import check_train
 from configs.schema import TrainConfig, raise_problems
 from configs.source import Source, is_pipe, read_source
@@ -69,13 +74,16 @@ class Task:
 
 def main() -> None:
     args = parse_args()
+    outlive_output()
     if is_pipe(args.config) and len(choose_devices(args.gpu, quiet=True)) > 1:
         raise UserError(f"--config {args.config}: several processes cannot read a pipe")
     start_each(args.gpu)
     with Signals() as signals, joined(args.gpu) as group:
         folder = run_folder(args)
         task = check(args, read_source(args.config, args.set), folder, group)
-        loaders = make_loaders(task.config, group, signals)
+        if group.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
+        loaders = make_loaders(task.config, group)
         if group.world > 1:
             group.agree("config or images", digest(task.source.text, loaders))
         with ExitStack() as held:
@@ -265,9 +273,7 @@ def first_good(
     return make_state(config, device, steps_per_epoch), None, ""
 
 
-def make_loaders(
-    config: TrainConfig, group: Group, signals: Signals
-) -> tuple[BatchLoader, BatchLoader | None]:
+def make_loaders(config: TrainConfig, group: Group) -> tuple[BatchLoader, BatchLoader | None]:
     """Loaders of training and, if configured, validation samples."""
     options: dict[str, Any] = {
         "seed": config.seed,
@@ -275,12 +281,9 @@ def make_loaders(
         "group": group,
     }
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)
-    signals.check(group)
     if config.val_dataset is None or config.epoch_val is None:
         return train_loader, None
-    val_loader = make_loader(config.val_dataset, **options)
-    signals.check(group)
-    return train_loader, val_loader
+    return train_loader, make_loader(config.val_dataset, **options)
 
 
 def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:

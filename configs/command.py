@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from configs.spec import UserError
 
@@ -91,27 +93,85 @@ def describe(error: UserError | OSError | KeyboardInterrupt) -> str:
     return "\n".join(f"error: {line}" for line in str(error).splitlines())
 
 
+def outlive_output() -> None:
+    """Go on when nobody reads the output any more: the terminal closed, or as with `| head`.
+
+    What can no longer be printed is lost, for any reason, such as a full disk. For programs that
+    leave their results in files.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # closed from the start: what is opened next shall not be taken for the output
+    os.close(number)
+    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    """The same stream, of which no writing fails; the console of Windows stays as it is."""
+    if not isinstance(stream, io.TextIOWrapper) or not isinstance(_raw(stream), io.FileIO):
+        return stream
+    output = _Lasting(stream.fileno(), "w", closefd=False)
+    try:
+        stream.flush()
+    except OSError:
+        output.give_up()
+    return io.TextIOWrapper(
+        io.BufferedWriter(output),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
+
+
+def _raw(stream: Any) -> Any:
+    buffer = getattr(stream, "buffer", None)
+    return getattr(buffer, "raw", buffer)
+
+
+class _Lasting(io.FileIO):
+    """A descriptor that becomes one of /dev/null when it cannot be written to."""
+
+    def write(self, data: Any) -> int:
+        try:
+            while (count := super().write(data)) is None:  # a terminal in non-blocking mode
+                select.select([], [self], [])
+        except OSError:
+            self.give_up()
+            return len(data)
+        return count
+
+    def give_up(self) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a program; what the user can mend is one line on stderr and a non-zero exit."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # no longer `end_at_once`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may be no text
     try:
         main()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return
     except UserError as error:
-        sys.exit(describe(error))
+        status: int | str = describe(error)
     except KeyboardInterrupt as error:
+        outlive_output()
         print(describe(error), file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        status = 130
     except OSError as error:
-        sys.exit(describe(error))
+        unread = isinstance(error, BrokenPipeError) and not isinstance(_raw(sys.stdout), _Lasting)
+        status = 1 if unread else describe(error)  # nobody misses it, as with `| head`
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        sys.exit(f"error: out of memory: {first_line(error)}")
+        status = f"error: out of memory: {first_line(error)}"
+    outlive_output()  # a flush that fails at the end would change the exit status
+    sys.exit(status)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 ABANDONED = 3600  # seconds after which nobody can still be writing
+ENDING = ".whole.part"
 
 
 @contextmanager
-def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+def written_whole(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` at the end, on disk, or never.
 
-    A kill, a full disk or an error leaves the old file as it was. What a kill has left beside it is
-    cleared away by a later writing. The folder must exist.
+    A kill, a full disk or an error leaves the old file as it was. What a kill has left in a folder
+    is cleared away by a later writing to it, at most once an hour. The folder must exist.
+
+    Args:
+        path: Of the file.
+        durable: Wait until the disk has it. Without, a power failure may leave an empty or damaged
+            file: for what is checked when it is read, and can be made anew.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If it cannot be written; names ``path``.
     """
     path = Path(path)
+    _clear(path.parent.absolute(), int(time.monotonic() // ABANDONED))
     stem = f".{path.name}"
     if len(os.fsencode(stem)) > 200:  # names have at most 255 bytes
         stem = f".{hashlib.sha1(os.fsencode(stem)).hexdigest()}"
-    for leftover in path.parent.glob(f"{glob.escape(stem)}.*.part"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > ABANDONED:
-                leftover.unlink()
-    part = path.with_name(f"{stem}.{os.getpid()}.part")
+    part = path.with_name(f"{stem}.{os.getpid()}{ENDING}")
     try:
-        with part.open("wb") as file:
+        with naming(path, instead_of=part), part.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         part.replace(path)
-    except BaseException as error:
+    except BaseException:
         part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(part):
-            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    if durable and os.name == "posix":
+        with naming(path):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+@contextmanager
+def naming(path: str | Path, instead_of: Path | None = None) -> Iterator[None]:
+    """Errors of the operating system that name no file, as those of a full disk, name this one.
+
+    Args:
+        path: Of the file.
+        instead_of: A file whose name says nothing to the user.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename not in (None, str(instead_of)):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@lru_cache(maxsize=1000)
+def _clear(folder: Path, _: int) -> None:
+    """Delete what a kill has left in a folder; the number of the hour is for the cache."""
+    with suppress(OSError):
+        for leftover in folder.glob(f".*{ENDING}"):
+            with suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > ABANDONED:
+                    leftover.unlink()

@@ -35,9 +35,14 @@ class SpecOf:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A suggestion to append to a message about an unknown word, or the list of known ones."""
-    names = sorted(known)
-    close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    names = {_plain(name): name for name in sorted(known)}
+    close = difflib.get_close_matches(_plain(str(word)), names, n=1, cutoff=0.6)
+    return f"did you mean {names[close[0]]!r}?" if close else f"known: {', '.join(names.values())}"
+
+
+def _plain(name: str) -> str:
+    """Without what is easily taken for another: upper case, and _ for -."""
+    return name.casefold().replace("_", "-")
 
 
 class Registry:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from configs.paths import expand
 from configs.spec import UserError
+
+# What editors put before a text to tell its encoding.
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -33,6 +42,21 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     }
 
 
+def _decode(data: bytes, path: str | Path) -> str:
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text, wrong = data.decode(encoding), -1
+    except UnicodeDecodeError as error:
+        text, wrong = data[: error.start].decode(encoding, errors="replace"), data[error.start]
+    if "\0" in text:  # UTF-16 that does not say so
+        text, wrong = text[: text.index("\0")], 0
+    if wrong < 0:
+        return text
+    name = encoding.removesuffix("-sig").upper()
+    line = text.count("\n") + 1
+    raise UserError(f"{path}:{line}: the byte 0x{wrong:02x} is no text in {name}; save it as UTF-8")
+
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
@@ -40,25 +64,34 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        UserError: If the file is missing, is not YAML, repeats a key, or holds no mapping.
+        UserError: As `read_text` and `parse_yaml`.
     """
     return parse_yaml(read_text(path), path)
 
 
 def read_text(path: str | Path) -> bytes:
-    """A config file, read once: it may be a pipe."""
+    """What a config file holds, read once, so that it may be a pipe.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
     try:
-        return Path(path).read_bytes()
+        return Path(expand(str(path))).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the config {path}: {error.strerror}") from None
 
 
 def parse_yaml(data: bytes, path: str | Path) -> dict[str, Any]:
-    """The mapping in the text of a YAML file; the path is for messages."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise UserError(f"cannot read the config {path}: it is not a text file") from None
+    """The mapping that the bytes of a YAML file hold, in UTF-8, or UTF-16 that says so.
+
+    Args:
+        data: The bytes.
+        path: For messages.
+
+    Raises:
+        UserError: If it is no text, is not YAML, repeats a key, or holds no mapping.
+    """
+    text = _decode(data, path)
     try:
         loaded = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:

@@ -133,11 +133,13 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     path = Path(path)
     check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
+    try:
+        Image.fromarray(_squeezed(pixels)).save(encoded, format=_format(path))
+    except ValueError as error:  # such as a size that the format does not have
+        raise UserError(f"{path}: {error}") from None
     with written_whole(path) as file:
-        try:
-            Image.fromarray(_squeezed(pixels)).save(file, format=_format(path))
-        except ValueError as error:  # such as a size that the format does not have
-            raise UserError(f"{path}: {error}") from None
+        file.write(encoded.getbuffer())
 
 
 def _squeezed(pixels: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def _walk(
 
 def _split(path: Path, key: str | None) -> list[str]:
     try:
-        split = json.loads(patiently(lambda: path.read_text(encoding="utf-8")))
+        split = json.loads(patiently(lambda: path.read_bytes()))
     except OSError as error:
         raise UserError(f"{path}: cannot read the split file: {error.strerror}") from None
     except ValueError as error:

@@ -10,16 +10,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from configs.command import DEFAULT_MODEL
 from configs.files import written_whole
+from configs.paths import expand
 from configs.schema import DataNorm, parse_section, per_channel, raise_problems
 from configs.spec import UserError
 from models import registry
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+WRAPPED = "module."  # of DataParallel and DistributedDataParallel
+# What numbers of NumPy are pickled as, by its versions 1 and 2; none of it runs code.
+NUMBERS: list[Any] = [
+    np.dtype,
+    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
+    *(
+        (np.float64().__reduce__()[0], f"numpy.{core}.multiarray.scalar")
+        for core in ("core", "_core")
+    ),
+]
 
 
 def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
@@ -50,11 +62,15 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     loaded = _read(path)
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
         raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
+    for place, key in ((loaded["model"], "sd"), (loaded, "trained_sd")):
+        if isinstance(place.get(key), dict):
+            place[key] = _unwrapped(place[key])
     return loaded
 
 
 def _read(path: str | Path) -> Any:
     """What torch.save has written to a file."""
+    path = expand(str(path))
     inside = WEIGHTS / f"{path}.pth"
     if not Path(path).exists() and Path(path).name == str(path) and inside.exists():
         path = inside
@@ -69,12 +85,30 @@ def _read(path: str | Path) -> Any:
     try:
         with warnings.catch_warnings():  # torch warns of pickles that it then refuses
             warnings.simplefilter("ignore", UserWarning)
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(NUMBERS):
+                return _plain(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: {_reason(error)}") from None
     except Exception as error:  # a damaged file fails anywhere within unpickling
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: damaged or no checkpoint: {first[:200]}") from None
+
+
+def _unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
+    """A state dict without what (Distributed)DataParallel puts before all of its keys."""
+    if not state or not all(isinstance(key, str) and key.startswith(WRAPPED) for key in state):
+        return state
+    return {key.removeprefix(WRAPPED): value for key, value in state.items()}
+
+
+def _plain(value: Any) -> Any:
+    """The same with numbers of NumPy as Python's, as checks and later savings want them."""
+    if isinstance(value, dict):
+        for key in value:
+            value[key] = _plain(value[key])
+    elif type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check_sums(data: bytes, path: str | Path) -> None:
@@ -175,7 +209,7 @@ def _weights_in(loaded: Mapping[str, Any]) -> dict[str, Tensor] | None:
     for state in (*places, loaded):
         entries = dict(state) if isinstance(state, Mapping) else {}
         if entries and all(isinstance(value, Tensor) for value in entries.values()):
-            return entries
+            return _unwrapped(entries)
     return None
 
 

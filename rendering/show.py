@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -189,21 +189,19 @@ def _frame(
 
 
 def _write_video(file: BinaryIO, ending: str, frames: Iterator[np.ndarray]) -> None:
+    encoded = io.BytesIO()  # what encodes could not say of a full disk what `file` does
     if ending == ".gif":
         first, *rest = (Image.fromarray(frame).quantize(256) for frame in frames)
-        first.save(
-            file, format="GIF", save_all=True, append_images=rest, duration=1000 // RATE, loop=0
-        )
-        return
-    import imageio.v3 as iio
+        options = {"append_images": rest, "duration": 1000 // RATE, "loop": 0}
+        first.save(encoded, format="GIF", save_all=True, **options)
+    else:
+        import imageio.v3 as iio
 
-    with TemporaryDirectory() as folder:  # imageio wants a name with that ending
-        path = Path(folder) / "zoom.mp4"
-        with iio.imopen(path, "w", plugin="pyav") as video:
+        with iio.imopen(encoded, "w", plugin="pyav", extension=ending) as video:
             video.init_video_stream("libx264", fps=RATE)
             for frame in frames:
                 video.write_frame(frame)
-        file.write(path.read_bytes())
+    file.write(encoded.getbuffer())
 
 
 def _nearest(picture: Picture, rows: Axis, cols: Axis) -> np.ndarray:

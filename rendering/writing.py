@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zlib
@@ -155,7 +156,9 @@ def _write_by_pillow(name: str) -> Write:
             options["subsampling"] = 0
         if layout.icc:
             options["icc_profile"] = layout.icc  # type: ignore[assignment]
-        image.save(file, format=name, **options)
+        encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
+        image.save(encoded, format=name, **options)
+        file.write(encoded.getbuffer())
 
     return write
 

@@ -8,13 +8,19 @@ of the checkpoint; see `models.cmsr`.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.command import run
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
+
+from configs.command import outlive_output, run
 from configs.spec import UserError
 from configs.yaml_file import read_yaml
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
@@ -28,6 +34,7 @@ def main() -> None:
     parser.add_argument("--tables", required=True, type=Path, metavar="T.yaml")
     parser.add_argument("--output", required=True, type=Path, metavar="N.pth")
     args = parser.parse_args()
+    outlive_output()
     checkpoint = load_checkpoint(args.model)
     spec = checkpoint["model"]
     if not isinstance(model_from(checkpoint, args.model), Modulated):

@@ -5,14 +5,20 @@ python scripts/compare.py --config configs/quickstart/test.yaml --scale 4 --outp
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
+
 import datasets
-from configs.command import add_gpu_option, add_model_option, choose_devices, run
+from configs.command import add_gpu_option, add_model_option, choose_devices, outlive_output, run
 from configs.load import load_test
 from configs.spec import UserError
 from datasets.image_file import check_output, write_image
@@ -32,6 +38,7 @@ def main() -> None:
     add_model_option(parser)
     add_gpu_option(parser)
     args = parser.parse_args()
+    outlive_output()
     check_output(args.output)
     cases = load_test(args.config, datasets=datasets.registry)
     case = next((case for case in cases if case.scale in (args.scale, None)), None)

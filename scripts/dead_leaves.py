@@ -10,19 +10,25 @@ Ladjal, "Synthetic Images as a Regularity Prior for Image Restoration Neural Net
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
 import argparse
 import math
 import random
-import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from configs.command import run
+from configs.command import outlive_output, run
 from configs.spec import UserError
 from datasets.image_file import read_image, write_pixels
 from datasets.image_folder import ImageFolder
@@ -43,6 +49,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=139, metavar="N", help="default 139")
     parser.add_argument("--side", type=int, default=400, metavar="N", help="default 400")
     args = parser.parse_args()
+    outlive_output()
     if min(args.count, args.side) < 1:
         raise UserError("--count and --side: expected numbers above 0")
     if args.output.resolve() == args.input.resolve():

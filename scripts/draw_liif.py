@@ -10,13 +10,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import io
+
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from configs.command import outlive_output, run
+from configs.files import written_whole
 from utils import make_cell, make_coord
 
 OUTPUT = Path("docs/liif.png")
@@ -138,11 +147,15 @@ def draw() -> Figure:
 
 
 def main() -> None:
+    outlive_output()
     OUTPUT.parent.mkdir(exist_ok=True)
     with rc_context({"font.size": 11, "axes.titlesize": 12, "mathtext.fontset": "dejavusans"}):
-        draw().savefig(OUTPUT)
+        encoded = io.BytesIO()
+        draw().savefig(encoded)
+    with written_whole(OUTPUT) as file:
+        file.write(encoded.getbuffer())
     print(f"{OUTPUT}: {OUTPUT.stat().st_size // 1024} KiB")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

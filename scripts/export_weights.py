@@ -5,13 +5,19 @@ python scripts/export_weights.py save/compact/epoch-last.pth weights/compact.pth
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.command import run
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
+
+from configs.command import outlive_output, run
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
 
 
@@ -20,6 +26,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("output", type=Path)
     args = parser.parse_args()
+    outlive_output()
     checkpoint = load_checkpoint(args.checkpoint)
     model_from(checkpoint, args.checkpoint)  # it fits this code
     kept = {key: value for key, value in checkpoint.items() if key in ("model", "data_norm")}

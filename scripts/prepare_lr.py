@@ -9,17 +9,23 @@ pixels are an error, before anything is written.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
+
 import numpy as np
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from configs.command import run
+from configs.command import outlive_output, run
 from configs.spec import UserError
 from datasets.image_file import (
     Channels,
@@ -82,6 +88,7 @@ def main() -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files with other pixels")
     args = parser.parse_args()
+    outlive_output()
     if min(args.scale) < 2:
         raise UserError("--scale: expected integers from 2")
     output = args.output or args.hr.parent / "LR_bicubic"

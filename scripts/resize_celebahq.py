@@ -9,17 +9,24 @@ writes ``OUTPUT/256``, ``128``, ``64`` and ``32`` with Pillow's bicubic, each fr
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
+import json
 
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from configs.command import run
+from configs.command import outlive_output, run
+from configs.files import written_whole
 from configs.spec import UserError
 from datasets.image_file import check_targets, read_image, resize_bicubic, write_pixels
 from datasets.image_folder import ImageFolder
@@ -33,6 +40,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("load/celebAHQ"), metavar="DIR")
     parser.add_argument("--size", type=int, nargs="+", default=[256, 128, 64, 32], metavar="N")
     args = parser.parse_args()
+    outlive_output()
     if min(args.size) < 1:
         raise UserError("--size: expected positive sizes")
     files = ImageFolder(str(args.input)).files
@@ -55,7 +63,8 @@ def write_split(path: Path, names: list[str]) -> None:
         return
     val = names[::VAL_EVERY]
     split = {"train": sorted(set(names) - set(val)), "val": val}
-    path.write_text(json.dumps(split, indent=1), encoding="utf-8")
+    with written_whole(path) as file:
+        file.write(json.dumps(split, indent=1).encode())
 
 
 if __name__ == "__main__":

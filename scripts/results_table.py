@@ -7,15 +7,21 @@ The numbers are those of test.py on Set5, Set14 and B100 in load/benchmark; the 
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.count_model import multiply_adds
 from configs.command import add_gpu_option, add_model_option, run

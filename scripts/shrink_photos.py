@@ -8,16 +8,22 @@ whose shorter side would be less than ``--min-side`` are left out.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
 
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from configs.command import run
+from configs.command import outlive_output, run
 from configs.spec import UserError
 from datasets.image_file import check_targets, read_image, resize_bicubic, write_pixels
 from datasets.image_folder import ImageFolder
@@ -32,6 +38,7 @@ def main() -> None:
     )
     parser.add_argument("--min-side", type=int, default=200, metavar="N", help="default 200")
     args = parser.parse_args()
+    outlive_output()
     if not all(0 < factor <= 1 for factor in args.factor):
         raise UserError("--factor: expected numbers above 0, up to 1")
     if len({round(100 * factor) for factor in args.factor}) < len(args.factor):

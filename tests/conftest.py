@@ -1,7 +1,8 @@
 """What the tests and the processes that they start have of the machine.
 
-One thread: what they compute is too small for more. SIGINT, which tests send and which a shell lets
-background jobs ignore. And no GPU, which has no fixed order of sums, but for ``-m cuda``.
+One thread: what they compute is too small for more. SIGINT and SIGHUP, which tests send, and which
+a shell and nohup let jobs ignore. And no GPU, which has no fixed order of sums, but for
+``-m cuda``.
 """
 
 import os
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
 

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
 from torch import Tensor
 
-from configs.files import written_whole
+from configs.files import naming, written_whole
+from training.board import Board
 from training.state import Record, TrainState
 
 CURVES = {"loss": "loss/train", "psnr": "psnr/val", "lr": "lr"}
@@ -36,9 +36,7 @@ class Log:
         reached = (epoch + 1, state.step)
         _keep(self._text, lambda line: _is_epoch(line, last) and _is_skip(line, reached))
         missing = bool(record) and last < epoch
-        self._board = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=epoch if missing else epoch + 1
-        )
+        self._board = Board(folder / "tensorboard", epoch if missing else epoch + 1)
         if missing:
             self.epoch(record)
 
@@ -49,24 +47,20 @@ class Log:
         self._board.close()
 
     def line(self, text: str) -> None:
+        """A line of text, written before it is shown."""
+        _append(self._text, text)
         print(text, flush=True)
-        with self._text.open("a", encoding="utf-8") as file:
-            print(text, file=file)
 
     def epoch(self, record: Record) -> None:
         """One epoch, in all three."""
-        for key, curve in CURVES.items():
-            if key in record:
-                self._board.add_scalar(curve, record[key], record["epoch"])
-        self._board.flush()
+        points = {curve: record[key] for key, curve in CURVES.items() if key in record}
+        self._board.scalars(points, int(record["epoch"]))
         self.line(describe(record))
-        with self._json.open("a", encoding="utf-8") as file:
-            print(json.dumps(record), file=file)
+        _append(self._json, json.dumps(record))
 
     def picture(self, name: str, picture: Tensor, epoch: int) -> None:
         """A picture (3, H, W) in [0, 1], in TensorBoard."""
-        self._board.add_image(name, picture.numpy(), epoch)
-        self._board.flush()
+        self._board.picture(name, picture, epoch)
 
 
 class Silence(Log):
@@ -95,6 +89,11 @@ def describe(record: Record) -> str:
     if "gpu_mib" in record:
         parts.append(f"{record['gpu_mib']} MiB on the GPU")
     return ", ".join([*parts, f"{record['seconds']:.1f}s", f"{_clock(record['left'])} left"])
+
+
+def _append(path: Path, line: str) -> None:
+    with naming(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        print(line, file=file)
 
 
 def _keep(path: Path, wanted: Callable[[str], bool]) -> list[str]:

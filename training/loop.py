@@ -65,6 +65,7 @@ class Run:
         Args:
             validate_first: Validate what the run begins or goes on with, too.
         """
+        self.signals.begin()
         if validate_first:
             if self.val_loader is None:
                 raise UserError("--validate-first: the config has no val_dataset with an epoch_val")
@@ -88,6 +89,9 @@ class Run:
                     if self.signals.stop:  # sent to all processes of the job, workers included
                         self.stop(self.signals.stop)
                     error.args = (f"{error}; repeat the command with --resume",)
+                    raise
+                except OSError:  # such as a log on a full disk
+                    self.save()
                     raise
             seconds = time.monotonic() - started
             self.close_epoch(started, (self.state.samples - before) / seconds)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 from types import FrameType, TracebackType
+from typing import Any
 
-from parallel import Group
-
-# What the exit status of a run says that was stopped by a signal: 128 and its number.
-STOPPING = {"SIGTERM": 143, "SIGINT": 130}
+from configs.interrupt import STOPPING, end_at_once
 
 
 class Stopped(SystemExit):
@@ -16,7 +14,10 @@ class Stopped(SystemExit):
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGUSR1 are noted, and heeded between two steps; twice Ctrl-C interrupts.
+    """SIGTERM, SIGINT, SIGHUP and SIGUSR1: noted, and heeded between two steps.
+
+    Until `begin` there is nothing to save, and those that stop do so at once. A second Ctrl-C
+    interrupts a step. What is ignored, as SIGHUP under nohup, stays so.
 
     Attributes:
         stop: Exit status that was asked for, or None.
@@ -26,14 +27,22 @@ class Signals:
     def __init__(self) -> None:
         self.stop: int | None = None
         self.save = False
-        self._before: dict[int, signal.Handlers | int | None] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         for name in (*STOPPING, "SIGUSR1"):
-            if hasattr(signal, name):
-                number = getattr(signal, name)
-                self._before[number] = signal.signal(number, self._note)  # type: ignore[assignment]
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.getsignal(number)
+        end_at_once(*STOPPING)
+        if hasattr(signal, "SIGUSR1"):
+            signal.signal(signal.SIGUSR1, self._note)
         return self
+
+    def begin(self) -> None:
+        """From here on there are steps to finish and to save."""
+        for number in self._before:
+            signal.signal(number, self._note)
 
     def __exit__(
         self,
@@ -52,9 +61,3 @@ class Signals:
             raise KeyboardInterrupt
         else:
             self.stop = STOPPING[name]
-
-    def check(self, group: Group) -> None:
-        """Where nothing is to be saved: raise `Stopped` if a process of the group was asked to."""
-        (stop,) = group.largest(self.stop or 0)
-        if stop:
-            raise Stopped(stop)

@@ -1,5 +1,7 @@
 """YAML files: every mistake at once, before an image is read."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import datasets
 import models
 from configs.load import load_test, load_train
 from configs.spec import UserError
-from configs.yaml_file import read_yaml
+from configs.yaml_file import parse_yaml, read_text, read_yaml
 from training.recipe import optimizers
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +96,7 @@ def test_all_mistakes_at_once(tmp_path):
         ("- 1\n", ": expected a mapping of keys, got list"),
         ("a: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
         ("{[1]: 2}\n", ":1:2: a list or mapping cannot be a key"),
-        ("a: \x00", "not YAML"),
+        ("a: \x00", "byte 0x00 is no text"),
     ],
 )
 def test_yaml_that_cannot_be_read(tmp_path, text, message):
@@ -111,10 +113,43 @@ def test_missing_and_binary_files(tmp_path):
     with pytest.raises(UserError, match=r"nothing\.yaml: No such file"):
         read_yaml(tmp_path / "nothing.yaml")
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"b\.yaml: it is not a text file"):
+    with pytest.raises(UserError, match=r"b\.yaml:\d+: the byte 0x"):
         read_yaml(tmp_path / "b.yaml")
     with pytest.raises(UserError, match="directory"):
         read_yaml(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_that_say_so_are_read(tmp_path, encoding):
+    path = tmp_path / "c.yaml"
+    path.write_bytes("name: für Ärzte\nx: 1\n".encode(encoding))
+    assert read_yaml(path) == {"name": "für Ärzte", "x": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "wrong"),
+    [
+        ("x: 1\nname: für\n".encode("latin-1"), r"c\.yaml:2: the byte 0xfc is no text in UTF-8"),
+        ("x: 1\n\nname: “für”\n".encode("cp1252"), r"c\.yaml:3: the byte 0x93 is no text in UTF-8"),
+        ("name: für\n".encode("utf-16-le"), r"c\.yaml:1: the byte 0x00 is no text in UTF-8"),
+        (
+            "x: 1\nname: für\n".encode("utf-16")[:-1],
+            r"c\.yaml:2: the byte 0x0a is no text in UTF-16",
+        ),
+    ],
+)
+def test_other_encodings_are_explained(tmp_path, data, wrong):
+    (tmp_path / "c.yaml").write_bytes(data)
+    with pytest.raises(UserError, match=f"{wrong}; save it as UTF-8") as error:
+        read_yaml(tmp_path / "c.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "c.yaml")
+    threading.Thread(target=(tmp_path / "c.yaml").write_bytes, args=(b"x: 1\n",)).start()
+    data = read_text(tmp_path / "c.yaml")
+    assert parse_yaml(data, "c.yaml") == parse_yaml(data, "c.yaml") == {"x": 1}
 
 
 def test_merge_keys_work(tmp_path):
@@ -289,3 +324,10 @@ def test_trainings_of_the_family_are_the_published_ones(stem):
         config.multi_step_lr and config.multi_step_lr.milestones,
     )
     assert found == FAMILY[stem]
+
+
+def test_names_in_other_case_are_known(tmp_path):
+    text = TRAIN.replace("epoch_max", "Epoch-Max").replace("scale_max", "SCALE_MAX")
+    found = problems(tmp_path, text.replace("name: mlp", "name: MLP").replace("adam", "Adam"))
+    for hint in ("epoch_max", "scale_max", "mlp", "adam"):
+        assert sum(f"did you mean {hint!r}?" in line for line in found) == 1, hint

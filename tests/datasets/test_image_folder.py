@@ -73,6 +73,8 @@ def test_split(root, tmp_path):
     split.write_text(json.dumps({"train": ["a.png", "b.png", "a.png"]}))
     with pytest.raises(UserError, match=r"a\.png is in the list 'train' twice"):
         ImageFolder(str(root), str(split), "train")
+    split.write_bytes(json.dumps({"train": ["a.png"]}).encode("utf-8-sig"))
+    assert len(ImageFolder(str(root), str(split), "train")) == 1
     split.write_text("{")
     with pytest.raises(UserError, match=r"split\.json.*JSON"):
         ImageFolder(str(root), str(split), "train")

@@ -1,8 +1,11 @@
 import copy
+import io
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -131,6 +134,71 @@ def test_a_failed_save_keeps_the_old_file(path, monkeypatch):
         save_checkpoint(path, {"model": {}})
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def numbers():
+    return {
+        "best": np.float64(31.5),
+        "epoch": np.int64(3),
+        "record": {"psnr": np.float32(0.5), "all": [np.bool_(True), (np.uint8(7),)]},
+    }
+
+
+@pytest.mark.parametrize("core", [b"_core", b"core"], ids=["numpy 2", "numpy 1"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numbers_of_numpy_become_pythons(path, core, zipped):
+    def as_numpy_1(file):
+        """The files differ in a name only; the checksum of what was changed is left out."""
+        return file.replace(b"numpy._core", b"numpy." + core)
+
+    checkpoint = {**load_checkpoint(path), **numbers()}
+    if zipped:
+        entries = io.BytesIO()
+        torch.save(checkpoint, path)
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(entries, "w") as new:
+            for info in old.infolist():
+                new.writestr(info.filename, as_numpy_1(old.read(info)))
+        path.write_bytes(entries.getvalue())
+    else:
+        torch.save(checkpoint, path, _use_new_zipfile_serialization=False)
+        path.write_bytes(as_numpy_1(path.read_bytes()))
+    loaded = load_checkpoint(path)
+    expected = {"best": 31.5, "epoch": 3, "record": {"psnr": 0.5, "all": [True, (7,)]}}
+    found = {key: loaded[key] for key in expected}
+    assert repr(found) == repr(expected)  # types, too
+    load_model(path)
+
+
+@pytest.mark.parametrize(
+    "value", [np.zeros(3), np.str_("x"), np.void(b"x"), np.datetime64(0, "s"), np.arange]
+)
+def test_nothing_else_of_numpy_is_read(path, value):
+    torch.save({**load_checkpoint(path), "best": [np.float64(1), value]}, path)
+    with pytest.raises(UserError, match=r"m\.pth: refused: it .*holds more than weights"):
+        load_checkpoint(path)
+
+
+def wrapped(checkpoint):
+    """As saved from DataParallel."""
+    model = checkpoint["model"]
+    return {**checkpoint, "model": {**model, "sd": prefixed(model["sd"])}}
+
+
+def prefixed(state):
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+def test_wrapped_models_are_unwrapped(path):
+    plain = load_checkpoint(path)
+    torch.save({**wrapped(plain), "trained_sd": prefixed(plain["model"]["sd"])}, path)
+    found = load_checkpoint(path)
+    for state in (found["model"]["sd"], found["trained_sd"]):
+        assert state.keys() == plain["model"]["sd"].keys()
+    load_model(path)
+    begin_with(make("liif"), path, plain["data_norm"])
+    mixed = {"model": {**SPECS["liif"], "sd": {"module.a": torch.ones(1), "b": torch.ones(1)}}}
+    torch.save(mixed, path)
+    assert load_checkpoint(path)["model"]["sd"].keys() == {"module.a", "b"}
 
 
 def test_bicubic_needs_no_file():

@@ -20,11 +20,26 @@ SERVER.set_forkserver_preload(
 )
 
 
-def _rank(folder, env, output, program, args):
+def start(folder, env, outputs, program, args, leads=False):
+    """A program as a process, with these files as its stdout and stderr.
+
+    With ``leads`` it leads a session, so that a terminal among them is its own.
+    """
+    args = (folder, env, outputs, program, args, leads)
+    process = SERVER.Process(target=_run, args=args, daemon=True)
+    process.start()
+    return process
+
+
+def _run(folder, env, outputs, program, args, leads):
+    if leads:
+        os.setsid()
     os.chdir(folder)
     os.environ.update(env)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(f"{output}.{name}", os.O_WRONLY | os.O_CREAT), number)
+    for number, path in zip((1, 2), outputs, strict=True):
+        # Only a terminal that can be read becomes that of a session.
+        os.dup2(os.open(path, (os.O_RDWR if leads else os.O_WRONLY) | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     torch.set_num_threads(1)
     sys.argv = [program, *args]
     runpy.run_path(str(ROOT / program), run_name="__main__")
@@ -40,11 +55,9 @@ class Ranks:
         self.outputs = [folders[rank] / f"rank{rank}-{now}" for rank in range(count)]
         envs = [environment(rank, count, self.store.port) for rank in range(count)]
         self.processes = [
-            SERVER.Process(target=_rank, args=(*place, program, args), daemon=True)
-            for place in zip(folders, envs, self.outputs, strict=True)
+            start(folder, env, (f"{output}.out", f"{output}.err"), program, args)
+            for folder, env, output in zip(folders, envs, self.outputs, strict=True)
         ]
-        for process in self.processes:
-            process.start()
 
     def said(self, name="out"):
         paths = [Path(f"{output}.{name}") for output in self.outputs]
