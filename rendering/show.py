@@ -221,5 +221,6 @@ def _opaque(picture: Picture) -> Picture:
     """On white where it is transparent."""
     if not picture.has_alpha:
         return picture
-    pixels = picture.rows(picture.planes(), 3, np.dtype(np.float32))
+    colours = 1 if picture.channels < 3 else 3
+    pixels = picture.rows(picture.planes(), colours, np.dtype(np.float32))
     return Picture(pixels, picture.icc, picture.notes)
