@@ -289,9 +289,10 @@ def colour_channels(model: Any) -> int:
 
 def _given_channels(model: Any) -> int:
     parameter = next(model.parameters(), torch.zeros(()))
-    device = parameter.device
-    coord, cell = torch.zeros(1, 1, 2, device=device), torch.full((1, 1, 2), 0.25, device=device)
-    for channels in (3, 1):
+    coord = torch.zeros(1, 1, 2, device=parameter.device)
+    cell = torch.full_like(coord, 0.25)
+
+    def given_for(channels: int) -> int:
         inp = parameter.new_zeros(1, channels, 8, 8)
         try:
             if isinstance(model, ContinuousModel):
@@ -300,10 +301,11 @@ def _given_channels(model: Any) -> int:
             return model.query_rgb(coord, cell).shape[-1]
         except ChannelsError as error:
             return error.given
-        except RuntimeError:
-            if channels == 1:
-                raise
-    raise AssertionError
+
+    try:
+        return given_for(3)
+    except RuntimeError:
+        return given_for(1)
 
 
 def encoder_of(model: Any) -> nn.Module:
