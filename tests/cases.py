@@ -96,7 +96,7 @@ SPECS = {
     "bicubic": {"name": "bicubic", "args": {}},
 }
 
-# What makes them gray.
+# What makes those gray that can be.
 GRAY_IMNET = {"name": "mlp", "args": {"out_dim": 1, "hidden_list": [16, 16]}}
 GRAY_LMMLP = {"name": "lmmlp", "args": {**LMMLP["args"], "out_dim": 1}}
 GRAY_ARGS: dict[str, dict[str, object]] = {
@@ -109,7 +109,6 @@ GRAY_ARGS: dict[str, dict[str, object]] = {
     "ciaosr": {"imnet_q": GRAY_IMNET},
     "clit": {"imnet_spec": GRAY_IMNET},
 }
-ALWAYS_RGB = ["metasr", "sronet"]
 
 
 def make(name: str, **args: object) -> torch.nn.Module:

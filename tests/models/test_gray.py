@@ -7,15 +7,7 @@ from torch import nn
 import models
 from configs.spec import UserError
 from models.base import colour_channels, encoder_of
-from tests.cases import (
-    ALWAYS_RGB,
-    CONTINUOUS,
-    GRAY_ARGS,
-    SMALL_ARGS,
-    SPECS,
-    make,
-    queries,
-)
+from tests.cases import GRAY_ARGS, SMALL_ARGS, SPECS, make, queries
 from tests.oracle import ORACLES, bilinear
 from utils import make_cell, make_coord
 
@@ -28,10 +20,6 @@ def literally(name, args, model, inp, coord, cell):
     """The encoder sees the channel three times, written out; the rest of the formula has one."""
     rgb = ORACLES[name](model, inp, model.encoder(torch.cat([inp, inp, inp], dim=1)), coord, cell)
     return rgb + bilinear(inp, coord) if "input_skip" in args else rgb
-
-
-def test_every_model_is_gray_or_known_to_be_not():
-    assert sorted([*GRAY_ARGS, *ALWAYS_RGB, "bicubic"]) == sorted(CONTINUOUS)
 
 
 @pytest.mark.parametrize(("name", "args"), CASES, ids=str)
