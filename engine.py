@@ -18,6 +18,7 @@ from tqdm import tqdm
 from configs.schema import EVAL_TYPE
 from configs.spec import UserError
 from datasets.loader import BatchLoader
+from models.base import ChannelsError
 from parallel import ALONE, Group
 from utils import Averager, calc_psnr, calc_ssim, denormalise, make_cell, make_coord, normalise
 
@@ -36,7 +37,7 @@ def batched_predict(
 
     Args:
         model: With ``gen_feat`` and ``query_rgb``.
-        inp: (B, 3, h, w), normalised.
+        inp: (B, 3, h, w), normalised; gray images have one channel for three, here and below.
         coord, cell: (B, Q, 2); or a grid (B, H, W, 2) and a cell per image (B, 2).
         bsize: Queries at a time, of a grid whole rows; None: all at once. A model whose queries see
             each other is given all at once.
@@ -155,7 +156,8 @@ def evaluate(
         numbers: Of the samples; from 0 if None.
 
     Raises:
-        UserError: If whole images are needed and the samples are none.
+        UserError: If whole images are needed and the samples are none, or the samples have other
+            channels than the model gives or than data_norm is for.
     """
     norm = data_norm or IDENTITY_NORM
     protocol, scale = _parse_eval_type(measure.eval_type)
@@ -164,6 +166,7 @@ def evaluate(
     numbers = numbers or count()
     for batch in loader:
         batch = to_device(batch, device)
+        check_data_norm(norm, batch["inp"].shape[1])
         inp = normalise(batch["inp"], norm["inp"], 1)
         pred = predict(model, inp, batch["coord"], batch["cell"], measure.eval_bsize)
         check_channels(pred, batch["gt"])
@@ -266,13 +269,19 @@ def super_resolve(
 
     Returns:
         (3, H, W) in [0, 1], on the CPU.
+
+    Raises:
+        UserError: If the image has other channels than the model gives, or data_norm is for others.
     """
     norm = data_norm or PUBLISHED_NORM
+    check_data_norm(norm, len(image))
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     inp = normalise(image.to(device).unsqueeze(0), norm["inp"], 1)
     coord = make_coord(size).to(device).unsqueeze(0)
     cell = make_cell(size).to(device).expand_as(coord)
     pred = batched_predict(model, inp, coord, cell, bsize)
+    if pred.shape[2] != len(image):
+        raise ChannelsError(pred.shape[2], len(image))
     return denormalise(pred, norm["gt"], 2).clamp(0, 1)[0].T.unflatten(1, size).cpu()
 
 
@@ -301,13 +310,22 @@ def as_queries(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {**samples, "coord": coord, "cell": cell, "gt": samples["gt"].flatten(-2).mT}
 
 
+def check_data_norm(norm: DataNorm, channels: int) -> None:
+    """Raise a `UserError` if it has numbers for another number of channels."""
+    for key, stats in norm.items():
+        for name, numbers in stats.items():
+            if len(numbers) not in (1, channels):
+                raise UserError(
+                    f"data_norm: {key}.{name} has {len(numbers)} numbers for {channels} channels: "
+                    "give one number, or one per channel"
+                )
+
+
 def check_channels(pred: Tensor, gt: Tensor) -> None:
+    """Raise a `ChannelsError` if predictions and targets differ in shape."""
     if pred.shape != gt.shape:
         dim = channel_dim(gt)
-        raise UserError(
-            f"the model gives {pred.shape[dim]} channels where {gt.shape[dim]} are wanted: see "
-            "out_dim of imnet_spec; without imnet_spec the encoder needs its upsampler"
-        )
+        raise ChannelsError(pred.shape[dim], gt.shape[dim])
 
 
 def _mean_psnr(values: Iterable[float]) -> float:

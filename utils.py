@@ -260,7 +260,11 @@ def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def normalise(x: Tensor, stats: Mapping[str, Sequence[float]], channel_dim: int) -> Tensor:
-    """(x - sub) / div per channel; ``stats = {"sub": [..], "div": [..]}`` of 1 or C numbers."""
+    """(x - sub) / div per channel; ``stats = {"sub": [..], "div": [..]}`` of 1 or C numbers.
+
+    Raises:
+        ValueError: If they are as many as neither.
+    """
     sub, div = (_per_channel(stats[key], x, channel_dim) for key in ("sub", "div"))
     return (x - sub) / div
 
@@ -272,6 +276,8 @@ def denormalise(x: Tensor, stats: Mapping[str, Sequence[float]], channel_dim: in
 
 
 def _per_channel(values: Sequence[float], x: Tensor, channel_dim: int) -> Tensor:
+    if len(values) not in (1, x.shape[channel_dim]):
+        raise ValueError(f"{len(values)} numbers for {x.shape[channel_dim]} channels")
     shape = [1] * x.ndim
     shape[channel_dim] = -1
     return torch.tensor(values, dtype=x.dtype).to(x.device, non_blocking=True).view(shape)

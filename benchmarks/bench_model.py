@@ -18,7 +18,7 @@ import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
 from configs.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
-from models.base import INPUT_SKIPS
+from models.base import INPUT_SKIPS, colour_channels
 from models.mlp import MLP
 from tests.oracle import ORACLES
 from utils import make_cell, make_coord
@@ -55,7 +55,7 @@ def measure(
 ) -> dict[str, Any]:
     """One row of the table."""
     device = next(model.parameters()).device
-    inp = torch.rand(1, 3, size, size, device=device)
+    inp = torch.rand(1, colour_channels(model), size, size, device=device)
     side = round(size * scale)
     coord = make_coord((side, side)).to(device).unsqueeze(0)
     cell = make_cell((side, side)).to(device).expand_as(coord)
@@ -103,7 +103,7 @@ def run_floor(layers: list[nn.Linear], rows: int, device: torch.device) -> None:
 
 
 def run_literal(model: Any, kind: str, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    feat = model.encoder(inp)
+    feat = model.encoder(inp.expand(-1, 3, -1, -1))
     parts = zip(coord.split(EVAL_BSIZE, 1), cell.split(EVAL_BSIZE, 1), strict=True)
     rgb = torch.cat([ORACLES[kind](model, inp, feat, *part) for part in parts], dim=1)
     skip = INPUT_SKIPS.get(model.input_skip) if kind in ("liif", "lmliif") else None

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from benchmarks.measure import DEFAULT_CONFIG, model_name, model_spec
 from configs.command import run
+from models.base import colour_channels
 
 SIDE = 48  # of the input; a multiple of the windows of all encoders
 QUERIES = 4096
@@ -37,9 +38,10 @@ def main() -> None:
 
 def multiply_adds(model: Any) -> tuple[float, float]:
     """Per pixel of the input, and per query; counted with gradients, where no product is fused."""
+    channels = colour_channels(model)
 
     def count(queries: int) -> float:
-        inp, coord = torch.zeros(1, 3, SIDE, SIDE), torch.zeros(1, queries, 2)
+        inp, coord = torch.zeros(1, channels, SIDE, SIDE), torch.zeros(1, queries, 2)
         with FlopCounterMode(display=False) as counter:
             model(inp, coord, torch.full_like(coord, 1 / SIDE))
         return counter.get_total_flops() / 2

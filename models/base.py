@@ -20,6 +20,22 @@ INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor | None]]]
 
 
+class ChannelsError(UserError):
+    """A model gives other channels than its images have.
+
+    Attributes:
+        given: How many it gives.
+    """
+
+    def __init__(self, given: int, wanted: int) -> None:
+        super().__init__(
+            f"the model gives {given} channels where {wanted} are wanted: out_dim of its decoder "
+            "and channels of the dataset must agree; without a decoder the encoder needs its "
+            "upsampler"
+        )
+        self.given = given
+
+
 class Encoder(nn.Module):
     """An image (B, 3, h, w) to a feature map (B, out_dim, h', w').
 
@@ -93,15 +109,12 @@ def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:
     """Colours (B, Q, 3) and an interpolation of the input: one of `INPUT_SKIPS`, or "none".
 
     Raises:
-        UserError: If these are not as many colours.
+        ChannelsError: If these are not as many channels.
     """
     if kind == "none":
         return rgb
     if rgb.shape[-1] != latent.inp.shape[1]:
-        raise UserError(
-            f"the model gives {rgb.shape[-1]} channels, and the input that is added has "
-            f"{latent.inp.shape[1]}: see out_dim of the decoder"
-        )
+        raise ChannelsError(rgb.shape[-1], latent.inp.shape[1])
     return rgb + INPUT_SKIPS[kind](latent.inp, coord, latent.whole, latent.origin)
 
 
@@ -109,6 +122,9 @@ class ContinuousModel(nn.Module):
     """An image as a function of a continuous coordinate: encode once, query anywhere.
 
     A subclass defines `decode`, and `prepare` where the latent is more than the encoder's output.
+
+    Where ``out_dim`` of the decoder is 1, images are gray: colours and the input have one channel
+    for three, which the encoder sees three times.
 
     Attributes:
         margin: How many pixels beyond its own a query reads of what the encoder made; with it, a
@@ -168,7 +184,12 @@ class ContinuousModel(nn.Module):
         """The encoder's feature map, computed and returned with the channels last in memory.
 
         Convolutions are faster so, and the codes of a `CodeTable` then lie there already.
+
+        Args:
+            inp: (B, 3, h, w), normalised; one channel is repeated.
         """
+        if inp.shape[1] == 1:
+            inp = inp.expand(-1, 3, -1, -1)
         return self.encoder(inp.contiguous(memory_format=torch.channels_last))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
@@ -239,3 +260,64 @@ class ContinuousModel(nn.Module):
         """`gen_feat`, then `query_rgb`."""
         self.gen_feat(inp)
         return self.query_rgb(coord, cell)
+
+
+@torch.no_grad()
+def colour_channels(model: Any) -> int:
+    """How many channels a model gives, and takes: 1, gray, or 3, RGB.
+
+    Found by asking for a pixel, which leaves the model as it is; but one of other code, that may
+    also take one channel only, forgets what it has encoded.
+
+    Args:
+        model: With ``gen_feat`` and ``query_rgb``.
+
+    Raises:
+        UserError: If it gives another number.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        given = _given_channels(model)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if given not in (1, 3):
+        raise UserError(f"gives {given} channels; 1 (gray) and 3 (RGB) are what images have")
+    return given
+
+
+def _given_channels(model: Any) -> int:
+    parameter = next(model.parameters(), torch.zeros(()))
+    coord = torch.zeros(1, 1, 2, device=parameter.device)
+    cell = torch.full_like(coord, 0.25)
+
+    def given_for(channels: int) -> int:
+        inp = parameter.new_zeros(1, channels, 8, 8)
+        try:
+            if isinstance(model, ContinuousModel):
+                return model.query_rgb(coord, cell, model.encode(inp)).shape[-1]
+            model.gen_feat(inp)
+            return model.query_rgb(coord, cell).shape[-1]
+        except ChannelsError as error:
+            return error.given
+
+    try:
+        return given_for(3)
+    except RuntimeError:
+        return given_for(1)
+
+
+def encoder_of(model: Any) -> nn.Module:
+    """The encoder of a continuous model, be it of this or of the published code.
+
+    Its state dict is that part of the model's whose keys begin with ``encoder.``; its
+    `load_state_dict` passes over an upsampler that it has no place for (see `Encoder`).
+
+    Raises:
+        UserError: If it has none with weights.
+    """
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, nn.Module) or next(encoder.parameters(), None) is None:
+        raise UserError(f"{type(model).__name__} has no encoder with weights")
+    return encoder

@@ -53,11 +53,12 @@ class CrossScaleAttention(nn.Module):
         self.conv_match_1 = Activated(channels, channels // 2)
         self.conv_match_2 = Activated(channels, channels // 2)
         self.conv_assembly = Activated(channels, channels)
-        self.down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        # In the published order: optimizers in checkpoints count the parameters.
         if 3 in scales:
             self.downx3 = nn.Conv2d(channels, channels, 3, stride=3, padding=1)
         if 4 in scales:
             self.downx4 = nn.Conv2d(channels, channels, 3, stride=4, padding=1)
+        self.down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, feat: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C * scales, h, w).

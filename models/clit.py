@@ -62,7 +62,8 @@ class CLIT(ContinuousModel):
     Args:
         encoder_spec: The encoder.
         imnet_spec: The decoder of a stage, an `mlp`; it is given its ``in_dim``.
-        pb_spec: Encoding of positions, a `posenc`; it is given its ``head``. None: without.
+        pb_spec: Encoding of positions, a `posenc`; it is given its ``head``. None, or no attention:
+            without.
         base_dim: Channels D of queries, keys and values.
         head: Heads of the attention.
         r: It reaches r codes far, to (2 r + 1)**2.
@@ -112,7 +113,9 @@ class CLIT(ContinuousModel):
         self.conv_vs = convolutions()
         if local_attn:
             self.conv_qs, self.conv_ks = convolutions(), convolutions()
-        self.pb_encoder = None if pb_spec is None else models.make(pb_spec, args={"head": head})
+        self.pb_encoder = None
+        if local_attn and pb_spec is not None:
+            self.pb_encoder = models.make(pb_spec, args={"head": head})
         in_dim = base_dim * (2 * self.r + 1) ** 2 + (2 if is_cell else 0)
         self.imnets = nn.ModuleList(
             make_mlp(imnet_spec, "imnet_spec", in_dim=in_dim) for _ in range(imnet_num)

@@ -65,7 +65,7 @@ class Latent:
 
     Attributes:
         feat: Feature map (B, C, h, w).
-        inp: The pixels it was made from (B, 3, h, w), normalised.
+        inp: The pixels it was made from (B, C, h, w), normalised.
         codes: What queries read per code, if it is more than the feature map.
         tables: What queries read, if that is several tables.
         hidden: Some other map (B, D, h, w) that is computed once.

@@ -54,7 +54,7 @@ class LMLIIF(Modulated):
         self.side = 3 if feat_unfold else 1
         dim, width = self.encoder.out_dim, decoder_width(imnet_spec)
         self.extra_dim = 4 if cell_decode else 2
-        self.add_networks(
+        self.hypernet, self.imnet = self.make_networks(
             imnet_spec,
             hypernet_spec,
             in_dim=(width if mod_input else dim) + self.extra_dim,
@@ -133,9 +133,14 @@ class LMLTE(Modulated):
         self.freq = conv3x3(self.encoder.out_dim, hidden_dim)
         self.phase = nn.Linear(2, hidden_dim // 2, bias=False)
         decoded = 2 * width if mod_input else 0
-        self.add_networks(imnet_spec, hypernet_spec, width, code_dim=hidden_dim, decoded=decoded)
+        hypernet, imnet = self.make_networks(
+            imnet_spec, hypernet_spec, width, code_dim=hidden_dim, decoded=decoded
+        )
+        # In the published order: optimizers in checkpoints count the parameters.
+        self.hypernet = hypernet
         if mod_input:
             self.imphase = nn.Linear(2, width // 2, bias=False)
+        self.imnet = imnet
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`."""

@@ -72,15 +72,15 @@ class Modulated(ContinuousModel):
         if self.cmsr is not None:
             self.margin, self.spans_queries = None, True
 
-    def add_networks(
+    def make_networks(
         self,
         imnet_spec: dict[str, Any],
         hypernet_spec: dict[str, Any],
         in_dim: int,
         code_dim: int,
         decoded: int,
-    ) -> None:
-        """Make ``hypernet`` and ``imnet``.
+    ) -> tuple[MLP, Any]:
+        """What shall be ``hypernet`` and ``imnet``.
 
         Args:
             in_dim: Numbers per query that the decoder is given.
@@ -89,8 +89,8 @@ class Modulated(ContinuousModel):
         """
         imnet = models.make(imnet_spec, args={"in_dim": in_dim})
         made = imnet.mod_dim + decoded
-        self.hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
-        self.imnet = imnet
+        hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
+        return hypernet, imnet
 
     def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """Per code what `enter` is given (B, h, w, L), and its modulation (B, h, w, mod_dim).

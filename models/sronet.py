@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from configs.spec import SpecOf
 from models import register
-from models.base import ContinuousModel, Queries, given, make_encoder
+from models.base import ContinuousModel, Queries, add_input, given, make_encoder
 from models.ensemble import corners, ensemble_weights, find_side
 from models.latent import CodeTable, Latent
-from utils import sample_bilinear
 
 EPS = 1e-5
 HIDDEN = 256
@@ -151,7 +150,7 @@ class SRNO(ContinuousModel):
         context = [None, None] if latent.context is None else latent.context
         x = self._layers(latent, coord, cell, context)
         rgb = at_points(self.fc2, F.gelu(at_points(self.fc1, x)))
-        return rgb + sample_bilinear(latent.inp, coord, latent.whole, latent.origin)
+        return add_input(rgb, latent, coord, "bilinear")
 
     def _layers(
         self, latent: Latent, coord: Tensor, cell: Tensor, context: Sequence[Tensor | None]

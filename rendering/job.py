@@ -79,7 +79,7 @@ def render_file(
             bands = _counted(bands, len(rows), progress)
         pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)
         format.write(file, layout, pixels)
-    return Done(len(rows), len(cols), (*picture.notes, *notes))
+    return Done(len(rows), len(cols), (*picture.notes, *renderer.notes(picture), *notes))
 
 
 def fit(

@@ -51,36 +51,42 @@ class Picture:
     def white(self) -> float:
         return LARGEST[self.pixels.dtype]
 
-    @property
-    def count(self) -> int:
-        """Planes to render: the colours, and the alpha where it says something."""
-        return 1 if self.opaque else 2
+    def count(self, channels: int = 3) -> int:
+        """How many `planes` there are."""
+        return (1 if self.channels < 3 else 3 // channels) + (not self.opaque)
 
-    def planes(self, rows: slice = slice(None), cols: slice = slice(None)) -> Tensor:
-        """What is rendered of a part: (K, 3, r, c), float32, white is 1.
+    def planes(
+        self, rows: slice = slice(None), cols: slice = slice(None), channels: int = 3
+    ) -> Tensor:
+        """What is rendered of a part: (K, channels, r, c), float32, white is 1.
 
-        The first plane has the colours, multiplied by the alpha, so that the colour under
-        transparent pixels does not bleed into its surroundings. The second has the alpha. Gray and
-        alpha are repeated for all three channels.
+        First come the colours, multiplied by the alpha, so that the colour under transparent pixels
+        does not bleed into its surroundings: in one plane, or for a model of one channel in a plane
+        each. The last plane has the alpha where it says something. Gray and alpha are repeated for
+        all three channels.
+
+        Args:
+            channels: That the model takes, 1 or 3.
         """
         part = torch.from_numpy(self.pixels[rows, cols].astype(np.float32) / np.float32(self.white))
         colour, alpha = part[..., : 1 if self.channels < 3 else 3], part[..., -1:]
         planes = [colour] if self.opaque else [colour * alpha, alpha]
-        return torch.stack([plane.expand(-1, -1, 3).permute(2, 0, 1) for plane in planes])
+        planes = [part for plane in planes for part in plane.split(channels, dim=-1)]
+        return torch.stack([plane.expand(-1, -1, channels).permute(2, 0, 1) for plane in planes])
 
     def rows(self, band: Tensor, channels: int, dtype: np.dtype) -> np.ndarray:
         """Pixels of an output of this picture.
 
         Args:
-            band: (K, 3, r, W), rendered `planes`.
+            band: (K, C, r, W), rendered `planes`.
             channels: Of the output; without an alpha for this picture's, it is put on white.
             dtype: Of the output; integers are rounded and clamped.
 
         Returns:
             (r, W, channels).
         """
-        colour = band[0]
-        alpha = None if self.opaque else band[1].mean(0).clamp(0, 1)
+        colour = (band if self.opaque else band[:-1]).flatten(0, 1)
+        alpha = None if self.opaque else band[-1].mean(0).clamp(0, 1)
         if channels in (2, 4) and alpha is not None:
             colour = torch.where(alpha > TRANSPARENT, colour / alpha.clamp(min=TRANSPARENT), 0)
         elif alpha is not None:

@@ -23,9 +23,9 @@ class Memory(NamedTuple):
 
 
 @torch.no_grad()
-def find_memory(model: ContinuousModel) -> Memory:
-    """Count what goes through the encoder for a small image."""
-    strip = torch.zeros(1, 3, ROWS, LENGTHS[0], device=_device(model))
+def find_memory(model: ContinuousModel, channels: int = 3) -> Memory:
+    """Count what goes through the encoder for a small image of so many channels."""
+    strip = torch.zeros(1, channels, ROWS, LENGTHS[0], device=_device(model))
     with _PeakMemory(model) as memory:
         feat = model.features(strip)
     latent = model.prepare(feat, strip)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -51,7 +52,7 @@ def compare(
     Raises:
         UserError: If the input or the output cannot be.
     """
-    picture = _opaque(read_picture(source))
+    picture = _read(renderer, source)
     scale = wanted.factors(picture.size)
     sides = [min(n, max(4, round(INSET / s))) for n, s in zip(picture.size, scale, strict=True)]
     boxes = _detailed(picture, sides[0], sides[1])
@@ -150,7 +151,7 @@ def zoom(
     """
     target = Path(target)
     check_video(target)
-    picture = _opaque(read_picture(source))
+    picture = _read(renderer, source)
     height, width = picture.size
     y, x = point or (height / 2, width / 2)
     if y > height or x > width:
@@ -215,9 +216,13 @@ def _render(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> np.
     return picture.rows(torch.cat(bands, dim=2), 3, np.dtype(np.uint8))
 
 
-def _opaque(picture: Picture) -> Picture:
-    """On white where it is transparent."""
+def _read(renderer: Renderer, source: str | Path) -> Picture:
+    """On white where it is transparent; what the user should know is said."""
+    picture = read_picture(source)
+    for note in (*picture.notes, *renderer.notes(picture)):
+        print(f"{source}: {note}", file=sys.stderr)
     if not picture.has_alpha:
         return picture
-    pixels = picture.rows(picture.planes(), 3, np.dtype(np.float32))
+    colours = 1 if picture.channels < 3 else 3
+    pixels = picture.rows(picture.planes(), colours, np.dtype(np.float32))
     return Picture(pixels, picture.icc, picture.notes)

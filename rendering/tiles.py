@@ -19,8 +19,8 @@ from torch import Tensor
 
 from configs.command import first_line, is_out_of_memory
 from configs.spec import UserError
-from engine import PUBLISHED_NORM, DataNorm, clip_cell
-from models.base import ContinuousModel
+from engine import PUBLISHED_NORM, DataNorm, check_data_norm, clip_cell
+from models.base import ContinuousModel, colour_channels
 from models.latent import Latent
 from rendering.grid import Axis
 from rendering.picture import Picture
@@ -85,6 +85,8 @@ class Renderer:
         self.norm = data_norm or PUBLISHED_NORM
         self.tile = tile
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.channels = colour_channels(model)
+        check_data_norm(self.norm, self.channels)
         self.queries = QUERIES
         if isinstance(model, ContinuousModel):
             self.queries = QUERIES_ON_CUDA if self.device.type == "cuda" else model.chunk
@@ -96,11 +98,17 @@ class Renderer:
 
     @cached_property
     def memory(self) -> Memory:
-        return find_memory(self.model)
+        return find_memory(self.model, self.channels)
 
     @cached_property
     def reach(self) -> int | None:
         return find_reach(self.model)
+
+    def notes(self, picture: Picture) -> tuple[str, ...]:
+        """What a user should know of how a picture is rendered."""
+        if self.channels < 3 <= picture.channels:
+            return ("this model is for gray images: red, green and blue are rendered one by one",)
+        return ()
 
     @torch.no_grad()
     def render(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Tensor]:
@@ -110,21 +118,21 @@ class Renderer:
             rows, cols: The output grid.
 
         Yields:
-            (K, 3, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
+            (K, C, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
 
         Raises:
-            UserError: If the memory does not suffice for the smallest tile.
+            UserError: If the memory does not suffice for the smallest tile, or the model is for
+                other images.
         """
-        tile = self._choose_tile(
-            picture.count, *(stop - first for first, stop in _spans(rows, cols))
-        )
+        count = picture.count(self.channels)
+        tile = self._choose_tile(count, *(stop - first for first, stop in _spans(rows, cols)))
         context: tuple[Tensor, ...] | None = None
         kept: list[Scene] = []
         if self.spans:
             queries = partial(self._queries, picture, rows, cols, tile, kept)
             context = self.model.survey(queries, _picture_size(rows, cols))
         for band, parts in self._bands(picture, rows, cols, tile, kept):
-            out = torch.empty(picture.count, 3, len(band), len(cols))
+            out = torch.empty(count, self.channels, len(band), len(cols))
             for scene, columns in parts:
                 out[..., columns] = self.decode(scene.knowing(context), band, cols[columns])
             yield out
@@ -191,9 +199,9 @@ class Renderer:
     def _encode_whole(self, picture: Picture) -> Scene:
         inp = self._planes(picture)
         if isinstance(self.model, ContinuousModel):
-            return Scene(picture.count, self.model.encode(inp))
+            return Scene(len(inp), self.model.encode(inp))
         self.model.gen_feat(inp)
-        return Scene(picture.count)
+        return Scene(len(inp))
 
     def _margin(self, axis: Axis) -> int:
         """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
@@ -215,16 +223,17 @@ class Renderer:
             keep.append(slice(kept[0] - seen.start, kept[1] - seen.start))
         origin = (read[0].start + keep[0].start, read[1].start + keep[1].start)
         inp = self._planes(picture, *read)
-        return Scene(picture.count, self.model.encode_part(inp, (keep[0], keep[1]), origin, sizes))
+        return Scene(len(inp), self.model.encode_part(inp, (keep[0], keep[1]), origin, sizes))
 
     def _planes(
         self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)
     ) -> Tensor:
-        return normalise(picture.planes(rows, cols).to(self.device), self.norm["inp"], 1)
+        planes = picture.planes(rows, cols, self.channels).to(self.device)
+        return normalise(planes, self.norm["inp"], 1)
 
     @torch.no_grad()
     def decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
-        """Colours of output pixels within a scene: (K, 3, r, c), on the CPU, not clamped.
+        """Colours of output pixels within a scene: (K, C, r, c), on the CPU, not clamped.
 
         Raises:
             UserError: If the memory does not suffice for a few queries at a time.

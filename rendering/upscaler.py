@@ -110,6 +110,7 @@ class Upscaler:
 
     def _pixels(self, picture: Picture, wanted: Wanted) -> np.ndarray:
         rows, cols = wanted.grid(picture.size)
+        _warn((*picture.notes, *self.renderer.notes(picture)))
         dtype = picture.pixels.dtype
         bands = self.renderer.render(picture, rows, cols)
         return np.concatenate([picture.rows(band, picture.channels, dtype) for band in bands])
@@ -119,7 +120,6 @@ class Upscaler:
             picture = from_pillow(image)
         except (ValueError, OSError) as error:
             raise UserError(f"cannot render this image: {error}") from None
-        _warn(picture.notes)
         pixels = self._pixels(picture, wanted)
         result = Image.fromarray(pixels.squeeze(2) if picture.channels == 1 else pixels)
         if picture.icc:

@@ -96,6 +96,20 @@ SPECS = {
     "bicubic": {"name": "bicubic", "args": {}},
 }
 
+# What makes those gray that can be.
+GRAY_IMNET = {"name": "mlp", "args": {"out_dim": 1, "hidden_list": [16, 16]}}
+GRAY_LMMLP = {"name": "lmmlp", "args": {**LMMLP["args"], "out_dim": 1}}
+GRAY_ARGS: dict[str, dict[str, object]] = {
+    "liif": {"imnet_spec": GRAY_IMNET},
+    "lte": {"imnet_spec": GRAY_IMNET},
+    "lte-fast": {"out_dim": 1},
+    "lmliif": {"imnet_spec": GRAY_LMMLP},
+    "lmlte": {"imnet_spec": GRAY_LMMLP},
+    "lmciaosr": {"imnet_q": GRAY_LMMLP},
+    "ciaosr": {"imnet_q": GRAY_IMNET},
+    "clit": {"imnet_spec": GRAY_IMNET},
+}
+
 
 def make(name: str, **args: object) -> torch.nn.Module:
     """A small continuous model with fixed random weights, in evaluation mode."""

@@ -9,6 +9,7 @@ from torch import nn
 import models
 from benchmarks import bench_data, bench_model, bench_train, count_model
 from benchmarks.measure import model_spec
+from tests import cases
 
 
 def rows(capsys, monkeypatch, module, *args):
@@ -37,6 +38,17 @@ def test_rendering(capsys, monkeypatch, config):
         assert min(row["whole s"], row["encode s"]) > 0  # which is longer is luck at this size
         assert row["times faster"] > 0
         assert row["largest difference"] < 1e-4
+
+
+@pytest.mark.parametrize("name", ["liif", "lte"])
+def test_gray_models(name):
+    model = cases.make(name, **cases.GRAY_ARGS[name])
+    row = bench_model.measure(model, name, 6, 2.5, rounds=1, literal=True)
+    assert row["largest difference"] < 1e-4
+    per_pixel, per_query = count_model.multiply_adds(model)
+    three = count_model.multiply_adds(cases.make(name))
+    last = 4 * 2 * 16  # two of its outputs, at four corners
+    assert (per_pixel, per_query) == (three[0], three[1] - last)
 
 
 def test_multiply_adds_of_liif_and_lmliif(capsys, monkeypatch):

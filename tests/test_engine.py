@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from configs.spec import UserError
 from engine import (
@@ -129,6 +130,43 @@ def test_a_model_of_other_channels_is_refused(channels):
         eval_psnr([sample((20, 25))], model)
     with pytest.raises(UserError, match=f"gives {channels} channels where 3"):
         train_step(model, torch.optim.SGD(model.parameters()), sample((20, 25)), HALF)
+
+
+GRAY_MODEL = {"imnet_spec": {"name": "mlp", "args": {"out_dim": 1, "hidden_list": [16]}}}
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+@pytest.mark.parametrize(("eval_type", "border"), [(None, 0), ("benchmark-2", 2), ("div2k-2", 8)])
+def test_gray_images_are_evaluated_without_luma_weights(eval_type, border, ensemble):
+    model, batch = make("liif", **GRAY_MODEL, input_skip="bilinear"), sample((28, 33))
+    batch = {**batch, "inp": batch["inp"][:, :1], "gt": batch["gt"][..., :1]}
+    measure = Measure(eval_type, 77, ensemble, ssim=True)
+    (got,) = evaluate([batch], model, measure, HALF)
+    assert got.picture.shape == (1, 28, 33)
+    if not ensemble:
+        rendered = super_resolve(model, batch["inp"][0], (28, 33), HALF)
+        torch.testing.assert_close(got.picture, rendered, rtol=0, atol=1e-5)
+    inner = slice(border, -border or None)
+    sr, hr = (x.view(28, 33)[inner, inner] for x in (got.picture, batch["gt"]))
+    assert got.psnr == pytest.approx(-10 * (sr - hr).square().mean().log10().item(), abs=1e-4)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    ssim = structural_similarity(sr.double().numpy(), hr.double().numpy(), data_range=1, **options)
+    assert got.ssim == pytest.approx(ssim, abs=1e-6)
+    train_step(model, torch.optim.SGD(model.parameters()), batch, HALF)
+
+
+def test_images_for_another_kind_of_model():
+    gray, three = make("liif", **GRAY_MODEL), torch.rand(3, 8, 10)
+    norm = {key: {"sub": [0.4, 0.5, 0.6], "div": [0.5]} for key in ("inp", "gt")}
+    with pytest.raises(UserError, match=r"inp\.sub has 3 numbers for 1 channels"):
+        super_resolve(gray, three[:1], (9, 9), norm)
+    batch = sample((20, 25))
+    batch = {**batch, "inp": batch["inp"][:, :1], "gt": batch["gt"][..., :1]}
+    with pytest.raises(UserError, match=r"inp\.sub has 3 numbers for 1 channels"):
+        eval_psnr([batch], gray, norm)
+    for model, image in ((gray, three), (make("liif"), three[:1])):
+        with pytest.raises(UserError, match="out_dim of its decoder and channels of the dataset"):
+            super_resolve(model, image, (9, 9))
 
 
 def test_all_pixels_in_another_order_are_no_picture():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datasets.wrappers import SampleWrapper
-from engine import DataNorm, as_queries, batched_predict
+from engine import DataNorm, as_queries, batched_predict, check_channels
 from utils import denormalise, normalise, sample_bicubic, sample_nearest
 
 ROWS = 4
@@ -34,8 +34,8 @@ def comparison(
         side: Of the part of each image that is shown, in pixels of the prediction.
 
     Returns:
-        (3, rows * side, 4 * side) in [0, 1], of the middle of each image; smaller ones are padded
-        with black.
+        (3, rows * side, 4 * side) in [0, 1], of the middle of each image, be it gray; smaller ones
+        are padded with black.
     """
     whole = copy.copy(samples)
     whole.sample_q = None
@@ -48,14 +48,16 @@ def comparison(
         cell = sample["cell"].flatten(0, 1).unsqueeze(0)
         size = sample["coord"].shape[:2]
         ours = batched_predict(model, normalise(inp, data_norm["inp"], 1), coord, cell, bsize)
+        truth = sample["gt"].flatten(0, 1).unsqueeze(0)
+        check_channels(ours, truth)
         shown = [
             sample_nearest(inp, coord),
             sample_bicubic(inp, coord),
             denormalise(ours, data_norm["gt"], 2),
-            sample["gt"].flatten(0, 1).unsqueeze(0),
+            truth,
         ]
         rows.append(torch.cat([_padded(x[0].T.unflatten(1, size), side) for x in shown], dim=2))
-    return torch.cat(rows, dim=1).clamp(0, 1).cpu()
+    return torch.cat(rows, dim=1).clamp(0, 1).expand(3, -1, -1).cpu()
 
 
 def _middle(sample: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:

@@ -67,21 +67,6 @@ def test_the_unused_mean_shift_may_be_missing_from_a_file(name):
         encoder.load_state_dict(state)
 
 
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("edsr-baseline", ["sub_mean", "add_mean", "head", "body", "tail"]),
-        ("rcan", ["sub_mean", "add_mean", "head", "body", "tail"]),
-        ("rdn", ["SFENet1", "SFENet2", "RDBs", "GFF", "UPNet"]),
-    ],
-)
-def test_parameters_are_in_the_published_order(name, parts):
-    """A published optimizer's state counts them."""
-    encoder = models.make({"name": name, "args": SMALL_ARGS[name]})
-    order = [key.split(".")[0] for key, _ in encoder.named_parameters()]
-    assert list(dict.fromkeys(order)) == parts
-
-
 @pytest.mark.parametrize("name", CONTINUOUS)
 class TestContinuous:
     @pytest.mark.parametrize("size", [(7, 9), (1, 5), (4, 1), (1, 1)], ids=str)

@@ -38,7 +38,7 @@ def test_full_alpha_is_not_rendered():
     pixels = levels(4, 5, 4, np.uint8)
     pixels[..., 3] = 255
     picture = Picture(pixels)
-    assert picture.count == len(picture.planes()) == 1
+    assert picture.count() == len(picture.planes()) == 1
     np.testing.assert_array_equal(picture.rows(picture.planes(), 4, np.dtype(np.uint8)), pixels)
 
 

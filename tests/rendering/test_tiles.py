@@ -345,6 +345,7 @@ def test_a_full_memory_is_told_once_for_all_passes(capsys):
 
 def test_a_memory_too_full_for_a_look_at_the_encoder():
     model = make("liif")
+    renderer = Renderer(model, tile=0)
 
     def features(inp):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
@@ -352,7 +353,7 @@ def test_a_memory_too_full_for_a_look_at_the_encoder():
     model.features = features
     rows, cols = output_grid((40, 40), scale=(2, 2))
     with pytest.raises(UserError, match="out of memory: CUDA"):
-        list(Renderer(model, tile=0).render(picture(40, 40), rows, cols))
+        list(renderer.render(picture(40, 40), rows, cols))
 
 
 def test_other_errors_are_not_taken_for_the_memory():
