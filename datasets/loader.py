@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import datasets
 from configs.spec import UserError
@@ -165,6 +166,12 @@ class BatchLoader(DataLoader[Any]):
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, handler)
         return batches
+
+    def close(self) -> None:
+        """End the workers; those of a loader that an error's frames hold would wait for seconds."""
+        if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
+            self._iterator._shutdown_workers()
+            self._iterator = None
 
     def file_name(self, index: int) -> str:
         """The file of sample ``index`` of an unshuffled loader, or its number."""
