@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,18 +59,19 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def write_image(path: str | Path, picture: Tensor) -> None:
+def write_image(path: str | Path, picture: Tensor, **options: Any) -> None:
     """Write a picture (3, H, W) in [0, 1], rounded to 8 bits; see `write_pixels`."""
     pixels = (picture * 255).round().clamp(0, 255).byte()
-    write_pixels(path, pixels.permute(1, 2, 0).contiguous().numpy())
+    write_pixels(path, pixels.permute(1, 2, 0).contiguous().numpy(), **options)
 
 
-def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
+def write_pixels(path: str | Path, pixels: np.ndarray, **options: Any) -> None:
     """Write 8-bit pixels; the folder is made, a half-written file never seen.
 
     Args:
         path: The ending names the format.
         pixels: uint8 (H, W, 3).
+        options: Of Pillow, for the format.
 
     Raises:
         UserError: If the ending names no image format.
@@ -80,7 +82,7 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as file:
         try:
-            Image.fromarray(pixels).save(file, format=_format(path))
+            Image.fromarray(pixels).save(file, format=_format(path), **options)
         except ValueError as error:  # such as a size that the format does not have
             raise UserError(f"{path}: {error}") from None
 

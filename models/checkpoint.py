@@ -47,9 +47,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: If it is missing, damaged, holds code, or is no checkpoint of a model.
     """
-    inside = WEIGHTS / f"{path}.pth"
-    if not Path(path).exists() and Path(path).name == str(path) and inside.exists():
-        path = inside
+    path = checkpoint_file(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -70,6 +68,13 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
         raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
     return loaded
+
+
+def checkpoint_file(name: str | Path) -> Path:
+    """The file of a name in weights/, such as ``fast``, or that path itself."""
+    inside = WEIGHTS / f"{name}.pth"
+    named = not Path(name).exists() and Path(name).name == str(name) and inside.exists()
+    return inside if named else Path(name)
 
 
 def _check_sums(data: bytes, path: str | Path) -> None:
