@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count, product
 from typing import Any, NamedTuple
 
@@ -19,8 +18,17 @@ from configs.schema import EVAL_TYPE
 from configs.spec import UserError
 from datasets.loader import BatchLoader
 from models.base import ChannelsError
-from parallel import ALONE, Group
-from utils import Averager, calc_psnr, calc_ssim, denormalise, make_cell, make_coord, normalise
+from parallel import ALONE, Group, is_failure
+from utils import (
+    Averager,
+    border,
+    calc_psnr,
+    calc_ssim,
+    denormalise,
+    make_cell,
+    make_coord,
+    normalise,
+)
 
 DataNorm = Mapping[str, Mapping[str, list[float]]]
 
@@ -106,12 +114,14 @@ class Evaluated(NamedTuple):
         psnr: In dB.
         picture: (3, H, W) in [0, 1]; None if the sample is no whole image.
         ssim: Where it was asked for.
+        size: (H, W) of the picture.
     """
 
     number: int
     psnr: float
     picture: Tensor | None
     ssim: float = math.nan
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,9 @@ class Measure:
         eval_bsize: Queries at a time.
         ensemble: Average over the eight flips and rotations (`self_ensemble`).
         ssim: Compute SSIM, too.
+
+    Raises:
+        UserError: If there is no such eval_type.
     """
 
     eval_type: str | None = None
@@ -130,13 +143,36 @@ class Measure:
     ensemble: bool = False
     ssim: bool = False
 
+    def __post_init__(self) -> None:
+        _parse_eval_type(self.eval_type)
+
+    @property
+    def protocol(self) -> str | None:
+        return _parse_eval_type(self.eval_type)[0]
+
+    @property
+    def shave(self) -> int:
+        """Pixels that are cut off at each border."""
+        return border(*_parse_eval_type(self.eval_type))
+
 
 class Scores(NamedTuple):
-    """Means over the images of a set; SSIM is NaN if it was not asked for."""
+    """Means over the images of a set, and the images.
+
+    Attributes:
+        psnr: Mean of those that are finite, in dB; infinite if none is.
+        ssim: Mean; NaN if it was not asked for.
+        images: Of all processes, in their order, without their pictures.
+    """
 
     psnr: float
     ssim: float
-    images: int
+    images: list[Evaluated]
+
+    @property
+    def exact(self) -> int:
+        """Images that were reproduced exactly, so that their PSNR is infinite."""
+        return sum(math.isinf(image.psnr) for image in self.images)
 
 
 @torch.no_grad()
@@ -191,7 +227,7 @@ def evaluate(
                 ssim = calc_ssim(sr, hr, protocol, scale) if measure.ssim else math.nan
             except ValueError as error:
                 raise UserError(f"image {number + 1} of the set: {error}") from None
-            yield Evaluated(number, psnr, picture, ssim)
+            yield Evaluated(number, psnr, picture, ssim, size)
 
 
 def score(
@@ -207,6 +243,7 @@ def score(
     """Means over images of each image's PSNR and SSIM; further arguments as of `evaluate`.
 
     An image reproduced exactly has no finite PSNR; it is left out of that mean, with a warning.
+    What fails in one process, fails in all of them.
 
     Args:
         verbose: Show a progress bar with the mean so far.
@@ -216,26 +253,41 @@ def score(
     """
     model.eval()
     bar = progress_bar(loader, "val", hidden=not verbose)
-    batches = group.in_step(bar, heed or partial(group.largest, 0))
-    numbers = loader.numbers() if isinstance(loader, BatchLoader) else None
-    found = []
-    for result in evaluate(batches, model, measure, data_norm, numbers):
-        if on_image is not None:
-            on_image(result)
-        found.append((result.number, result.psnr, result.ssim))
+    numbers = loader.numbers() if isinstance(loader, BatchLoader) else count()
+    found: list[Evaluated] = []
+    failure: Exception | None = None
+
+    def after_batch() -> None:
+        group.fail_alike(failure)
+        if heed is not None:
+            heed()
+
+    for batch in group.in_step(_Caught(bar), after_batch):
+        try:
+            if isinstance(batch, Exception):
+                raise batch
+            for result in evaluate([batch], model, measure, data_norm, numbers):
+                if on_image is not None:
+                    on_image(result)
+                found.append(result._replace(picture=None))
+        except Exception as error:
+            if not is_failure(error):
+                raise
+            failure = error
         if not bar.disable:
-            bar.set_postfix(psnr=f"{_mean_psnr(psnr for _, psnr, _ in found):.4f}")
-    found = sorted(group.gather(found))  # the order of a sum decides its last bits
-    exact = sum(math.isinf(psnr) for _, psnr, _ in found)
-    if exact and group.is_first:
-        warnings.warn(
-            f"{exact} images are reproduced exactly and left out of the mean PSNR", stacklevel=2
-        )
+            bar.set_postfix(psnr=f"{_mean_psnr(found):.4f}")
+    # The order of a sum decides its last bits.
+    found = sorted(group.gather(found), key=lambda result: (result.number, result.psnr))
     ssim = Averager()
-    for *_, value in found:
-        ssim.add(value)
-    psnr = _mean_psnr(psnr for _, psnr, _ in found) if exact < len(found) else math.inf
-    return Scores(psnr if found else math.nan, ssim.item(), len(found))
+    for result in found:
+        ssim.add(result.ssim)
+    scores = Scores(_mean_psnr(found), ssim.item(), found)
+    if scores.exact and group.is_first:
+        warnings.warn(
+            f"{scores.exact} images are reproduced exactly and left out of the mean PSNR",
+            stacklevel=2,
+        )
+    return scores
 
 
 def eval_psnr(
@@ -328,12 +380,30 @@ def check_channels(pred: Tensor, gt: Tensor) -> None:
         raise ChannelsError(pred.shape[dim], gt.shape[dim])
 
 
-def _mean_psnr(values: Iterable[float]) -> float:
+class _Caught:
+    """The batches of a loader; what fails in reading them comes as the last."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self.batches
+        except Exception as error:
+            yield error
+
+
+def _mean_psnr(results: Sequence[Evaluated]) -> float:
+    """Of those that are finite; infinite if none is."""
     mean = Averager()
-    for psnr in values:
-        if not math.isinf(psnr):
-            mean.add(psnr)
-    return mean.item()
+    for result in results:
+        if not math.isinf(result.psnr):
+            mean.add(result.psnr)
+    exact = results and all(math.isinf(result.psnr) for result in results)
+    return math.inf if exact else mean.item()
 
 
 def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float]:

@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from configs.command import choose_devices, describe, first_line
+from configs.command import choose_devices, describe, first_line, is_out_of_memory
 from configs.interrupt import STOPPING, ending_at_once
 from configs.spec import UserError
 
@@ -112,6 +112,35 @@ class Group:
         if len(set(self.gather([value]))) > 1:
             raise UserError(f"{what} differ between the processes; each needs the same files")
 
+    def fail_alike(self, error: Exception | None) -> None:
+        """Raise in all processes what one of them has failed with, if any has.
+
+        Args:
+            error: Of this process.
+        """
+        if self.world > 1:
+            (failed,) = self.largest(int(error is not None))
+            if failed:
+                raise UserError(self.gather([] if error is None else [reason(error)])[0])
+        if error is not None:
+            raise error
+
+    def attempt(self, make: Callable[[], T]) -> T:
+        """What ``make`` returns, or, if it fails in one of the processes, that in all of them.
+
+        Args:
+            make: Must not use the group.
+        """
+        made, failure = None, None
+        try:
+            made = make()
+        except Exception as error:
+            if not is_failure(error):
+                raise
+            failure = error
+        self.fail_alike(failure)
+        return made  # type: ignore[return-value]
+
     @contextmanager
     def talking(self) -> Iterator[None]:
         """What the network says of a process that is gone becomes a `LostProcessError`."""
@@ -157,6 +186,22 @@ class Group:
 
 
 ALONE = Group()
+
+
+def is_failure(error: Exception) -> bool:
+    """Whether it is told in a line, and no fault of the program itself."""
+    if isinstance(error, LostProcessError):
+        return False
+    return isinstance(error, (UserError, OSError)) or is_out_of_memory(error)
+
+
+def reason(error: Exception) -> str:
+    """What the user is told of a failure, after "error: "; what is none is raised again."""
+    if not is_failure(error):
+        raise error
+    if isinstance(error, (UserError, OSError)):
+        return "\n".join(line.removeprefix("error: ") for line in describe(error).splitlines())
+    return f"out of memory: {first_line(error)}"
 
 
 @contextmanager

@@ -6,41 +6,94 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from configs.files import written_whole
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One test set at one scale.
+    """One model on one test set at one scale.
 
     Attributes:
-        set: Its name.
+        set: Name of the set.
         scale: None in the published form of test configs, which does not name it.
         psnr: Mean over the images, in dB.
         ssim: The same, or NaN if it was not computed.
         images: How many.
+        model: As the user calls it.
+        error: Why there are no numbers; empty if there are.
+        details: What JSON says besides; plain values.
     """
 
     set: str
     scale: float | None
-    psnr: float
-    ssim: float
-    images: int
+    psnr: float = math.nan
+    ssim: float = math.nan
+    images: int = 0
+    model: str = ""
+    error: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        return f"{self.psnr:.2f}" if math.isnan(self.ssim) else f"{self.psnr:.2f} / {self.ssim:.4f}"
+    @property
+    def title(self) -> str:
+        return self.set if self.scale is None else f"{self.set} x{self.scale:g}"
+
+    @property
+    def values(self) -> list[str]:
+        """As they are printed; nothing if there are none."""
+        if self.error:
+            return []
+        return [f"{self.psnr:.2f}", *([] if math.isnan(self.ssim) else [f"{self.ssim:.4f}"])]
+
+
+Scale = float | None
+Row = tuple[str, list[Result | None]]  # a name, and a cell per scale
+
+
+def _grid(results: Sequence[Result]) -> tuple[str, list[Scale], list[list[Row]]]:
+    """What was measured; the scales; and for each set a row per model, named if there are more."""
+    has_ssim = any(not math.isnan(result.ssim) for result in results)
+    scales = sorted({result.scale for result in results}, key=lambda scale: scale or 0)
+    models = list(dict.fromkeys(result.model for result in results))
+    cells = {(result.set, result.model, result.scale): result for result in results}
+    groups = [
+        [
+            (
+                f"{name}, {model}" if len(models) > 1 else name,
+                [cells.get((name, model, scale)) for scale in scales],
+            )
+            for model in models
+        ]
+        for name in dict.fromkeys(result.set for result in results)
+    ]
+    return "PSNR (dB) / SSIM" if has_ssim else "PSNR (dB)", scales, groups
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Sets by scales, aligned for reading and valid Markdown."""
-    scales = sorted({result.scale for result in results}, key=lambda scale: scale or 0)
+    """Sets, or sets and models, by scales; aligned for reading and valid Markdown."""
+    measured, scales, groups = _grid(results)
     heads = ["" if scale is None else f"x{scale:g}" for scale in scales]
-    measured = "PSNR (dB)" if all(math.isnan(r.ssim) for r in results) else "PSNR (dB) / SSIM"
-    cells = {(result.set, result.scale): str(result) for result in results}
-    sets = list(dict.fromkeys(result.set for result in results))
-    rows = [[name, *(cells.get((name, scale), "-") for scale in scales)] for name in sets]
+    rows = [
+        [name.replace("|", "\\|"), *(_cell(result) for result in row)]
+        for group in groups
+        for name, row in group
+    ]
     return align([measured, *heads], rows)
+
+
+def _cell(result: Result | None) -> str:
+    return " / ".join(result.values if result else []) or "-"
 
 
 def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -55,22 +108,117 @@ def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def as_json(results: Sequence[Result]) -> str:
-    """A list of objects; a value that was not computed, or is infinite, is null."""
-    rows = [
-        {k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in row.items()}
-        for row in map(asdict, results)
+def latex(results: Sequence[Result]) -> str:
+    """The same as a tabular with the rules of booktabs; the best of several models is bold."""
+    measured, scales, groups = _grid(results)
+    heads = ["" if scale is None else rf"$\times${scale:g}" for scale in scales]
+    blocks = []
+    for group in groups:
+        columns = [_bold_best(column) for column in zip(*(row for _, row in group), strict=True)]
+        cells = zip(*columns, strict=True)
+        blocks.append(
+            [_line([_escaped(name), *row]) for (name, _), row in zip(group, cells, strict=True)]
+        )
+    rule = "\n\\midrule\n" if len(groups[0]) > 1 else "\n"
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{l{'r' * len(scales)}}}",
+            r"\toprule",
+            _line([measured, *heads]),
+            r"\midrule",
+            rule.join("\n".join(block) for block in blocks),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _bold_best(column: Sequence[Result | None]) -> list[str]:
+    """The cells of several models at one scale; what is printed alike is equally good."""
+    rows = [result.values if result else [] for result in column]
+    best = [max(values, key=float) for values in zip(*filter(None, rows), strict=True)]
+    if len(column) == 1:
+        best = [""] * len(best)
+    return [
+        " / ".join(
+            rf"\textbf{{{value}}}" if value == top else value
+            for value, top in zip(row, best, strict=False)
+        )
+        or "--"
+        for row in rows
     ]
-    return json.dumps(rows, indent=1)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in text)
+
+
+def as_json(results: Sequence[Result], about: Mapping[str, Any]) -> str:
+    """An object: ``about``, and the list of results.
+
+    A value that was not computed, or is infinite, is null.
+    """
+    rows = [
+        {
+            "model": result.model,
+            "set": result.set,
+            "scale": result.scale,
+            "psnr": result.psnr,
+            "ssim": result.ssim,
+            "images": result.images,
+            **({"error": result.error} if result.error else {}),
+            **result.details,
+        }
+        for result in results
+    ]
+    return json.dumps(_finite({**about, "results": rows}), indent=1)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """With a head; what was not computed is empty."""
+    """With a head, which names the model if there are several; what is not known is empty."""
+    several = len({result.model for result in results}) > 1
+    fields = [*(["model"] if several else []), "set", "scale", "psnr", "ssim", "images"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["set", "scale", "psnr", "ssim", "images"], lineterminator="\n")
-    writer.writeheader()
-    for row in map(asdict, results):
-        writer.writerow(
-            {k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        )
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(fields)
+    for result in results:
+        values = [getattr(result, name) for name in fields]
+        writer.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in values)
     return text.getvalue()
+
+
+FORMS: dict[str, Callable[[Sequence[Result], Mapping[str, Any]], str]] = {
+    "markdown": lambda results, _: markdown(results),
+    "latex": lambda results, _: latex(results),
+    "json": as_json,
+    "csv": lambda results, _: as_csv(results),
+}
+
+
+def write_tables(
+    tables: Mapping[str, Path], results: Sequence[Result], about: Mapping[str, Any]
+) -> None:
+    """Write each table whole or not at all.
+
+    Args:
+        tables: The files, by their form.
+        about: As of `as_json`.
+
+    Raises:
+        OSError: If one cannot be written.
+    """
+    for form, path in tables.items():
+        with written_whole(path) as file:
+            file.write(f"{FORMS[form](results, about).rstrip()}\n".encode())

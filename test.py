@@ -2,7 +2,7 @@
 
 python test.py --config configs/test/set5.yaml configs/test/set14.yaml --model M.pth
 python test.py --config configs/test/set5.yaml --scale 4 --model M.pth --save pictures
-python test.py --config configs/test/set5.yaml --ssim --ensemble --markdown set5.md
+python test.py --config configs/test/set5.yaml --scale 3.7 --model bicubic M.pth --markdown set5.md
 """
 
 from __future__ import annotations
@@ -13,81 +13,109 @@ if __name__ == "__main__":
     end_at_once()  # before torch, whose import takes seconds
 
 import argparse
+import datetime
+import math
+import platform
 import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
+from itertools import combinations, product
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
 
 import datasets
 from configs.command import add_gpu_option, add_model_option, outlive_output, run
-from configs.files import written_whole
-from configs.load import TestCase, load_test
+from configs.load import TestCase, choose_scales, load_test
 from configs.spec import UserError
-from datasets.image_file import write_image
-from datasets.loader import make_loader
-from engine import PUBLISHED_NORM, DataNorm, Evaluated, Measure, Scores, score
-from models.checkpoint import load_model
+from evaluation.check import CheckedCase, CheckedModel, Plan, check_cases, check_models
+from evaluation.results import evaluate_all, norms_differ
 from parallel import Group, joined, start_each
-from reports import Result, as_csv, as_json, markdown
+from reports import FORMS, Result, markdown, write_tables
 
 
 def main() -> None:
     args = parse_args()
-    if any((args.save, args.markdown, args.json, args.csv)):
+    if any((args.save, args.markdown, args.json, args.csv, args.latex)):
         outlive_output()
     start_each(args.gpu)
     with joined(args.gpu) as group:
-        evaluate_all(args, group)
+        evaluate(args, group)
 
 
-def evaluate_all(args: argparse.Namespace, group: Group) -> None:
-    """Every case of the configs; the first process says the results."""
-    for path in (args.markdown, args.json, args.csv):
-        if path is not None and not path.parent.is_dir():
-            raise UserError(f"{path}: there is no such folder")
-    cases = [case for path in args.config for case in load_test(path, datasets=datasets.registry)]
-    cases = choose_scales(cases, args.scale)
-    titles = [title(case) for case in cases]
-    if again := next((name for name in titles if titles.count(name) > 1), None):
-        raise UserError(f"{again} is in the configs twice: give them different names")
-    model, trained_norm = load_model(args.model)
-    model.to(group.device)
-    results = []
-    for case in cases:
-        norm = choose_norm(case, trained_norm, group)
-        scores = evaluate_case(case, model, norm, group, args)
-        results.append(Result(case.name, case.scale, *scores))
+def evaluate(args: argparse.Namespace, group: Group) -> None:
+    """Every model on every case of the configs; the first process says the results."""
+    cases = choose_cases(args.config, args.scale, group)
+    tables = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
+    problems = group.gather(output_problems(args.save, tables if group.is_first else {}))
+    if problems:
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    plan = Plan(args.ensemble, args.ssim, args.save, args.workers)
+    models = check_models(args.model, group)
+    checked = check_cases(cases, args.model, plan, group)
+    say_problems(models, checked, group)
+    results = {
+        (model.name, str(case)): Result(
+            case.name, case.scale, model=model.name, error=error or "not evaluated yet"
+        )
+        for model in models
+        for case, error in ((c.case, model.error or c.error) for c in checked)
+    }
+    facts = about(models, group)
+    for result in evaluate_all(models, checked, plan, group):
+        results[result.model, result.title] = result
         if group.is_first:
-            name = title(case) if len(cases) > 1 else "result"
-            ssim = f", SSIM {scores.ssim:.4f}" if args.ssim else ""
-            print(f"{name}: {scores.psnr:.4f}{ssim}", flush=True)
-    if not group.is_first:
-        return
-    if len(cases) > 1:
-        print(markdown(results))
-    for path, form in ((args.markdown, markdown), (args.json, as_json), (args.csv, as_csv)):
-        if path is not None:
-            with written_whole(path) as file:
-                file.write(f"{form(results).rstrip()}\n".encode())
+            say(result, len(cases) > 1, len(models) > 1)
+            with suppress(OSError):  # they are written once more at the end
+                write_tables(tables, list(results.values()), facts)
+    rows = list(results.values())
+    if group.is_first:
+        if len(rows) > 1:
+            print(markdown(rows))
+        write_tables(tables, rows, facts)
+    if missing := sum(bool(row.error) for row in rows):
+        if len(rows) > 1:
+            raise UserError(f"{missing} of {len(rows)} results are missing, see above")
+        sys.exit(1)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate PSNR on test sets.")
     parser.add_argument("--config", required=True, nargs="+", metavar="C.yaml")
-    add_model_option(parser)
+    add_model_option(parser, several=True)
     parser.add_argument(
-        "--scale", type=float, nargs="+", metavar="S", help="only these scales of the configs"
+        "--scale",
+        type=_scale,
+        nargs="+",
+        metavar="S",
+        help="only these scales; tests that shrink their images themselves take any",
     )
     parser.add_argument("--ssim", action="store_true", help="structural similarity, too")
     parser.add_argument(
         "--ensemble", action="store_true", help="average over eight flips and rotations"
     )
     parser.add_argument("--save", type=Path, metavar="DIR", help="keep the pictures in DIR")
-    for form in ("markdown", "json", "csv"):
+    for form in FORMS:
         parser.add_argument(f"--{form}", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images")
     add_gpu_option(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if len(set(args.model)) < len(args.model):
+        parser.error("--model: a model is named twice")
+    return args
+
+
+def _scale(text: str) -> float:
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = math.nan
+    if not 1 <= scale < math.inf:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text!r}")
+    return scale
 
 
 def _count(text: str) -> int:
@@ -96,63 +124,128 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def choose_scales(cases: list[TestCase], scales: list[float] | None) -> list[TestCase]:
-    """The cases of the given scales.
+def choose_cases(
+    paths: Sequence[str], scales: Sequence[float] | None, group: Group
+) -> list[TestCase]:
+    """The cases of the configs, or those of the given scales.
 
     Raises:
-        UserError: If a scale has no case.
+        UserError: With all mistakes of all configs; or if a scale has no case, or a case is there
+            twice.
     """
-    if scales is None:
-        return cases
-    known = sorted({case.scale for case in cases if case.scale is not None})
-    if missing := [s for s in scales if s not in known]:
-        listed = ", ".join(f"{s:g}" for s in known) or "none (published form: one scale)"
-        raise UserError(f"--scale {missing[0]:g}: not in the configs; their scales: {listed}")
-    return [case for case in cases if case.scale in scales]
+    suites, problems = [], []
+    for path in paths:
+        try:
+            suites.append(load_test(path, datasets=datasets.registry))
+        except UserError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise UserError("\n".join(problems))
+    chosen = suites
+    if scales is not None:
+        chosen = [choose_scales(suite, scales, datasets=datasets.registry) for suite in suites]
+    cases = [case for suite in chosen for case in suite]
+    for suite, kept in zip(suites, chosen, strict=True):
+        lacking = sorted(set(scales or ()) - {case.scale for case in kept})
+        if missing := set(lacking) - {case.scale for case in cases}:
+            known = sorted({c.scale for suite in suites for c in suite if c.scale is not None})
+            listed = ", ".join(f"{s:g}" for s in known) or "none (published form: one scale)"
+            raise UserError(
+                f"--scale {min(missing):g}: not in the configs, and none of their tests shrinks "
+                f"its images itself; their scales: {listed}"
+            )
+        if lacking and group.is_first:
+            named = ", ".join(f"x{scale:g}" for scale in lacking)
+            print(f"{suite[0].name}: no test of {named}, left out", file=sys.stderr)
+    titles = [str(case) for case in cases]
+    if again := next((name for name in titles if titles.count(name) > 1), None):
+        raise UserError(f"{again} is in the configs twice: give them different names")
+    return cases
 
 
-def choose_norm(case: TestCase, trained: DataNorm | None, group: Group) -> DataNorm:
-    """The normalisation the model was trained with; the config's if the checkpoint has none."""
-    given = case.config.data_norm.model_dump() if case.config.data_norm else None
-    if group.is_first and trained is not None and given is not None and trained != given:
-        print(
-            f"{title(case)}: data_norm of the config differs from the checkpoint's, which is used",
-            file=sys.stderr,
-        )
-    return trained or given or PUBLISHED_NORM
+def output_problems(save: Path | None, tables: dict[str, Path]) -> list[str]:
+    """What cannot be written as the options say."""
+    problems = []
+    for path in tables.values():
+        if not path.parent.is_dir():
+            problems.append(f"{path}: there is no such folder")
+        elif path.is_dir():
+            problems.append(f"{path}: is a folder; name a file")
+        else:
+            problems += _unwritable(path.parent)
+    for one, two in combinations(tables, 2):
+        if tables[one].absolute() == tables[two].absolute():
+            problems.append(f"--{one} and --{two} name one file: {tables[one]}")
+    if save is not None:
+        there = next(path for path in (save, *save.absolute().parents) if path.exists())
+        problems += _unwritable(there) if there.is_dir() else [f"{there}: is no folder"]
+    return problems
 
 
-def evaluate_case(
-    case: TestCase,
-    model: nn.Module,
-    norm: DataNorm,
-    group: Group,
-    args: argparse.Namespace,
-) -> Scores:
-    """Mean PSNR and SSIM of one case; the pictures go to SAVE/NAME/xS."""
-    config = case.config
-    loader = make_loader(config.test_dataset, num_workers=args.workers, group=group)
-
-    def keep(result: Evaluated) -> None:
-        if result.picture is None:
-            raise UserError(f"--save: {title(case)} has samples that are no whole pictures")
-        scale = f"x{case.scale:g}" if case.scale else ""
-        name = Path(loader.file_name(result.number)).stem
-        write_image(args.save / case.name / scale / f"{name}.png", result.picture)
-
-    return score(
-        loader,
-        model,
-        Measure(config.eval_type, config.eval_bsize, args.ensemble, args.ssim),
-        norm,
-        verbose=group.is_first,
-        on_image=None if args.save is None else keep,
-        group=group,
-    )
+def _unwritable(folder: Path) -> list[str]:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return []
+    except OSError as error:
+        return [f"{folder}: cannot be written to: {error.strerror}"]
 
 
-def title(case: TestCase) -> str:
-    return case.name if case.scale is None else f"{case.name} x{case.scale:g}"
+def say_problems(
+    models: Sequence[CheckedModel], cases: Sequence[CheckedCase], group: Group
+) -> None:
+    """What the checks have found; a `UserError` if nothing is left to evaluate."""
+    lines = [line for model in models for line in model.error.splitlines()]
+    titles: dict[str, list[str]] = {}  # of cases, by what is wrong with them
+    for checked in cases:
+        for line in checked.error.splitlines():
+            titles.setdefault(line, []).append(str(checked.case))
+    for line, names in titles.items():
+        lines.append(f"{', '.join(names)}: {line}" if len(cases) > 1 else line)
+    if all(model.error for model in models) or all(checked.error for checked in cases):
+        raise UserError("\n".join(lines))
+    if not group.is_first:
+        return
+    for line in lines:
+        print(f"error: {line}", file=sys.stderr)
+    for model, checked in product(models, cases):
+        if norms_differ(checked.case, model):
+            name = f"{checked.case}, {model.name}" if len(models) > 1 else str(checked.case)
+            what = "data_norm of the config differs from the checkpoint's, which is used"
+            print(f"{name}: {what}", file=sys.stderr)
+
+
+def say(result: Result, several_cases: bool, several_models: bool) -> None:
+    """One result, or why there is none."""
+    names = [result.title] * several_cases + [result.model] * several_models
+    name = ", ".join(names)
+    if result.error:
+        print(f"error: {name}{': ' if name else ''}{result.error}", file=sys.stderr, flush=True)
+        return
+    ssim = "" if math.isnan(result.ssim) else f", SSIM {result.ssim:.4f}"
+    print(f"{name or 'result'}: {result.psnr:.4f}{ssim}", flush=True)
+
+
+def about(models: Sequence[CheckedModel], group: Group) -> dict[str, Any]:
+    """What JSON says of the models, and of where they were evaluated."""
+    device = torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else "cpu"
+    return {
+        "date": datetime.date.today().isoformat(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in ("torch", "numpy", "pillow")},
+        },
+        "machine": {"platform": platform.platform(), "device": device, "processes": group.world},
+        "models": [
+            {
+                "name": model.name,
+                "file": model.file,
+                "sha256": model.sha256,
+                "parameters": model.parameters,
+                **({"error": model.error} if model.error else {}),
+            }
+            for model in models
+        ],
+    }
 
 
 if __name__ == "__main__":

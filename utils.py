@@ -344,18 +344,24 @@ def calc_ssim(sr: Tensor, hr: Tensor, dataset: str | None = None, scale: float =
     )
 
 
+def border(dataset: str | None, scale: float) -> int:
+    """Pixels that a protocol of `calc_psnr` shaves off each side.
+
+    Raises:
+        ValueError: If the protocol is unknown.
+    """
+    if dataset is None:
+        return 0
+    if dataset not in ("benchmark", "div2k"):
+        raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, None")
+    return math.ceil(scale) + (6 if dataset == "div2k" else 0)
+
+
 def _by_protocol(image: Tensor, dataset: str | None, scale: float) -> Tensor:
     """What a protocol compares of an image, or of a difference of two: see `calc_psnr`."""
-    if dataset is None:
-        shave = 0
-    elif dataset == "benchmark":
-        shave = math.ceil(scale)
-        if image.shape[-3] > 1:
-            image = (image * _per_channel(LUMA, image, -3)).sum(-3)
-    elif dataset == "div2k":
-        shave = math.ceil(scale) + 6
-    else:
-        raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, None")
+    shave = border(dataset, scale)
+    if dataset == "benchmark" and image.shape[-3] > 1:
+        image = (image * _per_channel(LUMA, image, -3)).sum(-3)
     height, width = image.shape[-2:]
     if min(height, width) <= 2 * shave:
         raise ValueError(f"nothing of {height}x{width} pixels is left after shaving {shave} a side")

@@ -29,13 +29,14 @@ def add_gpu_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model_option(parser: argparse.ArgumentParser) -> None:
+def add_model_option(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        nargs="+" if several else None,
+        default=[DEFAULT_MODEL] if several else DEFAULT_MODEL,
         metavar="M.pth",
-        help="a checkpoint; fast or compact: those in weights/; or bicubic: the baseline; "
-        f"default: {DEFAULT_MODEL}",
+        help=f"{'checkpoints' if several else 'a checkpoint'}; fast or compact: those in weights/; "
+        f"or bicubic: the baseline; default: {DEFAULT_MODEL}",
     )
 
 

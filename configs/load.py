@@ -5,12 +5,15 @@ All mistakes of a YAML are found at once, before an image is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.schema import (
+    EVAL_TYPE,
+    ScaledTest,
     TestConfig,
     TestSuite,
     TrainConfig,
@@ -30,11 +33,24 @@ class TestCase:
     Attributes:
         name: Row of the table.
         scale: Column; None in the published single form, which does not name it.
+        test: The entry of the YAML that it was made of, if it has several scales.
     """
 
     name: str
     scale: float | None
     config: TestConfig
+    test: ScaledTest | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.scale is None else f"{self.name} x{self.scale:g}"
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether its wrapper takes the scale, and its files are the same for all."""
+        if self.test is None:
+            return False
+        section = self.test.test_dataset
+        return "{scale}" in str(section.wrapper) and "{scale}" not in str(section.dataset)
 
 
 def load_train(
@@ -88,13 +104,48 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     cases = []
     for i, test in enumerate(suite.tests):
         for scale in test.scales:
-            case = _fill(test.model_dump(exclude={"scales"}), scale)
-            config, mistakes = parse_section(TestConfig, case)
-            mistakes += _section_problems(case, datasets)
-            problems += [f"tests.{i}.{mistake}" for mistake in mistakes]
-            cases.append(TestCase(suite.name, scale, config))
+            case, mistakes = _case(suite.name, test, scale, datasets)
+            problems += [f"tests.{i}{mistake}" for mistake in mistakes]
+            cases.append(case)
     raise_problems(path, problems)
     return cases
+
+
+def choose_scales(
+    cases: Sequence[TestCase], scales: Sequence[float], *, datasets: Registry
+) -> list[TestCase]:
+    """Those of the scales that the tests list, and for other scales what they can be made for.
+
+    That is the first test that shrinks its images itself. If there is none, for want of files of
+    other scales, these are left out.
+
+    Args:
+        cases: Of one test YAML.
+
+    Raises:
+        UserError: If the test cannot be made for such a scale.
+    """
+    chosen = [case for case in cases if case.scale in scales]
+    like = next((case for case in cases if case.shrinks), None)
+    for scale in dict.fromkeys(scales):
+        if like and like.test and scale not in {case.scale for case in chosen}:
+            case, mistakes = _case(like.name, like.test, scale, datasets)
+            raise_problems(case, [mistake.lstrip(".: ") for mistake in mistakes])
+            chosen.append(case)
+    return chosen
+
+
+def _case(
+    name: str, test: ScaledTest, scale: float, datasets: Registry
+) -> tuple[TestCase, list[str]]:
+    """A test at one scale, and its mistakes."""
+    raw = _fill(test.model_dump(exclude={"scales"}), scale)
+    config, mistakes = parse_section(TestConfig, raw)
+    mistakes = [f".{mistake}" for mistake in mistakes + _section_problems(raw, datasets)]
+    match = EVAL_TYPE.fullmatch(raw["eval_type"] or "")
+    if match and not math.isclose(float(match[2]), scale, rel_tol=1e-5):
+        mistakes.append(f": eval_type {match[0]} in the row x{scale:g}")
+    return TestCase(name, scale, config, test), mistakes
 
 
 def _section_problems(raw: dict[str, Any], datasets: Registry) -> list[str]:
@@ -111,4 +162,5 @@ def _fill(value: Any, scale: float) -> Any:
         return [_fill(entry, scale) for entry in value]
     if value == "{scale}":
         return scale
-    return value.replace("{scale}", f"{scale:g}") if isinstance(value, str) else value
+    text = f"{scale:.15g}" if scale < 1e15 else f"{scale:.0f}"  # eval_type has no exponents
+    return value.replace("{scale}", text) if isinstance(value, str) else value

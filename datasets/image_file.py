@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,18 +113,19 @@ def _decoded(data: bytes) -> np.ndarray:
     return np.array(upright.convert("RGB"))
 
 
-def write_image(path: str | Path, picture: Tensor) -> None:
-    """Write a picture (3, H, W) in [0, 1], rounded to 8 bits; see `write_pixels`."""
+def write_image(path: str | Path, picture: Tensor, **options: Any) -> None:
+    """Write a picture (3, H, W) or (1, H, W) in [0, 1], rounded to 8 bits; see `write_pixels`."""
     pixels = (picture * 255).round().clamp(0, 255).byte()
-    write_pixels(path, pixels.permute(1, 2, 0).contiguous().numpy())
+    write_pixels(path, pixels.permute(1, 2, 0).contiguous().numpy(), **options)
 
 
-def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
+def write_pixels(path: str | Path, pixels: np.ndarray, **options: Any) -> None:
     """Write pixels; the folder is made, a half-written file never seen.
 
     Args:
         path: The ending names the format.
         pixels: uint8 (H, W, 3) or (H, W, 1), or uint16 (H, W, 1) where the format has 16 bits.
+        options: Of Pillow, for the format.
 
     Raises:
         UserError: If the ending names no image format.
@@ -135,7 +136,7 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
     try:
-        Image.fromarray(_squeezed(pixels)).save(encoded, format=_format(path))
+        Image.fromarray(_squeezed(pixels)).save(encoded, format=_format(path), **options)
     except ValueError as error:  # such as a size that the format does not have
         raise UserError(f"{path}: {error}") from None
     with written_whole(path) as file:

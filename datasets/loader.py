@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import datasets
 from configs.spec import UserError
@@ -133,6 +134,12 @@ class BatchLoader(DataLoader[Any]):
             self.num_workers = 0
             self._tell(f"the data is read without further processes: none can be started: {reason}")
             return super().__iter__()
+
+    def close(self) -> None:
+        """End the workers; those of a loader that an error's frames hold would wait for seconds."""
+        if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
+            self._iterator._shutdown_workers()
+            self._iterator = None
 
     def file_name(self, index: int) -> str:
         """The file of sample ``index`` of an unshuffled loader, or its number."""

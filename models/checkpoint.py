@@ -70,10 +70,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def _read(path: str | Path) -> Any:
     """What torch.save has written to a file."""
-    path = expand(str(path))
-    inside = WEIGHTS / f"{path}.pth"
-    if not Path(path).exists() and Path(path).name == str(path) and inside.exists():
-        path = inside
+    path = checkpoint_file(path)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -109,6 +106,14 @@ def _plain(value: Any) -> Any:
     elif type(value) in (list, tuple):
         return type(value)(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value
+
+
+def checkpoint_file(name: str | Path) -> Path:
+    """The file of a name in weights/, such as ``fast``, or that path itself."""
+    name = expand(str(name))
+    inside = WEIGHTS / f"{name}.pth"
+    named = not Path(name).exists() and Path(name).name == str(name) and inside.exists()
+    return inside if named else Path(name)
 
 
 def _check_sums(data: bytes, path: str | Path) -> None:

@@ -19,7 +19,7 @@ import argparse
 
 import datasets
 from configs.command import add_gpu_option, add_model_option, choose_devices, outlive_output, run
-from configs.load import load_test
+from configs.load import choose_scales, load_test
 from configs.spec import UserError
 from datasets.image_file import check_output, write_image
 from datasets.loader import make_loader
@@ -32,7 +32,7 @@ from training.picture import comparison
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw input, bicubic, model and truth.")
     parser.add_argument("--config", required=True, metavar="C.yaml", help="a test config")
-    parser.add_argument("--scale", type=float, default=4.0, help="which of its scales; default 4")
+    parser.add_argument("--scale", type=float, default=4.0, help="as of test.py; default 4")
     parser.add_argument("--side", type=int, default=240, help="pixels shown of each picture")
     parser.add_argument("--output", default="comparison.png", metavar="O.png")
     add_model_option(parser)
@@ -41,7 +41,9 @@ def main() -> None:
     outlive_output()
     check_output(args.output)
     cases = load_test(args.config, datasets=datasets.registry)
-    case = next((case for case in cases if case.scale in (args.scale, None)), None)
+    published = [case for case in cases if case.scale is None]
+    chosen = choose_scales(cases, [args.scale], datasets=datasets.registry)
+    case = next(iter([*chosen, *published]), None)
     if case is None:
         raise UserError(f"--scale {args.scale:g}: not in {args.config}")
     samples = make_loader(case.config.test_dataset, num_workers=0).samples

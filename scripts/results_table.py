@@ -75,7 +75,7 @@ def measured(model: str, gpu: str | None, *options: str) -> Row:
         print(" ".join(command[1:]), file=sys.stderr)
         if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
             raise UserError("test.py failed, see above")
-        results = json.loads(table.read_text())
+        results = json.loads(table.read_text())["results"]
     row: Row = {name: {} for name in SETS}
     row["ssim"] = {name: {} for name in SETS}
     for result in results:

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "engine": {"utils", "configs", "parallel", "datasets", "models"},
     "training": {"utils", "configs", "parallel", "datasets", "models", "engine", "training"},
     "rendering": {"utils", "configs", "parallel", "datasets", "models", "engine", "rendering"},
+    "evaluation": {"utils", "configs", "parallel", "datasets", "models", "engine", "evaluation"},
     "hubconf": {"rendering"},
 }
 PROJECT = {*MAY_IMPORT, "train_liif", "test", "demo"}

@@ -10,6 +10,7 @@ from engine import (
     batched_predict,
     eval_psnr,
     evaluate,
+    score,
     self_ensemble,
     super_resolve,
 )
@@ -83,6 +84,19 @@ def test_an_image_reproduced_exactly_does_not_spoil_the_mean():
         assert eval_psnr([rough, exact], model) == eval_psnr([rough], model)
     with pytest.warns(UserWarning, match="exactly"):
         assert math.isinf(eval_psnr([exact], model))
+
+
+def test_scores_tell_each_image(recwarn):
+    model = make("bicubic")
+    exact, rough = sample((8, 10)), sample((20, 21), seed=1)
+    exact["gt"] = batched_predict(model, exact["inp"], exact["coord"], exact["cell"], None)
+    kept = []
+    scores = score([exact, rough], model, Measure(ssim=False), on_image=kept.append)
+    assert [(image.number, image.size) for image in scores.images] == [(0, (8, 10)), (1, (20, 21))]
+    assert [image.picture is None for image in scores.images] == [True, True]
+    assert kept[1].picture.shape == (3, 20, 21)
+    assert scores.exact == 1
+    assert scores.psnr == scores.images[1].psnr == kept[1].psnr
 
 
 def test_wrong_eval_type():

@@ -16,6 +16,7 @@ import models
 from configs.command import first_line
 from configs.schema import TrainConfig
 from configs.spec import UserError
+from models.base import colour_channels
 from models.checkpoint import is_continuous, load_checkpoint
 from training.beginning import begin, freeze
 from training.changes import norm_of, refuse_other_training
@@ -182,10 +183,6 @@ def _lines(place: str, error: UserError) -> list[str]:
     return [
         line if line.startswith(place) else f"{place}: {line}" for line in str(error).splitlines()
     ]
-
-
-def colour_channels(model: nn.Module) -> int:
-    return 3
 
 
 class _StandIn(Dataset[Tensor]):

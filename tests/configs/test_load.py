@@ -8,7 +8,7 @@ import pytest
 
 import datasets
 import models
-from configs.load import load_test, load_train
+from configs.load import choose_scales, load_test, load_train
 from configs.spec import UserError
 from configs.yaml_file import parse_yaml, read_text, read_yaml
 from training.recipe import optimizers
@@ -245,6 +245,33 @@ def test_mistakes_in_a_suite(tmp_path):
     }
     found = problems(tmp_path, SUITE.replace("scales", "scale"), load_tests)
     assert "tests.0.scale: unknown key; did you mean 'scales'?" in found
+
+
+def test_an_eval_type_of_another_scale_than_the_row(tmp_path):
+    text = SUITE.replace("benchmark-{scale}", "benchmark-3")
+    assert problems(tmp_path, text, load_tests) == [
+        "tests.0: eval_type benchmark-3 in the row x2",
+        "tests.0: eval_type benchmark-3 in the row x3.5",
+    ]
+
+
+def test_scales_that_no_test_lists(tmp_path):
+    """The first test whose wrapper takes the scale, and whose files are the same for all."""
+    path = tmp_path / "t.yaml"
+
+    def chosen(text, *scales):
+        path.write_text(text)
+        cases = choose_scales(load_tests(path), scales, datasets=datasets.registry)
+        return [(case.scale, case.config.eval_type) for case in cases]
+
+    text = SUITE.replace("a/X{scale}", "a")
+    wanted = [(3.5, "benchmark-3.5"), (7.25, "benchmark-7.25"), (3.4567891, "benchmark-3.4567891")]
+    assert chosen(text, 7.25, 3.5, 3.4567891, 3.5) == wanted
+    assert chosen(SUITE, 2, 4) == [(2, "benchmark-2")]
+    assert chosen(text.replace('"{scale}"', "2"), 4) == []
+    fixed = text.replace("benchmark-{scale}", "benchmark-2").replace("[2, 3.5]", "[2]")
+    with pytest.raises(UserError, match=r"Set0 x1\.5: eval_type benchmark-2 in the row x1\.5"):
+        chosen(fixed, 1.5)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*/*.yaml")), ids=lambda p: p.stem)

@@ -208,7 +208,7 @@ def test_a_published_checkpoint_is_evaluated_and_rendered(name, tmp_path):
     write_tests(tmp_path, root="hr", scales=[2, 2.5, 3.3])
     args = ["--model", "m.pth", "--config", "suite.yaml", "--json", "table.json", "--save", "saved"]
     succeeds(tmp_path, "test.py", *args)
-    rows = json.loads((tmp_path / "table.json").read_text())
+    rows = json.loads((tmp_path / "table.json").read_text())["results"]
     assert [row["scale"] for row in rows] == [2, 2.5, 3.3]
     for row in rows:
         small = Image.open(tmp_path / "hr" / "1.png")

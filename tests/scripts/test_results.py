@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from tests.cases import SPECS, make
@@ -41,8 +42,14 @@ def test_the_comparison_is_drawn(photos, tmp_path):
     picture = tmp_path / "c.png"
     succeeds(photos, "scripts/compare.py", *options, "--scale", "2", "--output", picture)
     assert Image.open(picture).size == (200, 150)
+    succeeds(photos, "scripts/compare.py", *options, "--scale", "3.7", "--output", picture)
+    suite = yaml.safe_load((photos / "suite.yaml").read_text())
+    suite["tests"][0]["test_dataset"]["wrapper"]["args"]["scale_min"] = 2
+    suite["tests"][0].update(scales=[2], eval_type=None)
+    (tmp_path / "fixed.yaml").write_text(yaml.safe_dump(suite))
+    options[1] = tmp_path / "fixed.yaml"
     error = fails(photos, "scripts/compare.py", *options, "--scale", "7")
-    assert "--scale 7: not in suite.yaml" in error
+    assert f"--scale 7: not in {tmp_path / 'fixed.yaml'}" in error
 
 
 def test_costs_are_counted(tmp_path):

@@ -1,0 +1,1 @@
+"""Models on test sets: a check of all of them, and then results, one after another."""

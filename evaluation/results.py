@@ -1,0 +1,116 @@
+"""The results of what has passed its check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from configs.load import TestCase
+from configs.spec import UserError
+from datasets.wrappers import SRImplicitDownsampled
+from engine import PUBLISHED_NORM, DataNorm, Evaluated, score
+from evaluation.check import (
+    CheckedCase,
+    CheckedModel,
+    Plan,
+    expected_scale,
+    reopen_case,
+    reopen_model,
+)
+from evaluation.pictures import write_picture
+from parallel import Group, reason
+from reports import Result
+
+
+def evaluate_all(
+    models: Sequence[CheckedModel], cases: Sequence[CheckedCase], plan: Plan, group: Group
+) -> Iterator[Result]:
+    """The results of what has passed its check, one model after another.
+
+    What fails nevertheless, in any of the processes, is a result with an error.
+    """
+    cases = [checked for checked in cases if not checked.error]
+    for known in (model for model in models if not model.error and cases):
+        model, failure = None, ""
+        try:
+            model = group.attempt(partial(reopen_model, known, group.device))
+        except Exception as error:
+            failure = reason(error)
+        for checked in cases:
+            case = checked.case
+            result = Result(case.name, case.scale, model=known.name, error=failure)
+            if model is not None:
+                try:
+                    result = _evaluate(result, checked, known, model, plan, group)
+                except Exception as error:
+                    result = replace(result, error="; ".join(reason(error).splitlines()))
+            yield result
+
+
+def _evaluate(
+    empty: Result,
+    checked: CheckedCase,
+    known: CheckedModel,
+    model: nn.Module,
+    plan: Plan,
+    group: Group,
+) -> Result:
+    measure, norm = plan.measure(checked.case), choose_norm(checked.case, known)
+    loader = group.attempt(partial(reopen_case, checked, plan, group))
+
+    def keep(result: Evaluated) -> None:
+        if result.picture is None:
+            raise UserError("--save: the samples are no whole pictures")
+        write_picture(checked.pictures[known.name][result.number], result.picture)
+
+    shrunk = isinstance(loader.samples, SRImplicitDownsampled)
+    try:
+        scores = score(
+            loader,
+            model,
+            measure,
+            norm,
+            verbose=group.is_first,
+            on_image=keep if checked.pictures else None,
+            group=group,
+        )
+    finally:
+        loader.close()
+    protocol = {
+        "eval_type": measure.eval_type,
+        "scale": expected_scale(checked.case),
+        "shave": measure.shave,
+        "channels": "luma" if measure.protocol == "benchmark" else "RGB",
+        "lr": "shrunk here (Pillow bicubic)" if shrunk else "files",
+        "data_norm": norm,
+        "ensemble": plan.ensemble,
+    }
+    images = [
+        {
+            "file": checked.files[image.number],
+            "psnr": image.psnr,
+            "ssim": image.ssim,
+            **dict(zip(("height", "width"), image.size or (None, None), strict=True)),
+        }
+        for image in scores.images
+    ]
+    details = {"protocol": protocol, "left_out": scores.exact, "per_image": images}
+    return replace(empty, psnr=scores.psnr, ssim=scores.ssim, images=len(images), details=details)
+
+
+def choose_norm(case: TestCase, model: CheckedModel) -> DataNorm:
+    """The normalisation the model was trained with; the config's if the checkpoint has none."""
+    return model.data_norm or _norm_of(case) or PUBLISHED_NORM
+
+
+def norms_differ(case: TestCase, model: CheckedModel) -> bool:
+    """Whether the config has another than the checkpoint."""
+    given = _norm_of(case)
+    return None not in (model.data_norm, given) and model.data_norm != given
+
+
+def _norm_of(case: TestCase) -> DataNorm | None:
+    return case.config.data_norm.model_dump() if case.config.data_norm else None
