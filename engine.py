@@ -151,6 +151,11 @@ class Measure:
         return _parse_eval_type(self.eval_type)[0]
 
     @property
+    def scale(self) -> float | None:
+        """That of eval_type."""
+        return _parse_eval_type(self.eval_type)[1] if self.eval_type else None
+
+    @property
     def shave(self) -> int:
         """Pixels that are cut off at each border."""
         return border(*_parse_eval_type(self.eval_type))

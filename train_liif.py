@@ -27,10 +27,13 @@ import datasets
 import models
 from configs.command import add_gpu_option, choose_devices, outlive_output, run
 from configs.load import check_train
+from configs.paths import expand
 from configs.schema import TrainConfig, raise_problems
 from configs.source import Source, is_pipe, read_source
 from configs.spec import UserError
+from datasets.check import check_images
 from datasets.loader import BatchLoader, make_loader
+from engine import Measure
 from models.checkpoint import load_checkpoint
 from parallel import Group, joined, start_each
 from training.changes import VALIDATION, Change, changes_of_run
@@ -61,6 +64,7 @@ class Task:
     """What was asked for, and is known to be right.
 
     Attributes:
+        channels: Of the images, as the model says.
         folder: Of the run.
         notes: Lines about what comes to nothing of the config.
     """
@@ -68,6 +72,7 @@ class Task:
     args: argparse.Namespace
     source: Source
     config: TrainConfig
+    channels: int
     folder: Path
     notes: list[str]
 
@@ -83,9 +88,12 @@ def main() -> None:
         task = check(args, read_source(args.config, args.set), folder, group)
         if group.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
-        loaders = make_loaders(task.config, group)
+        loaders = make_loaders(task, group)
         if group.world > 1:
             group.agree("config or images", digest(task.source.text, loaders))
+        if args.check:
+            check_every_image(loaders, group)
+            return
         with ExitStack() as held:
             changes = own_folder(task, held) if group.is_first else []
             start(task, changes, loaders, group, signals)
@@ -147,16 +155,18 @@ def check(args: argparse.Namespace, source: Source, folder: Path, group: Group) 
     notes: list[str] = []
     if config is not None:
         if is_own_checkpoint(config.resume, folder, source.path):
-            if args.overwrite or not Path(str(config.resume)).exists():
+            resume = Path(expand(str(config.resume)))
+            if args.overwrite or not resume.exists():
                 notes.append(f"resume: {config.resume}: there is no such run yet; it begins")
                 config = config.model_copy(update={"resume": None})
-            elif (folder / Path(str(config.resume)).name).exists():
+            elif (folder / resume.name).exists():
                 args.resume = True
         notes += unused(config)
     begins = group.is_first and (args.overwrite or not holds_run(folder))
-    raise_problems(source.path, [*problems, *preflight(source.raw, config, begins)])
+    found, channels = preflight(source.raw, config, begins)
+    raise_problems(source.path, [*problems, *found])
     assert config is not None
-    task = Task(args, source, config, folder, notes)
+    task = Task(args, source, config, channels, folder, notes)
     if group.is_first:
         check_folder(task)
     return task
@@ -211,6 +221,8 @@ def start(
             state.best = -math.inf
         keep_config(folder, task.source.text)  # not before: it tells what the checkpoints are of
     log = Log(folder, state) if group.is_first else Silence()
+    for loader in filter(None, loaders if group.is_first else ()):
+        loader.on_note = log.line
     with log:
         for line in [*head(task, state, loaders, group), *notes]:
             log.line(line)
@@ -273,9 +285,12 @@ def first_good(
     return make_state(config, device, steps_per_epoch), None, ""
 
 
-def make_loaders(config: TrainConfig, group: Group) -> tuple[BatchLoader, BatchLoader | None]:
+def make_loaders(task: Task, group: Group) -> tuple[BatchLoader, BatchLoader | None]:
     """Loaders of training and, if configured, validation samples."""
+    config = task.config
     options: dict[str, Any] = {
+        "channels": task.channels,
+        "skip_unreadable": config.skip_unreadable,
         "seed": config.seed,
         "num_workers": config.num_workers,
         "group": group,
@@ -283,7 +298,29 @@ def make_loaders(config: TrainConfig, group: Group) -> tuple[BatchLoader, BatchL
     train_loader = make_loader(config.train_dataset, shuffle=True, **options)
     if config.val_dataset is None or config.epoch_val is None:
         return train_loader, None
+    measure = Measure(config.eval_type)
+    options |= {"scale": measure.scale, "shave": measure.shave}
     return train_loader, make_loader(config.val_dataset, **options)
+
+
+def check_every_image(loaders: tuple[BatchLoader, BatchLoader | None], group: Group) -> None:
+    """Decode all images; a `UserError` names those that cannot be read."""
+    if not group.is_first:
+        return
+    samples = [loader.samples for loader in loaders if loader is not None]
+    problems = [line for part in samples for line in check_images(part)]
+    if problems:
+        raise UserError("\n".join(problems))
+    for part in samples:
+        for note in notes_of(part):
+            print(note)
+    print("config and images are right: nothing was trained")
+
+
+def notes_of(samples: Any) -> list[str]:
+    """What is worth knowing of how the images of a wrapper are read."""
+    notes = getattr(getattr(samples, "dataset", None), "notes", None)
+    return notes() if callable(notes) else []
 
 
 def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:
@@ -310,6 +347,7 @@ def head(
         if loader is not None:
             batches = loader.batches
             yield f"{title}: {batches.length:,} samples, {batches.total:,} batches"
+            yield from notes_of(loader.samples)
 
 
 if __name__ == "__main__":

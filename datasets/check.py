@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from configs.spec import UserError
-from datasets.image_file import read_image
-from datasets.reading import UnreadableError
+from datasets.image_file import UnreadableError, read_image
 from datasets.wrappers import SampleWrapper, SRImplicitPaired, file_names, integer_scale
 
 T = TypeVar("T")
@@ -24,6 +23,7 @@ LISTED = 10  # more images than this, all with the same problem, are one line
 def check_sizes(
     samples: Any,
     scale: float | None = None,
+    shave: int = 0,
     skip_unreadable: bool = False,
     progress: bool = True,
 ) -> None:
@@ -35,6 +35,7 @@ def check_sizes(
     Args:
         samples: A wrapper dataset.
         scale: That pairs must have; if None, the pairs of a folder must have the same.
+        shave: Pixels that an evaluation cuts off at each border of a target.
         skip_unreadable: Leave out what cannot be read, which is a problem otherwise.
         progress: Show a bar on a terminal, if it takes seconds.
 
@@ -54,7 +55,8 @@ def check_sizes(
         except UnreadableError as error:
             unreadable[index] = str(error)
             return
-        if problem := samples.size_problem(sizes[index]):
+        size = sizes[index]
+        if problem := samples.size_problem(size) or _all_shaved(samples, size, shave):
             problems[index] = problem
 
     count = _distinct(dataset)
@@ -118,6 +120,15 @@ def _judges_sizes(samples: Any) -> bool:
         for name in ("size_problem", "draw")
     ]
     return issubclass(*owners)
+
+
+def _all_shaved(samples: SampleWrapper, sizes: Any, shave: int) -> str | None:
+    """That an evaluation leaves nothing of a target."""
+    target = samples.target_size(sizes) if shave else None
+    if target is None or min(target) > 2 * shave:
+        return None
+    height, width = target
+    return f"nothing of {height}x{width} pixels is left after shaving {shave} a side"
 
 
 def _other_scales(

@@ -193,13 +193,13 @@ def _forget(error: BaseException) -> None:
 
 
 def make_loader(
-    section: Any, *, scale: float | None = None, channels: int = 3, **options: Any
+    section: Any, *, scale: float | None = None, shave: int = 0, channels: int = 3, **options: Any
 ) -> BatchLoader:
     """The loader of a `DataSection` of a config, once the sizes of its images are known to fit.
 
     Args:
         section: Dataset, wrapper and batch size.
-        scale: That pairs must have.
+        scale, shave: As of `check_sizes`.
         channels: Of the images.
         options: As of `BatchLoader`.
 
@@ -207,11 +207,17 @@ def make_loader(
         UserError: As `check_sizes`; or if the dataset has no images of so many channels.
     """
     dataset = datasets.make(section.dataset, None if channels == 3 else {"channels": channels})
+    skip = options.get("skip_unreadable", False)
+    parts = (dataset, *(getattr(dataset, side, None) for side in ("low", "high")))
+    failures = [line for part in parts for line in getattr(part, "failures", {}).values()]
+    if failures and not skip:
+        raise UserError("\n".join(failures))
     samples = datasets.make(section.wrapper, args={"dataset": dataset})
     check_sizes(
         samples,
         scale,
-        skip_unreadable=options.get("skip_unreadable", False),
+        shave,
+        skip_unreadable=skip,
         progress=options.get("group", ALONE).is_first,
     )
     return BatchLoader(samples, section.batch_size, **options)

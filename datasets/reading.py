@@ -17,12 +17,11 @@ from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
 from configs.spec import UserError
-from datasets import image_file
 from datasets.compact import Batch, Compact, stacked
+from datasets.image_file import UnreadableError
 from datasets.wrappers import SampleWrapper, file_name
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
-UnreadableError: type[UserError] = getattr(image_file, "UnreadableError", UserError)
 
 
 class DataError(UserError):

@@ -73,6 +73,13 @@ class SampleWrapper(Dataset[Sample]):
         """
         return None
 
+    def target_size(self, sizes: Any) -> Size | None:
+        """(H, W) of the smallest target that is made of an image without a `size_problem`.
+
+        None: it is not known.
+        """
+        return None
+
     def _images(self, index: int, count: int) -> tuple[Tensor, ...]:
         """An image or a pair; 8-bit views where the dataset has them, what it returns if not."""
         read = getattr(self.dataset, "pixels", self.dataset.__getitem__)
@@ -163,11 +170,16 @@ class SRImplicitPaired(SampleWrapper):
         scale = integer_scale((h, w), high)
         if scale is None:
             return _no_pair((h, w), high)
+        if self.inp_size is not None and (problem := crop_problem((h, w), self.inp_size)):
+            return problem
+        return self._too_few(self.target_size(sizes))
+
+    def target_size(self, sizes: tuple[Size, Size]) -> Size:
+        (h, w), high = sizes
+        scale = integer_scale((h, w), high) or 1
         if self.inp_size is not None:
-            if problem := crop_problem((h, w), self.inp_size):
-                return problem
             h = w = self.inp_size
-        return self._too_few((h * scale, w * scale))
+        return h * scale, w * scale
 
 
 def integer_scale(low: Size, high: Size) -> int | None:
@@ -235,15 +247,21 @@ class SRImplicitDownsampled(SampleWrapper):
 
     def size_problem(self, sizes: Size) -> str | None:
         if self.inp_size is not None:
-            sides = [round(self.inp_size * scale) for scale in (self.scale_min, self.scale_max)]
-            return crop_problem(sizes, sides[1]) or self._too_few((sides[0], sides[0]))
-        for scale in (self.scale_max, self.scale_min):
-            h, w = shrunk(sizes, scale)
-            if min(h, w) < 1:
-                return _too_small(sizes, scale)
-            if problem := self._too_few((round(h * scale), round(w * scale))):
-                return problem
-        return None
+            largest = round(self.inp_size * self.scale_max)
+            return crop_problem(sizes, largest) or self._too_few(self.target_size(sizes))
+        if min(shrunk(sizes, self.scale_max)) < 1:
+            return _too_small(sizes, self.scale_max)
+        return self._too_few(self.target_size(sizes))
+
+    def target_size(self, sizes: Size) -> Size:
+        if self.inp_size is not None:
+            return (round(self.inp_size * self.scale_min),) * 2
+        targets = [
+            [round(n * scale) for n in shrunk(sizes, scale)]
+            for scale in (self.scale_min, self.scale_max)
+        ]
+        height, width = map(min, zip(*targets, strict=True))
+        return height, width
 
 
 def shrunk(size: Size, scale: float) -> Size:
@@ -361,8 +379,10 @@ class SRImplicitUniformVaried(SampleWrapper):
         return inp, target
 
     def size_problem(self, sizes: tuple[Size, Size]) -> str | None:
-        side = self.gt_resize or min(self.size_min, self.size_max)
-        return _not_square(*sizes) or self._too_few((side, side))
+        return _not_square(*sizes) or self._too_few(self.target_size(sizes))
+
+    def target_size(self, sizes: tuple[Size, Size]) -> Size:
+        return (self.gt_resize or min(self.size_min, self.size_max),) * 2
 
 
 def _not_square(low: Size, high: Size) -> str | None:

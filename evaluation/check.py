@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 from torch import nn
 
-from configs.command import first_line
 from configs.load import TestCase
-from configs.schema import EVAL_TYPE
 from configs.spec import UserError
-from datasets.image_file import EXTENSIONS, FORMATS
 from datasets.loader import BatchLoader, make_loader
-from datasets.wrappers import SRImplicitDownsampled
 from engine import DataNorm, Measure
 from evaluation.pictures import in_the_way, picture_files
+from models.base import colour_channels
 from models.checkpoint import checkpoint_file, load_model
 from parallel import Group, reason
 
@@ -56,6 +50,7 @@ class CheckedModel:
         file: None of the baseline.
         sha256: Of the file.
         parameters: How many.
+        channels: Of the images that it is for: 3, or 1.
         data_norm: That it was trained with; None if its file does not say.
         error: In lines; empty if there is none.
     """
@@ -64,6 +59,7 @@ class CheckedModel:
     file: str | None = None
     sha256: str | None = None
     parameters: int | None = None
+    channels: int = 3
     data_norm: DataNorm | None = None
     error: str = ""
 
@@ -108,14 +104,13 @@ def check_cases(
     cases: Sequence[TestCase], models: Sequence[str], plan: Plan, group: Group
 ) -> list[CheckedCase]:
     """List the files of all cases, read their headers, and see where the pictures would go."""
-    size = cache(_size)
 
     def check(case: TestCase) -> CheckedCase:
         files, pictures, problems = [], {}, []
         try:
             loader = _loader(case, num_workers=0)
             files = _files(loader)
-            problems += _problems(loader, files, plan.measure(case), size)
+            problems += _whole_images(loader.samples, plan.measure(case))
             if plan.save is not None:
                 pictures = picture_files(plan.save, models, case, files)
                 problems += in_the_way(chain.from_iterable(pictures.values()))
@@ -147,24 +142,23 @@ def _agreed(found: Sequence[Seen], seen: Sequence[object], difference: str) -> S
 
 def expected_scale(case: TestCase) -> float | None:
     """Of a test's pairs; None if neither its row nor its eval_type says one."""
-    if case.scale is not None:
-        return case.scale
-    match = EVAL_TYPE.fullmatch(case.config.eval_type or "")
-    return float(match[2]) if match else None
+    return Measure(case.config.eval_type).scale if case.scale is None else case.scale
 
 
 def _loader(case: TestCase, **options: Any) -> BatchLoader:
     """Of one process or, with ``group``, of all; does not talk to the others."""
-    return make_loader(case.config.test_dataset, **options)
+    shave = Measure(case.config.eval_type).shave
+    return make_loader(case.config.test_dataset, scale=expected_scale(case), shave=shave, **options)
 
 
 def _files(loader: BatchLoader) -> list[str]:
     return [loader.file_name(i) for i in range(loader.batches.length)]
 
 
-def reopen_case(checked: CheckedCase, plan: Plan, group: Group) -> BatchLoader:
+def reopen_case(checked: CheckedCase, plan: Plan, group: Group, channels: int = 3) -> BatchLoader:
     """The samples; a `UserError` if their files are not those that were checked."""
-    loader = _loader(checked.case, num_workers=plan.workers, group=group)
+    options = {} if channels == 3 else {"channels": channels}
+    loader = _loader(checked.case, num_workers=plan.workers, group=group, **options)
     if _files(loader) != checked.files:
         raise UserError("its files have changed since they were checked")
     return loader
@@ -178,7 +172,7 @@ def _open(name: str) -> tuple[nn.Module, CheckedModel]:
         return model, CheckedModel(name, parameters=parameters)
     file = checkpoint_file(name)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return model, CheckedModel(name, str(file), digest, parameters, norm)
+    return model, CheckedModel(name, str(file), digest, parameters, colour_channels(model), norm)
 
 
 def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:
@@ -189,48 +183,11 @@ def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:
     return model.to(device)
 
 
-def _problems(
-    loader: BatchLoader, files: list[str], measure: Measure, size: Callable[[str], tuple[int, int]]
-) -> list[str]:
-    """What fails by what the samples are, or by the headers of the images."""
-    samples = loader.samples
+def _whole_images(samples: Any, measure: Measure) -> list[str]:
+    """That samples are no whole images, where such are needed."""
     if (measure.protocol or measure.ssim) and getattr(samples, "sample_q", None) is not None:
         return [
             "eval_type and --ssim need whole images, so the wrapper must not have sample_q, "
             "nor inp_size if its name ends in -fast"
         ]
-    problems, small = [], []
-    for file in dict.fromkeys(files):
-        if Path(file).suffix.lower() not in EXTENSIONS:  # a dataset that names what it likes
-            continue
-        try:
-            height, width = size(file)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        side = min(height, width)
-        if isinstance(samples, SRImplicitDownsampled) and samples.inp_size is None:
-            scale = samples.scale_max
-            low = math.floor(side / scale + 1e-9)
-            if low < 1:
-                small.append(f"{file}: {height}x{width} pixels are too few to shrink by {scale:g}")
-                continue
-            side = round(low * scale)
-        if side <= 2 * measure.shave:
-            left = f"after shaving {measure.shave} a side"
-            small.append(f"{file}: nothing of {height}x{width} pixels is left {left}")
-    if small:
-        more = f" (and {len(small) - 1} more are too small)" if len(small) > 1 else ""
-        problems.append(small[0] + more)
-    return problems
-
-
-def _size(file: str) -> tuple[int, int]:
-    """(H, W) by the header of an image file."""
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            return image.height, image.width
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{file}: not a readable image: {first_line(error)}") from None
+    return []

@@ -11,7 +11,7 @@ from torch import nn
 from configs.load import TestCase
 from configs.spec import UserError
 from datasets.wrappers import SRImplicitDownsampled
-from engine import PUBLISHED_NORM, DataNorm, Evaluated, score
+from engine import PUBLISHED_NORM, DataNorm, Evaluated, Measure, score
 from evaluation.check import (
     CheckedCase,
     CheckedModel,
@@ -59,7 +59,7 @@ def _evaluate(
     group: Group,
 ) -> Result:
     measure, norm = plan.measure(checked.case), choose_norm(checked.case, known)
-    loader = group.attempt(partial(reopen_case, checked, plan, group))
+    loader = group.attempt(partial(reopen_case, checked, plan, group, known.channels))
 
     def keep(result: Evaluated) -> None:
         if result.picture is None:
@@ -83,7 +83,7 @@ def _evaluate(
         "eval_type": measure.eval_type,
         "scale": expected_scale(checked.case),
         "shave": measure.shave,
-        "channels": "luma" if measure.protocol == "benchmark" else "RGB",
+        "channels": _compared(known, measure),
         "lr": "shrunk here (Pillow bicubic)" if shrunk else "files",
         "data_norm": norm,
         "ensemble": plan.ensemble,
@@ -99,6 +99,13 @@ def _evaluate(
     ]
     details = {"protocol": protocol, "left_out": scores.exact, "per_image": images}
     return replace(empty, psnr=scores.psnr, ssim=scores.ssim, images=len(images), details=details)
+
+
+def _compared(model: CheckedModel, measure: Measure) -> str:
+    """Which channels a protocol compares."""
+    if model.channels == 1:
+        return "gray"
+    return "luma" if measure.protocol == "benchmark" else "RGB"
 
 
 def choose_norm(case: TestCase, model: CheckedModel) -> DataNorm:

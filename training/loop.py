@@ -15,7 +15,7 @@ import torch
 from configs.files import written_whole
 from configs.schema import TrainConfig
 from configs.spec import UserError
-from datasets.loader import BatchLoader, LostWorkerError
+from datasets.loader import BatchLoader, DataError, LostWorkerError
 from datasets.wrappers import SampleWrapper
 from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device
 from parallel import Group, LostProcessError
@@ -66,35 +66,55 @@ class Run:
             validate_first: Validate what the run begins or goes on with, too.
         """
         self.signals.begin()
-        if validate_first:
-            if self.val_loader is None:
-                raise UserError("--validate-first: the config has no val_dataset with an epoch_val")
-            psnr = self.validate(self.val_loader)
-            self.log.line(f"before epoch {self.state.epoch + 1}: val: psnr={psnr:.4f}")
-        if self.state.epoch >= self.config.epoch_max:
-            self.log.line(f"complete: {self.state.epoch} epochs of {self.config.epoch_max}")
-        while self.state.epoch < self.config.epoch_max:
-            started = time.monotonic()
-            before = self.state.samples
-            with compile_errors():
-                try:
+        try:
+            if validate_first:
+                self.validate_first()
+            if self.state.epoch >= self.config.epoch_max:
+                self.log.line(f"complete: {self.state.epoch} epochs of {self.config.epoch_max}")
+            while self.state.epoch < self.config.epoch_max:
+                started = time.monotonic()
+                before = self.state.samples
+                with compile_errors(), self.saved_on_failure():
                     self.train_epoch()
-                except LostProcessError as error:
-                    if self.device.type == "cpu":  # a GPU may wait for the lost one for ever
-                        self.save()
-                    error.args = (f"{error}; repeat the command with --resume",)
-                    raise
-                except LostWorkerError as error:
-                    self.save()
-                    if self.signals.stop:  # sent to all processes of the job, workers included
-                        self.stop(self.signals.stop)
-                    error.args = (f"{error}; repeat the command with --resume",)
-                    raise
-                except OSError:  # such as a log on a full disk
-                    self.save()
-                    raise
-            seconds = time.monotonic() - started
-            self.close_epoch(started, (self.state.samples - before) / seconds)
+                seconds = time.monotonic() - started
+                self.close_epoch(started, (self.state.samples - before) / seconds)
+        finally:
+            for loader in filter(None, (self.train_loader, self.val_loader)):
+                loader.close()
+
+    def validate_first(self) -> None:
+        """Validate what the run begins or goes on with."""
+        if self.val_loader is None:
+            raise UserError("--validate-first: the config has no val_dataset with an epoch_val")
+        psnr = self.validate(self.val_loader)
+        self.log.line(f"before epoch {self.state.epoch + 1}: val: psnr={psnr:.4f}")
+
+    @contextmanager
+    def saved_on_failure(self) -> Iterator[None]:
+        """What ends a run from outside comes with the state saved, and says how to go on."""
+        try:
+            yield
+        except LostProcessError as error:
+            if self.device.type == "cpu":  # a GPU may wait for the lost one for ever
+                self.save()
+            error.args = (f"{error}; repeat the command with --resume",)
+            raise
+        except LostWorkerError as error:
+            self.save()
+            if self.signals.stop:  # sent to all processes of the job, workers included
+                self.stop(self.signals.stop)
+            error.args = (f"{error}; repeat the command with --resume",)
+            raise
+        except DataError as error:
+            self.save()
+            error.args = (
+                f"{error}; the run is saved: mend the file, or set skip_unreadable: true, and "
+                "repeat the command with --resume",
+            )
+            raise
+        except OSError:  # such as a log on a full disk
+            self.save()
+            raise
 
     def train_epoch(self) -> None:
         """The steps that are left of an epoch."""
@@ -238,9 +258,14 @@ class Run:
         """The first validation images as input, bicubic, ours and truth."""
         assert self.val_loader is not None
         samples, bsize = self.val_loader.samples, self.config.eval_bsize
-        if isinstance(samples, SampleWrapper):
+        if not isinstance(samples, SampleWrapper):
+            return
+        try:
             picture = comparison(self.state.rendering, samples, self.norm, self.device, bsize)
-            self.log.picture("val/input, bicubic, ours, truth", picture, number)
+        except UserError as error:  # an image that the validation has left out
+            self.log.line(f"no pictures of the validation: {error}")
+            return
+        self.log.picture("val/input, bicubic, ours, truth", picture, number)
 
     def validate(self, loader: BatchLoader) -> float:
         """Mean PSNR; whatever happens here, the epoch's steps are saved and not repeated."""
@@ -253,16 +278,17 @@ class Run:
         config = self.config
         model = self.state.rendering
         try:
-            return eval_psnr(
-                loader,
-                model,
-                self.norm,
-                config.eval_type,
-                config.eval_bsize,
-                verbose=self.group.is_first,
-                group=self.group,
-                heed=heed,
-            )
+            with self.saved_on_failure():
+                return eval_psnr(
+                    loader,
+                    model,
+                    self.norm,
+                    config.eval_type,
+                    config.eval_bsize,
+                    verbose=self.group.is_first,
+                    group=self.group,
+                    heed=heed,
+                )
         except BaseException:
             self.save()
             raise

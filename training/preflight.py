@@ -14,8 +14,10 @@ from torch.utils.data import Dataset
 import datasets
 import models
 from configs.command import first_line
+from configs.paths import expand
 from configs.schema import TrainConfig
 from configs.spec import UserError
+from engine import check_data_norm
 from models.base import colour_channels
 from models.checkpoint import is_continuous, load_checkpoint
 from training.beginning import begin, freeze
@@ -28,7 +30,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SIDE, TARGET_SIDE = 8, 16  # of the tiny batch
 
 
-def preflight(raw: Mapping[str, Any], config: TrainConfig | None, begins: bool) -> list[str]:
+def preflight(
+    raw: Mapping[str, Any], config: TrainConfig | None, begins: bool
+) -> tuple[list[str], int]:
     """Make everything that a config names, but for the images, and try a step with a tiny batch.
 
     Args:
@@ -37,18 +41,18 @@ def preflight(raw: Mapping[str, Any], config: TrainConfig | None, begins: bool) 
         begins: Whether the run begins here, from ``resume`` or ``pre_train`` if the config has one.
 
     Returns:
-        The mistakes, one a line.
+        (the mistakes, one a line; the channels of the images that the model is for).
     """
     problems = _optimizer_problems(raw.get("optimizer"))
     for key in ("train_dataset", "val_dataset"):
         problems += _data_problems(raw.get(key), key)
-    model, found = _make_model(raw.get("model"))
+    model, channels, found = _make_model(raw.get("model"))
     problems += found
     if config is not None and begins:
         problems += _beginning_problems(config, model)
     if config is not None and model is not None and not problems:
-        problems += _step_problems(config, model)
-    return problems
+        problems += _step_problems(config, model, channels)
+    return problems, channels
 
 
 def unused(config: TrainConfig) -> Iterator[str]:
@@ -75,17 +79,17 @@ def _optimizer_problems(spec: Any) -> list[str]:
     return []
 
 
-def _make_model(spec: Any) -> tuple[nn.Module | None, list[str]]:
+def _make_model(spec: Any) -> tuple[nn.Module | None, int, list[str]]:
+    """The model of a spec, its channels, and what is wrong with it."""
     if not isinstance(spec, Mapping) or models.registry.check(spec, "model"):
-        return None, []
+        return None, 3, []  # told already
     try:
         model = models.make(spec)
         if not is_continuous(model):
             raise UserError(f"model.name: {spec['name']!r} is a part, not a continuous model")
-        colour_channels(model)
+        return model, colour_channels(model), []
     except UserError as error:
-        return None, _lines("model", error)
-    return model, []
+        return None, 3, _lines("model", error)
 
 
 def _data_problems(section: Any, place: str) -> list[str]:
@@ -112,7 +116,12 @@ def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
             continue
         for path in value if isinstance(value, list) else [value]:
             there = Path.is_dir if is_folder else Path.is_file
-            if isinstance(path, str) and not there(Path(path)):
+            try:
+                missing = isinstance(path, str) and not there(Path(expand(path)))
+            except UserError as error:
+                yield f"{place}.{key}: {error}"
+                continue
+            if missing:
                 yield f"{place}.{key}: {path}: there is no such {'folder' if is_folder else 'file'}"
 
 
@@ -140,9 +149,8 @@ def _beginning_problems(config: TrainConfig, model: nn.Module | None) -> list[st
     return problems
 
 
-def _step_problems(config: TrainConfig, model: nn.Module) -> list[str]:
+def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list[str]:
     """What one step with a tiny batch says."""
-    channels = colour_channels(model)
     coord = make_coord((TARGET_SIDE, TARGET_SIDE)).unsqueeze(0)
     batch = {
         "inp": torch.rand(1, channels, SIDE, SIDE),
@@ -151,6 +159,7 @@ def _step_problems(config: TrainConfig, model: nn.Module) -> list[str]:
         "gt": torch.rand(1, coord.shape[1], channels),
     }
     try:
+        check_data_norm(norm_of(config), channels)
         train_step(
             model.train(),
             make_optimizer(config.optimizer, model.parameters()),

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from configs.files import written_whole
+from configs.paths import expand
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from models.checkpoint import save_checkpoint
@@ -37,8 +38,10 @@ def is_own_checkpoint(path: str | None, folder: Path, config_path: str) -> bool:
 
     Published YAMLs say so before there is such a run.
     """
+    if path is None:
+        return False
     own = (folder, Path("save") / f"_{Path(config_path).stem}")
-    return path is not None and Path(path).absolute().parent in [run.absolute() for run in own]
+    return Path(expand(path)).absolute().parent in [run.absolute() for run in own]
 
 
 def holds_run(folder: Path) -> bool:

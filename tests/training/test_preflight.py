@@ -113,7 +113,7 @@ def test_every_shipped_config_trains_a_tiny_batch(path):
     for key in {"train_dataset", "val_dataset"} & raw.keys():
         raw[key]["dataset"]["args"] = {}  # whose folders are not here
     config = load_train(path, **REGISTRIES)
-    assert preflight(raw, config, begins=False) == []
+    assert preflight(raw, config, begins=False) == ([], 3)
 
 
 def broken(**changes):
