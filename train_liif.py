@@ -221,10 +221,17 @@ def start(
             state.best = -math.inf
         keep_config(folder, task.source.text)  # not before: it tells what the checkpoints are of
     log = Log(folder, state) if group.is_first else Silence()
+    told: set[str] = set()
+
+    def tell(note: str) -> None:
+        if note not in told:
+            told.add(note)
+            log.line(note)
+
     for loader in filter(None, loaders if group.is_first else ()):
-        loader.on_note = log.line
+        loader.on_note = tell
     with log:
-        for line in [*head(task, state, loaders, group), *notes]:
+        for line in dict.fromkeys([*head(task, state, loaders, group), *notes]):
             log.line(line)
         if resumed:
             log.line(f"continued from {resumed} after epoch {state.epoch}, step {state.step}")
@@ -308,12 +315,11 @@ def check_every_image(loaders: tuple[BatchLoader, BatchLoader | None], group: Gr
     if not group.is_first:
         return
     samples = [loader.samples for loader in loaders if loader is not None]
-    problems = [line for part in samples for line in check_images(part)]
+    problems = dict.fromkeys(line for part in samples for line in check_images(part))
     if problems:
         raise UserError("\n".join(problems))
-    for part in samples:
-        for note in notes_of(part):
-            print(note)
+    for note in dict.fromkeys(note for part in samples for note in notes_of(part)):
+        print(note)
     print("config and images are right: nothing was trained")
 
 

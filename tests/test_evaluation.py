@@ -354,9 +354,13 @@ def test_a_scale_that_leaves_no_pixel_is_an_empty_cell(work, scale):
     args = ["--config", config, "--model", "bicubic", "--scale", "2", scale, "--save", "out"]
     done = run(work, "test.py", *args)
     assert done.returncode == 1
-    assert len(done.stderr.splitlines()) == 2
-    assert done.stderr.startswith(f"error: Here x{float(scale):g}: photos/0.png: ")
-    assert "90x100 pixels" in done.stderr
+    *each, last = done.stderr.splitlines()
+    size = "80x80" if scale == "40" else "90x100"
+    for number, line in enumerate(each):
+        assert line.startswith(f"error: Here x{float(scale):g}: photos/{number}.png: ")
+        assert f"{size} pixels" in line
+    assert len(each) == 3
+    assert last == "error: 1 of 2 results are missing, see above"
     assert cells(done.stdout)[-1][2] == "-"
     assert len(list(work.glob("out/**/*.png"))) == 3
 

@@ -194,13 +194,23 @@ def test_a_run_can_be_overwritten_by_its_own_config(folder):
 
 
 def test_a_failing_validation_does_not_lose_the_epoch(folder):
-    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(eval_type="div2k-60")))
-    assert "nothing of" in fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
+    (folder / "val").mkdir()
+    for file in (folder / "photos").iterdir():
+        (folder / "val" / file.name).write_bytes(file.read_bytes())
+    last = folder / "val/2.png"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: len(whole) // 2])
+    config = train_config(epoch_max=1)
+    config["val_dataset"]["dataset"]["args"]["root_path"] = "val"
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    args = ["--config", "c.yaml", "--name", "r"]
+    error = fails(folder, "train_liif.py", *args)
+    assert "val/2.png: not a readable image" in error
+    assert "the run is saved" in error
     saved = load(folder / "save/r/epoch-last.pth")
     assert (saved["epoch"], saved["step"]) == (0, 3)  # all steps, but no validation yet
-    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=1)))
-    args = ["--config", "c.yaml", "--name", "r", "--resume", "--force"]
-    succeeds(folder, "train_liif.py", *args)
+    last.write_bytes(whole)
+    succeeds(folder, "train_liif.py", *args, "--resume")
     train(folder, "--name", "straight", epoch_max=1)
     assert same(*(load(folder / "save" / n / "epoch-last.pth")["model"] for n in ("r", "straight")))
 
@@ -313,7 +323,9 @@ def test_user_mistakes_in_training(folder):
     config["train_dataset"]["wrapper"]["args"]["inp_size"] = 60
     (folder / "c.yaml").write_text(yaml.safe_dump(config))
     assert "90x100 pixels are too few" in fails(folder, "train_liif.py", "--config", "c.yaml")
-    (folder / "save").rename(folder / "old")
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(eval_type="div2k-60")))
+    assert "2.png: nothing of 90x100 pixels" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert not (folder / "save").exists()
     (folder / "save").write_text("in the way")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
     assert "save" in fails(folder, "train_liif.py", "--config", "c.yaml")

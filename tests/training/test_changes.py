@@ -252,7 +252,7 @@ def test_a_published_config_that_resumes_its_own_run(folder):
     assert "there is no such run yet" in out
     write(folder, resume="./save/_other/epoch-last.pth")
     error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "m")
-    assert "./save/_other/epoch-last.pth: cannot read the checkpoint" in error
+    assert "save/_other/epoch-last.pth: cannot read the checkpoint" in error
 
 
 def test_pre_train_of_an_encoder_alone(folder):
