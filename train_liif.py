@@ -36,7 +36,7 @@ from datasets.loader import BatchLoader, make_loader
 from engine import Measure
 from models.checkpoint import load_checkpoint
 from parallel import Group, joined, start_each
-from training.changes import VALIDATION, Change, changes_of_run
+from training.changes import Change, changes_of_run
 from training.log import Log, Silence
 from training.loop import Run
 from training.preflight import preflight, unused
@@ -216,7 +216,7 @@ def start(
     state, saved, resumed = restore(config, group, len(loaders[0]), folder)
     notes = [*task.notes, *state.notes, *(f"changed: {change}" for change in changes)]
     if group.is_first:
-        if any(change.within(VALIDATION) for change in changes):
+        if any(change.of_validation for change in changes):
             notes += set_best_aside(folder)
             state.best = -math.inf
         keep_config(folder, task.source.text)  # not before: it tells what the checkpoints are of

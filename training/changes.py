@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ WITHOUT_EFFECT = {
 }
 # What the weights and the moments of the optimizer are made for.
 FIXED = ("model", "data_norm", "optimizer.name", "optimizer.args.amsgrad")
-VALIDATION = ("val_dataset", "eval_type")
+VALIDATION = ("val_dataset", "eval_type")  # what the best PSNR is measured by
 
 
 class Change(NamedTuple):
@@ -46,9 +46,14 @@ class Change(NamedTuple):
     def __str__(self) -> str:
         return f"{self.key}: was {_short(self.old)}, is {_short(self.new)}"
 
-    def within(self, keys: tuple[str, ...]) -> bool:
+    def within(self, keys: Collection[str]) -> bool:
         """Whether it is one of some keys, or below one."""
         return any(self.key == key or self.key.startswith(f"{key}.") for key in keys)
+
+    @property
+    def of_validation(self) -> bool:
+        """Whether another PSNR is measured with it."""
+        return self.within(VALIDATION) and not self.within(WITHOUT_EFFECT)
 
 
 def norm_of(config: TrainConfig) -> DataNorm:
@@ -137,7 +142,7 @@ def _is_free(change: Change, config: TrainConfig) -> bool:
     if change.key == "epoch_max":
         by_end = config.lr_schedule == "cosine" or config.warmup_step_lr is not None
         return not by_end and change.new > change.old
-    return change.key in WITHOUT_EFFECT or change.key.startswith("save_every.")
+    return change.within(WITHOUT_EFFECT)
 
 
 def _comparable(config: TrainConfig) -> dict[str, Any]:
