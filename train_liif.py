@@ -15,7 +15,7 @@ if __name__ == "__main__":
 import argparse
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +34,14 @@ from configs.spec import UserError
 from datasets.check import check_images
 from datasets.loader import BatchLoader, make_loader
 from engine import Measure
-from models.checkpoint import load_checkpoint
 from parallel import Group, joined, start_each
 from training.changes import Change, changes_of_run
 from training.log import Log, Silence
 from training.loop import Run
 from training.preflight import preflight, unused
 from training.recipe import optimizers
+from training.restore import restore
 from training.run_folder import (
-    BEST,
     CONFIG,
     checked_name,
     holds_run,
@@ -51,10 +50,9 @@ from training.run_folder import (
     locked,
     move_aside,
     set_best_aside,
-    to_continue,
 )
 from training.signals import Signals
-from training.state import TrainState, make_state, versions
+from training.state import TrainState, versions
 
 REGISTRIES = {"models": models.registry, "datasets": datasets.registry, "optimizers": optimizers}
 
@@ -239,57 +237,6 @@ def start(
                 if saved.get(key, value) != value:
                     log.line(f"{key} was {saved[key]}, is {value}: the last bits may differ")
         Run(config, state, loaders, group, folder, log, signals).train(task.args.validate_first)
-
-
-def restore(
-    config: TrainConfig, group: Group, steps_per_epoch: int, folder: Path
-) -> tuple[TrainState, dict[str, Any], str]:
-    """The state that the run goes on from: read by the first process, the same in all.
-
-    Returns:
-        (state, versions that it was saved with, path of the checkpoint or "").
-    """
-    own = None
-    if group.is_first:
-        own = first_good(config, group.device, steps_per_epoch, folder)
-    checkpoint, path = group.from_first(lambda: own[1:] if own else (None, ""))
-    state = own[0] if own else make_state(config, group.device, steps_per_epoch, checkpoint, path)
-    if path and path == config.resume:  # another run's
-        if state.epoch >= config.epoch_max:
-            raise UserError(
-                f"resume: {path}: has {state.epoch} epochs behind it, and epoch_max is "
-                f"{config.epoch_max}: nothing is left to train; raise epoch_max"
-            )
-        state.record, state.skipped = {}, 0
-    if not (folder / BEST).exists():
-        state.best = -math.inf
-    return state, dict((checkpoint or {}).get("versions", {})), path
-
-
-def first_good(
-    config: TrainConfig, device: torch.device, steps_per_epoch: int, folder: Path
-) -> tuple[TrainState, Mapping[str, Any] | None, str]:
-    """The first checkpoint that can be read, with its state and path; a new state if none is there.
-
-    Raises:
-        UserError: If there are checkpoints and none is good: a run never silently begins again.
-    """
-    candidates = [str(path) for path in to_continue(folder)]
-    if not candidates and config.resume is not None:
-        candidates = [config.resume]
-    problems = []
-    for path in candidates:
-        try:
-            checkpoint = load_checkpoint(path)
-            state = make_state(config, device, steps_per_epoch, checkpoint, path)
-        except UserError as error:
-            problems.append(str(error))
-            continue
-        state.notes += [f"{problem}; taking {path} instead" for problem in problems]
-        return state, checkpoint, path
-    if problems:
-        raise UserError("\n".join(problems))
-    return make_state(config, device, steps_per_epoch), None, ""
 
 
 def make_loaders(task: Task, group: Group) -> tuple[BatchLoader, BatchLoader | None]:
