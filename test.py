@@ -30,9 +30,11 @@ import torch
 import datasets
 from configs.command import add_gpu_option, add_model_option, outlive_output, run
 from configs.load import TestCase, choose_scales, load_test
+from configs.paths import expand
 from configs.spec import UserError
 from evaluation.check import CheckedCase, CheckedModel, Plan, check_cases, check_models
 from evaluation.results import evaluate_all, norms_differ
+from models.checkpoint import checkpoint_file
 from parallel import Group, joined, start_each
 from reports import FORMS, Result, markdown, write_tables
 
@@ -50,12 +52,13 @@ def evaluate(args: argparse.Namespace, group: Group) -> None:
     """Every model on every case of the configs; the first process says the results."""
     cases = choose_cases(args.config, args.scale, group)
     tables = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
-    problems = group.gather(output_problems(args.save, tables if group.is_first else {}))
+    inputs = [*args.config, *map(checkpoint_file, args.model)]
+    problems = group.gather(output_problems(args.save, tables if group.is_first else {}, inputs))
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
     plan = Plan(args.ensemble, args.ssim, args.save, args.workers)
     models = check_models(args.model, group)
-    checked = check_cases(cases, args.model, plan, group)
+    checked = check_cases(cases, models, plan, group)
     say_problems(models, checked, group)
     results = {
         (model.name, str(case)): Result(
@@ -97,15 +100,19 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--ensemble", action="store_true", help="average over eight flips and rotations"
     )
-    parser.add_argument("--save", type=Path, metavar="DIR", help="keep the pictures in DIR")
+    parser.add_argument("--save", type=_path, metavar="DIR", help="keep the pictures in DIR")
     for form in FORMS:
-        parser.add_argument(f"--{form}", type=Path, metavar="FILE", help="write the table")
+        parser.add_argument(f"--{form}", type=_path, metavar="FILE", help="write the table")
     parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images")
     add_gpu_option(parser)
     args = parser.parse_args()
-    if len(set(args.model)) < len(args.model):
+    if len({checkpoint_file(name).resolve() for name in args.model}) < len(args.model):
         parser.error("--model: a model is named twice")
     return args
+
+
+def _path(text: str) -> Path:
+    return Path(expand(text))
 
 
 def _scale(text: str) -> float:
@@ -163,14 +170,21 @@ def choose_cases(
     return cases
 
 
-def output_problems(save: Path | None, tables: dict[str, Path]) -> list[str]:
-    """What cannot be written as the options say."""
+def output_problems(
+    save: Path | None, tables: dict[str, Path], inputs: Sequence[str | Path]
+) -> list[str]:
+    """What cannot be written as the options say; inputs are the files that are read."""
+    inputs = [path for path in inputs if Path(path).exists()]
     problems = []
     for path in tables.values():
         if not path.parent.is_dir():
             problems.append(f"{path}: there is no such folder")
         elif path.is_dir():
             problems.append(f"{path}: is a folder; name a file")
+        elif path.exists() and not path.is_file():
+            problems.append(f"{path}: is no file; name one")
+        elif path.exists() and any(map(path.samefile, inputs)):
+            problems.append(f"{path}: would be overwritten, and is what the table is made of")
         else:
             problems += _unwritable(path.parent)
     for one, two in combinations(tables, 2):
@@ -207,6 +221,10 @@ def say_problems(
         return
     for line in lines:
         print(f"error: {line}", file=sys.stderr)
+    for note in dict.fromkeys(note for checked in cases for note in checked.notes):
+        print(note, file=sys.stderr)
+    if len({model.channels for model in models if not model.error}) > 1:
+        print("gray and RGB models measure different pixels: do not compare them", file=sys.stderr)
     for model, checked in product(models, cases):
         if norms_differ(checked.case, model):
             name = f"{checked.case}, {model.name}" if len(models) > 1 else str(checked.case)

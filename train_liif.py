@@ -154,10 +154,12 @@ def check(args: argparse.Namespace, source: Source, folder: Path, group: Group) 
     if config is not None:
         if is_own_checkpoint(config.resume, folder, source.path):
             resume = Path(expand(str(config.resume)))
-            if args.overwrite or not resume.exists():
-                notes.append(f"resume: {config.resume}: there is no such run yet; it begins")
+            of_this = resume.absolute().parent == folder.absolute()
+            if not resume.exists() or (args.overwrite and of_this):
+                why = "is set aside" if resume.exists() else "does not exist yet"
+                notes.append(f"resume: {config.resume}: {why}: the run begins")
                 config = config.model_copy(update={"resume": None})
-            elif (folder / resume.name).exists():
+            elif of_this:
                 args.resume = True
         notes += unused(config)
     begins = group.is_first and (args.overwrite or not holds_run(folder))
@@ -261,19 +263,13 @@ def check_every_image(loaders: tuple[BatchLoader, BatchLoader | None], group: Gr
     """Decode all images; a `UserError` names those that cannot be read."""
     if not group.is_first:
         return
-    samples = [loader.samples for loader in loaders if loader is not None]
-    problems = dict.fromkeys(line for part in samples for line in check_images(part))
+    given = [loader for loader in loaders if loader is not None]
+    problems = dict.fromkeys(line for loader in given for line in check_images(loader.samples))
     if problems:
         raise UserError("\n".join(problems))
-    for note in dict.fromkeys(note for part in samples for note in notes_of(part)):
+    for note in dict.fromkeys(note for loader in given for note in loader.notes()):
         print(note)
     print("config and images are right: nothing was trained")
-
-
-def notes_of(samples: Any) -> list[str]:
-    """What is worth knowing of how the images of a wrapper are read."""
-    notes = getattr(getattr(samples, "dataset", None), "notes", None)
-    return notes() if callable(notes) else []
 
 
 def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:
@@ -300,7 +296,7 @@ def head(
         if loader is not None:
             batches = loader.batches
             yield f"{title}: {batches.length:,} samples, {batches.total:,} batches"
-            yield from notes_of(loader.samples)
+            yield from loader.notes()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -31,6 +32,10 @@ def written_whole(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
         OSError: If it cannot be written; names ``path``.
     """
     path = Path(path)
+    if path.is_symlink():  # what it leads to is replaced, and not the link
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no file that can be replaced", str(path))
     _clear(path.parent.absolute(), int(time.monotonic() // ABANDONED))
     stem = f".{path.name}"
     if len(os.fsencode(stem)) > 200:  # names have at most 255 bytes

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from configs.spec import UserError
+from configs.yaml_file import StrictLoader
 
 
 def override(raw: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -80,9 +81,10 @@ def _place(tree: Any, step: str, setting: str) -> int:
 
 def _value(setting: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {setting}: the value is not YAML") from None
+        value = yaml.load(text, Loader=StrictLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = getattr(error, "problem", None) or "it is no YAML"
+        raise UserError(f"--set {setting}: the value cannot be read: {reason}") from None
     if isinstance(value, str) and any(map(str.isdecimal, value)):
         with contextlib.suppress(ValueError):  # YAML reads 2e-4 as text; here a number is meant
             return float(value)

@@ -9,6 +9,11 @@ from pathlib import Path
 from configs.spec import UserError
 
 
+def is_path(argument: str) -> bool:
+    """Whether an argument of this name is a path: ``root_path..`` of folders, ``.._file``."""
+    return argument.startswith("root_path") or argument.endswith("_file")
+
+
 def expand(path: str) -> str:
     """A path with ``~`` and environment variables, ``$NAME`` or ``${NAME}``, replaced.
 

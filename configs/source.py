@@ -42,7 +42,8 @@ def read_source(path: str, settings: Sequence[str] = ()) -> Source:
     if settings:
         raw = override(raw, settings)
         said = "".join(f"# --set {setting!r}\n" for setting in settings)
-        text = f"# {path}\n{said}{yaml.safe_dump(raw, sort_keys=False)}".encode()
+        kept = yaml.safe_dump(raw, sort_keys=False)
+        text = f"# {path!r}\n{said}{kept}".encode(errors="backslashreplace")
     return Source(path, raw, text)
 
 

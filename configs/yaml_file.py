@@ -19,11 +19,11 @@ MARKS = {
 }
 
 
-class _Loader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """`SafeLoader` that refuses a key given twice."""
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
@@ -57,7 +57,7 @@ def _decode(data: bytes, path: str | Path) -> str:
     raise UserError(f"{path}:{line}: the byte 0x{wrong:02x} is no text in {name}; save it as UTF-8")
 
 
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def parse_yaml(data: bytes, path: str | Path) -> dict[str, Any]:
     """
     text = _decode(data, path)
     try:
-        loaded = yaml.load(text, Loader=_Loader)
+        loaded = yaml.load(text, Loader=StrictLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

@@ -141,6 +141,11 @@ class BatchLoader(DataLoader[Any]):
             self._iterator._shutdown_workers()
             self._iterator = None
 
+    def notes(self) -> list[str]:
+        """Lines about how the images are read, such as gray as RGB."""
+        notes = getattr(getattr(self.samples, "dataset", None), "notes", None)
+        return notes() if callable(notes) else []
+
     def file_name(self, index: int) -> str:
         """The file of sample ``index`` of an unshuffled loader, or its number."""
         return file_name(self.samples, index)

@@ -20,9 +20,9 @@ def notes_of(headers: Mapping[Path, Header], channels: Channels) -> list[str]:
     deep = {file: header for file, header in headers.items() if 8 < header.bits <= 16}
     notes = []
     if channels == 3:
-        notes += _note(gray, "gray, read as RGB; channels: 1 reads one channel")
+        notes += _note(gray, "gray, read as RGB; a model with out_dim: 1 reads one channel")
         rounded = [file for file, header in deep.items() if header.gray]
-        notes += _note(rounded, "gray of more than 8 bits, rounded to 8; channels: 1 keeps them")
+        notes += _note(rounded, "gray of more than 8 bits, rounded to 8; with out_dim: 1 they stay")
     else:
         notes += _note(colour, "colours, read as gray: their ITU-R 601-2 luma")
     cut = [file for file, header in deep.items() if not header.gray]

@@ -84,7 +84,7 @@ class Reading(Dataset[Any]):
             except UserError as error:
                 return DataError(str(error))
         if self.replace:
-            return DataError(f"none of the images can be read; {notes[0]}")
+            return DataError(f"none of the images can be read; of the first: {notes[0]}")
         return Read(key, None, notes)
 
     def batch(self, items: list[Read | DataError]) -> Batch | DataError:

@@ -71,12 +71,14 @@ class CheckedCase:
     Attributes:
         files: Of its images, in their order.
         pictures: For each model the files that the pictures go to; empty if they are not kept.
+        notes: Lines about how the images are read.
         error: In lines; empty if there is none.
     """
 
     case: TestCase
     files: list[str]
     pictures: dict[str, list[Path]]
+    notes: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -101,22 +103,26 @@ def check_models(names: Sequence[str], group: Group) -> list[CheckedModel]:
 
 
 def check_cases(
-    cases: Sequence[TestCase], models: Sequence[str], plan: Plan, group: Group
+    cases: Sequence[TestCase], models: Sequence[CheckedModel], plan: Plan, group: Group
 ) -> list[CheckedCase]:
     """List the files of all cases, read their headers, and see where the pictures would go."""
 
+    channels = min((model.channels for model in models if not model.error), default=3)
+
     def check(case: TestCase) -> CheckedCase:
         files, pictures, problems = [], {}, []
+        notes: tuple[str, ...] = ()
         try:
-            loader = _loader(case, num_workers=0)
+            loader = _loader(case, channels, num_workers=0)
             files = _files(loader)
+            notes = tuple(loader.notes())
             problems += _whole_images(loader.samples, plan.measure(case))
             if plan.save is not None:
-                pictures = picture_files(plan.save, models, case, files)
+                pictures = picture_files(plan.save, [model.name for model in models], case, files)
                 problems += in_the_way(chain.from_iterable(pictures.values()))
         except Exception as error:
             problems.append(reason(error))
-        return CheckedCase(case, files, pictures, "\n".join(problems))
+        return CheckedCase(case, files, pictures, notes, "\n".join(problems))
 
     own = [check(case) for case in cases]
     return [
@@ -145,10 +151,16 @@ def expected_scale(case: TestCase) -> float | None:
     return Measure(case.config.eval_type).scale if case.scale is None else case.scale
 
 
-def _loader(case: TestCase, **options: Any) -> BatchLoader:
+def _loader(case: TestCase, channels: int, **options: Any) -> BatchLoader:
     """Of one process or, with ``group``, of all; does not talk to the others."""
     shave = Measure(case.config.eval_type).shave
-    return make_loader(case.config.test_dataset, scale=expected_scale(case), shave=shave, **options)
+    return make_loader(
+        case.config.test_dataset,
+        scale=expected_scale(case),
+        shave=shave,
+        channels=channels,
+        **options,
+    )
 
 
 def _files(loader: BatchLoader) -> list[str]:
@@ -157,8 +169,7 @@ def _files(loader: BatchLoader) -> list[str]:
 
 def reopen_case(checked: CheckedCase, plan: Plan, group: Group, channels: int = 3) -> BatchLoader:
     """The samples; a `UserError` if their files are not those that were checked."""
-    options = {} if channels == 3 else {"channels": channels}
-    loader = _loader(checked.case, num_workers=plan.workers, group=group, **options)
+    loader = _loader(checked.case, channels, num_workers=plan.workers, group=group)
     if _files(loader) != checked.files:
         raise UserError("its files have changed since they were checked")
     return loader

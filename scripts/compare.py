@@ -25,6 +25,7 @@ from datasets.image_file import check_output, write_image
 from datasets.loader import make_loader
 from datasets.wrappers import SampleWrapper
 from engine import PUBLISHED_NORM
+from models.base import colour_channels
 from models.checkpoint import load_model
 from training.picture import comparison
 
@@ -46,10 +47,11 @@ def main() -> None:
     case = next(iter([*chosen, *published]), None)
     if case is None:
         raise UserError(f"--scale {args.scale:g}: not in {args.config}")
-    samples = make_loader(case.config.test_dataset, num_workers=0).samples
+    model, norm = load_model(args.model)
+    channels = colour_channels(model)
+    samples = make_loader(case.config.test_dataset, channels=channels, num_workers=0).samples
     if not isinstance(samples, SampleWrapper):
         raise UserError(f"{args.config}: its wrapper does not say which pixels it takes")
-    model, norm = load_model(args.model)
     device = choose_devices(args.gpu)[0]
     picture = comparison(
         model.to(device), samples, norm or PUBLISHED_NORM, device, case.config.eval_bsize, args.side

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import signal
 import time
@@ -363,6 +364,23 @@ def test_a_scale_that_leaves_no_pixel_is_an_empty_cell(work, scale):
     assert last == "error: 1 of 2 results are missing, see above"
     assert cells(done.stdout)[-1][2] == "-"
     assert len(list(work.glob("out/**/*.png"))) == 3
+
+
+def test_a_table_replaces_nothing_that_it_is_made_of(work):
+    config = write(work, "Here", shrinking("photos", [2]))
+    model = work / "mm.pth"
+    model.write_bytes((work / "m.pth").read_bytes())
+    kept = [model.read_bytes(), (work / config).read_bytes()]
+    for options in (["--json", model], ["--csv", config]):
+        done = run(work, "test.py", "--config", config, "--model", model, *options)
+        assert done.returncode == 1
+        assert "would be overwritten, and is what the table is made of" in done.stderr
+    os.mkfifo(work / "pipe")
+    done = run(work, "test.py", "--config", config, "--model", model, "--csv", "pipe")
+    assert "pipe: is no file; name one" in done.stderr
+    assert [model.read_bytes(), (work / config).read_bytes()] == kept
+    two = ["--model", "mm.pth", "./mm.pth"]
+    assert "named twice" in run(work, "test.py", "--config", config, *two).stderr
 
 
 def test_names_of_pictures_are_as_short_as_tells_them_apart():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import models
+from configs.paths import expand, is_path
 from configs.schema import TrainConfig, parse_section, per_channel
 from configs.spec import Registry, UserError
 from configs.yaml_file import read_yaml
@@ -21,6 +22,7 @@ WITHOUT_EFFECT = {
     "resume",  # of a run that has begun, neither this
     "pre_train",  # nor this is read again
     "num_workers",
+    "skip_unreadable",
     "eval_bsize",
     "save_every",
     "epoch_save",
@@ -33,7 +35,8 @@ WITHOUT_EFFECT = {
 }
 # What the weights and the moments of the optimizer are made for.
 FIXED = ("model", "data_norm", "optimizer.name", "optimizer.args.amsgrad")
-VALIDATION = ("val_dataset", "eval_type")  # what the best PSNR is measured by
+UNKNOWN = "config.yaml"  # the key of a change that cannot be told
+VALIDATION = ("val_dataset", "eval_type", UNKNOWN)  # what the best PSNR is measured by
 
 
 class Change(NamedTuple):
@@ -80,7 +83,7 @@ def changes_of_run(begun: Path, config_path: str, config: TrainConfig, force: bo
         problems = [str(error)]
     if problems:
         if force:
-            return [Change("config.yaml", "unreadable", config_path)]
+            return [Change(UNKNOWN, "unreadable", config_path)]
         raise UserError(
             f"{begun}: cannot be compared with {config_path}: {problems[0]}; continue the run all "
             "the same with --force"
@@ -154,7 +157,16 @@ def _comparable(config: TrainConfig) -> dict[str, Any]:
     for key in ("train_dataset", "val_dataset"):
         for part in ("dataset", "wrapper") if tree[key] else ():
             _complete(tree[key], part, datasets.registry)
+            args = tree[key][part].get("args") or {}
+            args.update((name, _whole(value)) for name, value in args.items() if is_path(name))
     return _plain(tree)
+
+
+def _whole(path: Any) -> Any:
+    """A path, or a list of them, as it is the same however it is written."""
+    if isinstance(path, list):
+        return [_whole(each) for each in path]
+    return str(Path(expand(path)).absolute()) if isinstance(path, str) else path
 
 
 def _complete(tree: dict[str, Any], key: str, registry: Registry) -> None:

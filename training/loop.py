@@ -56,8 +56,9 @@ class Run:
             self.trained = torch.compile(self.trained, mode=mode)
         self.begun, self.first = time.monotonic(), state.epoch
         self.saved = time.monotonic()
+        self.blind = False  # whether it was said that there are no pictures
         self.suspects: list[tuple[int, torch.Tensor]] = []
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.device)
 
     def train(self, validate_first: bool = False) -> None:
         """The epochs that are left.
@@ -107,10 +108,9 @@ class Run:
             raise
         except DataError as error:
             self.save()
-            error.args = (
-                f"{error}; the run is saved: mend the file, or set skip_unreadable: true, and "
-                "repeat the command with --resume",
-            )
+            skip = "" if self.config.skip_unreadable else ", or set skip_unreadable: true,"
+            again = f"mend the data{skip} and repeat the command with --resume"
+            error.args = (f"{error}; the run is saved: {again}",)
             raise
         except OSError:  # such as a log on a full disk
             self.save()
@@ -263,7 +263,9 @@ class Run:
         try:
             picture = comparison(self.state.rendering, samples, self.norm, self.device, bsize)
         except UserError as error:  # an image that the validation has left out
-            self.log.line(f"no pictures of the validation: {error}")
+            if not self.blind:
+                self.log.line(f"no pictures of the validation: {error}")
+            self.blind = True
             return
         self.log.picture("val/input, bicubic, ours, truth", picture, number)
 
@@ -279,7 +281,7 @@ class Run:
         model = self.state.rendering
         try:
             with self.saved_on_failure():
-                return eval_psnr(
+                psnr = eval_psnr(
                     loader,
                     model,
                     self.norm,
@@ -289,6 +291,9 @@ class Run:
                     group=self.group,
                     heed=heed,
                 )
+                if math.isnan(psnr) and self.config.skip_unreadable:
+                    raise DataError("val_dataset: none of its images can be read")
+                return psnr
         except BaseException:
             self.save()
             raise

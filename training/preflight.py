@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 import datasets
 import models
 from configs.command import first_line
-from configs.paths import expand
+from configs.paths import expand, is_path
 from configs.schema import TrainConfig
 from configs.spec import UserError
 from engine import check_data_norm
 from models.base import colour_channels
-from models.checkpoint import is_continuous, load_checkpoint
+from models.checkpoint import checkpoint_file, is_continuous, load_checkpoint
 from training.beginning import begin, freeze
 from training.changes import norm_of, refuse_other_training
 from training.recipe import LOSSES, make_optimizer, optimizers
@@ -43,13 +43,15 @@ def preflight(
     Returns:
         (the mistakes, one a line; the channels of the images that the model is for).
     """
-    problems = _optimizer_problems(raw.get("optimizer"))
+    model, channels, problems = _make_model(raw.get("model"))
+    problems += _optimizer_problems(raw.get("optimizer"))
     for key in ("train_dataset", "val_dataset"):
         problems += _data_problems(raw.get(key), key)
-    model, channels, found = _make_model(raw.get("model"))
-    problems += found
-    if config is not None and begins:
-        problems += _beginning_problems(config, model)
+        problems += _channel_problems(raw.get(key), key, channels) if model else []
+    if begins:
+        problems += _beginning_problems(raw, config, model)
+    if model is not None and _are_texts(raw.get("freeze")):
+        problems += _told("freeze", lambda: freeze(model, raw["freeze"]))
     if config is not None and model is not None and not problems:
         problems += _step_problems(config, model, channels)
     return problems, channels
@@ -111,9 +113,9 @@ def _data_problems(section: Any, place: str) -> list[str]:
 def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
     """By the names of the arguments: root_path.. are folders, .._file are files."""
     for key, value in args.items():
-        is_folder = key.startswith("root_path")
-        if not is_folder and not key.endswith("_file"):
+        if not is_path(key):
             continue
+        is_folder = key.startswith("root_path")
         for path in value if isinstance(value, list) else [value]:
             there = Path.is_dir if is_folder else Path.is_file
             try:
@@ -125,28 +127,62 @@ def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
                 yield f"{place}.{key}: {path}: there is no such {'folder' if is_folder else 'file'}"
 
 
-def _beginning_problems(config: TrainConfig, model: nn.Module | None) -> list[str]:
-    """Of the checkpoints that the run begins with, and of the parts that are frozen."""
+def _channel_problems(section: Any, place: str, channels: int) -> Iterator[str]:
+    """That a dataset is told to read other channels than the model is for."""
+    dataset = section.get("dataset") if isinstance(section, Mapping) else None
+    args = dataset.get("args") if isinstance(dataset, Mapping) else None
+    given = args.get("channels", channels) if isinstance(args, Mapping) else channels
+    if given != channels:
+        yield (
+            f"{place}.dataset.args.channels: is {given}, and the model is for {channels}, as "
+            "out_dim of its decoder says"
+        )
+
+
+def _beginning_problems(
+    raw: Mapping[str, Any], config: TrainConfig | None, model: nn.Module | None
+) -> list[str]:
+    """Of the checkpoints that the run begins with."""
     problems = []
-    if config.resume is not None:
-        try:
-            checkpoint = load_checkpoint(config.resume)
-            refuse_other_training(checkpoint, config, config.resume)
-        except UserError as error:
-            problems += _lines("resume", error)
-        except (KeyError, TypeError, AttributeError):
-            problems.append(f"resume: {config.resume}: holds no training state to resume")
-    if model is None:
-        return problems
-    for key in ("pre_train", "freeze"):
-        try:
-            if key == "freeze":
-                freeze(model, config.freeze)
-            elif config.pre_train is not None:
-                begin(model, config.pre_train, norm_of(config))
-        except UserError as error:
-            problems += _lines(key, error)
+    resume, pre_train = (
+        (raw.get("resume"), raw.get("pre_train"))
+        if config is None
+        else (config.resume, config.pre_train)
+    )
+    if isinstance(resume, str):
+        problems += _told("resume", lambda: _check_resume(resume, config))
+    if model is None or config is None:
+        paths = pre_train.values() if isinstance(pre_train, Mapping) else [pre_train]
+        for path in paths:
+            if isinstance(path, str) and not checkpoint_file(path).is_file():
+                problems.append(f"pre_train: {path}: there is no such file")
+    elif config.pre_train is not None:
+        given = config.pre_train
+        problems += _told("pre_train", lambda: begin(model, given, norm_of(config)))
     return problems
+
+
+def _check_resume(path: str, config: TrainConfig | None) -> None:
+    checkpoint = load_checkpoint(path)
+    if config is None:
+        return
+    try:
+        refuse_other_training(checkpoint, config, path)
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: holds no training state to resume") from None
+
+
+def _told(key: str, check: Callable[[], Any]) -> list[str]:
+    """What a check of a key raises."""
+    try:
+        check()
+    except UserError as error:
+        return _lines(key, error)
+    return []
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list[str]:
@@ -158,13 +194,15 @@ def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list
         "cell": make_cell((TARGET_SIDE, TARGET_SIDE)).expand_as(coord),
         "gt": torch.rand(1, coord.shape[1], channels),
     }
+    norm = norm_of(config)
+    if problems := _told("data_norm", lambda: check_data_norm(norm, channels)):
+        return problems
     try:
-        check_data_norm(norm_of(config), channels)
         train_step(
             model.train(),
             make_optimizer(config.optimizer, model.parameters()),
             batch,
-            norm_of(config),
+            norm,
             loss=LOSSES[config.loss],
             grad_clip=config.grad_clip,
             amp=config.amp,

@@ -28,9 +28,10 @@ def restore(
     own = None
     if group.is_first:
         own = first_good(config, group.device, steps_per_epoch, folder)
-    checkpoint, path = group.from_first(lambda: own[1:] if own else (None, ""))
+    begun = bool(group.is_first and to_continue(folder))
+    checkpoint, path, begun = group.from_first(lambda: (*(own or (None, None, ""))[1:], begun))
     state = own[0] if own else make_state(config, group.device, steps_per_epoch, checkpoint, path)
-    if path and path == config.resume:  # another run's
+    if path and not begun:  # another run's
         if state.epoch >= config.epoch_max:
             raise UserError(
                 f"resume: {path}: has {state.epoch} epochs behind it, and epoch_max is "

@@ -34,11 +34,11 @@ def checked_name(name: str) -> Path:
 
 
 def is_own_checkpoint(path: str | None, folder: Path, config_path: str) -> bool:
-    """Whether ``resume: path`` of a config means its own run, in this folder or under its name.
+    """Whether ``resume: path`` of a config means the end of its own run, there or by its name.
 
     Published YAMLs say so before there is such a run.
     """
-    if path is None:
+    if path is None or Path(path).name != LAST:
         return False
     own = (folder, Path("save") / f"_{Path(config_path).stem}")
     return Path(expand(path)).absolute().parent in [run.absolute() for run in own]

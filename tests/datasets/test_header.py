@@ -131,8 +131,9 @@ def test_notes_of_gray_and_depth(tmp_path):
     Image.fromarray(bright).save(tmp_path / "d.png")
     png(tmp_path / "e.png", DEEP)
     assert notes(tmp_path) == [
-        f"{tmp_path}/c.png (and 1 more): gray, read as RGB; channels: 1 reads one channel",
-        f"{tmp_path}/d.png: gray of more than 8 bits, rounded to 8; channels: 1 keeps them",
+        f"{tmp_path}/c.png (and 1 more): gray, read as RGB; a model with out_dim: 1 reads one "
+        "channel",
+        f"{tmp_path}/d.png: gray of more than 8 bits, rounded to 8; with out_dim: 1 they stay",
         f"{tmp_path}/e.png: colours of more than 8 bits, of which the upper 8 are read",
     ]
     assert [note.split(": ", 1)[0] for note in notes(tmp_path, channels=1)] == [

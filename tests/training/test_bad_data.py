@@ -93,6 +93,39 @@ def test_a_run_goes_on_without_what_cannot_be_read(own):
     assert same(*ends)
 
 
+def test_the_advice_about_an_unreadable_image_can_be_followed(own):
+    for name in ("0.png", "1.png"):
+        (own / "own" / name).write_bytes(b"")
+    write(own, epoch_max=3, **NO_VALIDATION)
+    cut(own / "own/2.png")
+    (own / "own/3.png").write_bytes((own / "photos/0.png").read_bytes())
+    for name in ("0.png", "1.png"):  # headers that cannot be read are found at the start
+        (own / "own" / name).unlink()
+    assert "skip_unreadable: true" in fails(own, "train_liif.py", *NEW)
+    args = ["--resume", "--set", "skip_unreadable=true"]
+    out = succeeds(own, "train_liif.py", *NEW, *args)
+    assert out.count("left out") == 1
+
+
+def test_files_of_no_known_format_are_told_once(own):
+    (own / "own/1.png").write_bytes(b"")
+    write(own, epoch_max=3, skip_unreadable=True, num_workers=2)
+    out = succeeds(own, "train_liif.py", *NEW)
+    assert out.count("own/1.png: left out: not a readable image: of no known format") == 1
+    assert out.count("no pictures of the validation") == 1
+
+
+def test_a_validation_of_which_nothing_can_be_read_ends_the_run(own):
+    (own / "val").mkdir()
+    (own / "val/a.png").write_bytes((own / "own/0.png").read_bytes()[:9000])
+    config = write(own, skip_unreadable=True)
+    config["val_dataset"]["dataset"]["args"]["root_path"] = "val"
+    (own / "c.yaml").write_text(yaml.safe_dump(config))
+    error = fails(own, "train_liif.py", *NEW)
+    assert "val_dataset: none of its images can be read; the run is saved" in error
+    assert "skip_unreadable" not in error
+
+
 def test_all_images_that_are_too_small_are_listed_before_the_first_step(own):
     for number in (3, 4):
         Image.new("RGB", (20 + number, 100)).save(own / f"own/{number}.png")

@@ -91,6 +91,7 @@ def test_the_same_change_in_the_middle_is_as_if_made_by_hand(folder):
     "changes",
     [
         {"num_workers": 1},
+        {"skip_unreadable": True},
         {"eval_bsize": 100},
         {"save_every": {"steps": 2}},
         {"epoch_save": None},
@@ -192,6 +193,19 @@ def test_another_validation_has_a_best_of_its_own(folder):
     )
 
 
+def test_what_measures_the_same_keeps_the_best(folder):
+    train(folder, "--name", "r", epoch_max=2)
+    config = train_config(epoch_max=2)
+    config["val_dataset"]["batch_size"] = 2
+    config["val_dataset"]["dataset"]["args"] = {"root_path": "./photos", "cache": "in_memory"}
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    succeeds(folder, "train_liif.py", *RESUME)
+    assert not (folder / "save/r/epoch-best-1.pth").exists()
+    (folder / "save/r/config.yaml").write_text("a: [")  # it may have had another validation
+    out = succeeds(folder, "train_liif.py", *RESUME, "--force")
+    assert "epoch-best-1.pth is the old one" in out
+
+
 def in_published_order(checkpoint, order):
     """The checkpoint as code would have written it that registers parameters in this order."""
     names = [name for name, _ in models.make(checkpoint["model"]).named_parameters()]
@@ -244,12 +258,20 @@ def test_a_published_config_that_resumes_its_own_run(folder):
     own = {"resume": "./save/_c/epoch-last.pth"}
     write(folder, epoch_max=1, **own)
     out = succeeds(folder, "train_liif.py", "--config", "c.yaml")
-    assert "resume: ./save/_c/epoch-last.pth: there is no such run yet; it begins" in out
+    assert "resume: ./save/_c/epoch-last.pth: does not exist yet: the run begins" in out
     write(folder, epoch_max=2, **own)
     out = succeeds(folder, "train_liif.py", "--config", "c.yaml")  # as the published code has it
     assert "continued from save/_c/epoch-last.pth after epoch 1" in out
+    write(folder, epoch_max=3, resume="save/_c/epoch-last.pth")
+    out = succeeds(folder, "train_liif.py", "--config", "c.yaml", "--set", "epoch_max=2")
+    assert "complete: 2 epochs of 2" in out, "with or without ./"
     out = succeeds(folder, "train_liif.py", "--config", "c.yaml", "--name", "n", "--overwrite")
-    assert "there is no such run yet" in out
+    assert "continued from save/_c/epoch-last.pth after epoch 2" in out
+    out = succeeds(folder, "train_liif.py", "--config", "c.yaml", "--overwrite")
+    assert "resume: save/_c/epoch-last.pth: is set aside: the run begins" in out
+    write(folder, resume="save/_c/epoch-77.pth")
+    error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "m")
+    assert "save/_c/epoch-77.pth: cannot read the checkpoint" in error
     write(folder, resume="./save/_other/epoch-last.pth")
     error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "m")
     assert "save/_other/epoch-last.pth: cannot read the checkpoint" in error

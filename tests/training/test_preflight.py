@@ -3,11 +3,14 @@
 import copy
 import json
 import os
+import signal
+import sys
 
 import pytest
 import yaml
 from PIL import Image
 
+import training.loop
 from configs.load import load_train
 from configs.yaml_file import read_yaml
 from tests.cases import IMNET, SPECS
@@ -18,6 +21,7 @@ from tests.test_programs import (
     ended,
     fails,
     folder,
+    load,
     photos,
     run,
     same,
@@ -44,7 +48,9 @@ def test_values_on_the_command_line(folder):
     wanted["multi_step_lr"]["milestones"] = [2, 3]
     wanted["data_norm"] = {**NORM, "inp": {"sub": [0.4], "div": [0.5]}}
     assert kept == wanted
-    assert (folder / "save/r/config.yaml").read_text().startswith("# c.yaml\n# --set 'epoch_max=1'")
+    assert (
+        (folder / "save/r/config.yaml").read_text().startswith("# 'c.yaml'\n# --set 'epoch_max=1'")
+    )
     assert rates(folder / "save/r") == [2e-4]
     succeeds(folder, "train_liif.py", *args, "--resume", *options)
     assert "changed" not in (folder / "save/r/log.txt").read_text()
@@ -55,9 +61,34 @@ def test_values_on_the_command_line(folder):
         "epoch_max=x": "epoch_max: input should be a valid integer, got 'x'",
         "epoch_max.a=1": "--set epoch_max.a=1: there is no mapping to put 'a' into",
         "multi_step_lr.milestones.7=1": "the list has no place 7, only 0 to 1",
-        "a=[": "--set a=[: the value is not YAML",
+        "a=[": "--set a=[: the value cannot be read",
+        "a={b: 1, b: 2}": "the key 'b' is given twice",
     }.items():
         assert message in fails(folder, "train_liif.py", *args, "--resume", "--set", setting)
+
+
+def test_a_stop_in_the_validation_before_the_first_epoch_keeps_the_loss(folder, monkeypatch):
+    """Of a run that was stopped in the middle of an epoch."""
+    train(folder, "--name", "whole", epoch_max=1)
+    real = training.loop.train_step
+    steps = iter(range(99))
+
+    def stopping(*args, **options):
+        if next(steps) == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return real(*args, **options)
+
+    args = ["--config", "c.yaml", "--name", "r", "--resume"]
+    with monkeypatch.context() as patch:
+        patch.setattr("training.loop.train_step", stopping)
+        assert run(folder, "train_liif.py", *args).returncode == 143
+    assert load(folder / "save/r/epoch-last.pth")["step"] == 2
+    with monkeypatch.context() as patch:
+        patch.setattr("training.loop.eval_psnr", lambda *_, **__: sys.exit(3))
+        assert run(folder, "train_liif.py", *args, "--validate-first").returncode == 3
+    succeeds(folder, "train_liif.py", *args)
+    losses = [ended(folder / "save" / name)["record"]["loss"] for name in ("whole", "r")]
+    assert losses[0] == losses[1]
 
 
 def test_a_validation_before_the_first_epoch(folder):
@@ -114,6 +145,22 @@ def test_every_shipped_config_trains_a_tiny_batch(path):
         raw[key]["dataset"]["args"] = {}  # whose folders are not here
     config = load_train(path, **REGISTRIES)
     assert preflight(raw, config, begins=False) == ([], 3)
+
+
+def test_mistakes_of_all_kinds_beside_one_of_the_schema(folder):
+    changes = {"epoch_max": "x", "pre_train": "no.pth", "freeze": ["nopart"]}
+    write(folder, **changes, optimizer=adam(lr="1e-3"))
+    lines = fails(folder, "train_liif.py", "--config", "c.yaml").splitlines()
+    places = [line.split(": ")[2] for line in lines]
+    assert sorted(places) == ["epoch_max", "freeze", "optimizer.args.lr", "pre_train"]
+
+
+def test_what_a_model_is_for_is_what_a_dataset_reads(folder):
+    config = broken(train_dataset__dataset__args__channels=1)
+    (folder / "c.yaml").write_text(yaml.safe_dump(config))
+    error = fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "train_dataset.dataset.args.channels: is 1, and the model is for 3" in error
+    assert not (folder / "save").exists()
 
 
 def broken(**changes):
