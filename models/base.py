@@ -132,6 +132,9 @@ class ContinuousModel(nn.Module):
         spans_queries: Colours depend on all points that are queried together.
         one_cell: All queries of an image are for pixels of one size, or else results depend on how
             they are chunked.
+        guarded: Pictures are rendered with a guard: where they are finer than photographs, and the
+            colours go astray, it leads them back to bicubic interpolation. So it is with models
+            from checkpoints, unless the file has ``guard: False``; see `load_model`.
         chunk: How many queries are decoded at a time on a CPU, in rendering.
         largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
             since beyond it the model was not trained; None: with their own.
@@ -142,6 +145,7 @@ class ContinuousModel(nn.Module):
     margin: int | None = None
     spans_queries: bool = False
     one_cell: ClassVar[bool] = False
+    guarded: bool = False
     chunk: ClassVar[int] = 30000
     largest_scale: ClassVar[float | None] = None
 

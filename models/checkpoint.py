@@ -20,6 +20,7 @@ from configs.paths import expand
 from configs.schema import DataNorm, parse_section, per_channel, raise_problems
 from configs.spec import UserError
 from models import registry
+from models.base import ContinuousModel
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 WRAPPED = "module."  # of DataParallel and DistributedDataParallel
@@ -255,4 +256,7 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> tuple[nn.Module, dict[str, A
         return registry.make({"name": "bicubic"}).eval(), None
     checkpoint = load_checkpoint(name)
     norm = norm_in(checkpoint, name)
-    return model_from(checkpoint, name).eval(), norm
+    model = model_from(checkpoint, name).eval()
+    if isinstance(model, ContinuousModel):
+        model.guarded = checkpoint.get("guard") is not False
+    return model, norm

@@ -37,11 +37,13 @@ class Axis:
         centres: Coordinates of the output pixels (N,) in [-1, 1] over the whole image; float32, or
             float64 where they lie too close for it.
         cell: Size of an output pixel in these coordinates.
+        start: Where the first output pixel begins, in input pixels.
     """
 
     size: int
     centres: Tensor
     cell: float
+    start: float
 
     @classmethod
     def over(cls, size: int, count: int, start: float = 0.0, length: float | None = None) -> Axis:
@@ -55,17 +57,29 @@ class Axis:
         coincide = math.isclose(whole, total, rel_tol=1e-9) and abs(before - first) < 1e-6
         if coincide and total <= FINEST:
             centres = pixel_centres(total, part=range(first, first + count))
-            return cls(size, centres, 2 / total)
+            return cls(size, centres, 2 / total, start)
         steps = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count)
         centres = (steps + start) * (2 / size) - 1
-        return cls(size, centres if whole > FINEST else centres.float(), 2 / whole)
+        return cls(size, centres if whole > FINEST else centres.float(), 2 / whole, start)
 
     def __getitem__(self, part: slice) -> Axis:
         """Some of the output pixels."""
-        return replace(self, centres=self.centres[part])
+        start = self.start + part.indices(len(self))[0] * self.step
+        return replace(self, centres=self.centres[part], start=start)
 
     def __len__(self) -> int:
         return len(self.centres)
+
+    @property
+    def step(self) -> float:
+        """Input pixels per output pixel: below 1 the axis grows, above 1 it shrinks."""
+        step = self.cell * self.size / 2
+        return 1.0 if math.isclose(step, 1, rel_tol=1e-9) else step
+
+    @property
+    def places(self) -> Tensor:
+        """The centres in input pixels (N,), float64: 0.5 is that of the first one."""
+        return self.start + (torch.arange(len(self), dtype=torch.float64) + 0.5) * self.step
 
     @cached_property
     def _pixels(self) -> Tensor:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rendering.levels import UNIT, Levels, find_levels
+
 LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 # Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
 TRANSPARENT = 0.5 / 255
@@ -51,9 +53,23 @@ class Picture:
     def white(self) -> float:
         return LARGEST[self.pixels.dtype]
 
+    @cached_property
+    def levels(self) -> Levels:
+        """The levels of `planes` that a model is given as 0 and 1."""
+        if self.pixels.dtype != np.float32:
+            return UNIT
+        colours = self.pixels[..., : 1 if self.channels < 3 else 3].reshape(
+            self.pixels[..., 0].size, -1
+        )
+        return find_levels(colours if self.opaque else colours[self.pixels[..., -1].ravel() > 0])
+
     def count(self, channels: int = 3) -> int:
         """How many `planes` there are."""
-        return (1 if self.channels < 3 else 3 // channels) + (not self.opaque)
+        return self.colours(channels) + (not self.opaque)
+
+    def colours(self, channels: int = 3) -> int:
+        """How many of the `planes` are colours."""
+        return 1 if self.channels < 3 else 3 // channels
 
     def planes(
         self, rows: slice = slice(None), cols: slice = slice(None), channels: int = 3

@@ -19,11 +19,12 @@ import models
 from configs.files import written_whole
 from configs.spec import UserError
 from datasets.image_file import write_pixels
+from rendering.decoding import Scene
 from rendering.grid import Axis
 from rendering.job import Wanted
 from rendering.picture import Picture
 from rendering.reading import read_picture
-from rendering.tiles import Renderer, Scene
+from rendering.tiles import Renderer
 from utils import nearest_index
 
 INSET = 288  # output pixels of a detail
@@ -185,7 +186,7 @@ def _frame(
         Axis.over(size, count * finer, place * (1 - 1 / by), size / by)
         for size, count, place in zip(picture.size, frame, point, strict=True)
     )
-    pixels = renderer.decode(scene, rows, cols)
+    pixels = renderer.decoder.decode(scene, rows, cols)
     return picture.rows(F.avg_pool2d(pixels, finer), 3, np.dtype(np.uint8))
 
 

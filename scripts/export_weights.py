@@ -29,7 +29,9 @@ def main() -> None:
     outlive_output()
     checkpoint = load_checkpoint(args.checkpoint)
     model_from(checkpoint, args.checkpoint)  # it fits this code
-    kept = {key: value for key, value in checkpoint.items() if key in ("model", "data_norm")}
+    kept = {
+        key: value for key, value in checkpoint.items() if key in ("model", "data_norm", "guard")
+    }
     save_checkpoint(args.output, kept)
     print(f"{args.output}: {args.output.stat().st_size:,} bytes")
 
