@@ -23,11 +23,13 @@ class Picture:
             or float32, where 1 is white.
         icc: The colour profile of the file.
         notes: What a user should know of how it was read.
+        cicp: Chunks of a PNG on its colours; see `rendering.colour`.
     """
 
     pixels: np.ndarray
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
+    cicp: bytes | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -1,0 +1,197 @@
+"""Files that Pillow does not read, or not in their depth: HEIC, AVIF, JPEG XL; and raws."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.spec import UserError
+from datasets.opening import check_size
+from datasets.raw import RAW
+from datasets.tiff import finite, scaled
+from rendering.colour import Colour, colour_of_codes
+from rendering.picture import Picture
+
+HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+HEIF_OR_AVIF = {b"mif1", b"msf1"}
+JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
+RAW_ENDINGS = frozenset(
+    f".{name}"
+    for name in (
+        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "kdc", "mef"),
+        *("mos", "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf"),
+        *("srw", "x3f"),
+    )
+)
+# What a file with a second, brighter picture says of it: Google and Adobe, ISO 21496-1, Apple.
+GAIN_MAPS = (
+    b"http://ns.adobe.com/hdr-gain-map/",
+    b"urn:iso:std:iso:ts:21496:-1",
+    b"http://ns.apple.com/HDRGainMap/",
+    b"urn:com:apple:photo:2020:aux:hdrgainmap",
+    b"tmapmif1",
+)
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether it is HEIC, or in the same container something that is not AVIF."""
+    brands = _brands(data)
+    return bool(brands) and (
+        brands[0] in HEIF_BRANDS or (brands[0] in HEIF_OR_AVIF and b"avif" not in brands)
+    )
+
+
+def is_deep_avif(data: bytes) -> bool:
+    """Whether it is an AVIF of 10 or 12 bits, of which Pillow keeps 8."""
+    return b"avif" in _brands(data) and _avif_bits(data) > 8
+
+
+def is_jxl(data: bytes) -> bool:
+    return data.startswith(JXL)
+
+
+def refuse_raw_by_name(name: str | Path) -> None:
+    """Raise a `ValueError` if the ending of a file that nothing can read is that of a raw."""
+    if Path(name).suffix.lower() in RAW_ENDINGS:
+        raise ValueError(RAW)
+
+
+def gain_map_notes(data: bytes) -> tuple[str, ...]:
+    if any(mark in data for mark in GAIN_MAPS):
+        return ("its gain map, which makes it HDR, is left out: the base image is rendered",)
+    return ()
+
+
+def read_heif(data: bytes, max_pixels: int) -> Picture:
+    """The primary image of a HEIF file, upright as its irot and imir say; EXIF only repeats them.
+
+    Raises:
+        UserError: If pillow-heif is not there.
+        ValueError: If it has too many pixels.
+    """
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UserError("HEIC needs the package pillow-heif: pip install pillow-heif") from None
+    # In their own depth: what pillow-heif makes of 10 bits in 16 has no white.
+    file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    image = file[file.primary_index]
+    check_size(image.size, max_pixels)
+    info: dict[str, Any] = image.info
+    pixels, bits = np.asarray(image), int(info["bit_depth"])
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if bits > 8:
+        pixels = scaled(pixels, bits)
+    icc, nclx = info.get("icc_profile"), info.get("nclx_profile")
+    colour = Colour(icc)
+    if not icc and nclx:
+        codes = int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
+        colour = colour_of_codes(*codes, gray=pixels.shape[2] < 3)
+    return Picture(pixels, colour.icc, gain_map_notes(data), cicp=colour.cicp)
+
+
+def read_deep_avif(data: bytes) -> np.ndarray:
+    """The pixels of an AVIF of more than 8 bits as uint16 (h, w, C), as they are stored."""
+    import imagecodecs
+
+    pixels = np.asarray(imagecodecs.avif_decode(data, index=0))
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    return scaled(pixels, _avif_bits(data))
+
+
+def colour_of_avif(data: bytes, gray: bool) -> Colour:
+    """What an AVIF without a profile says of its colours."""
+    found = re.search(rb"colrnclx(.{4})", data[: 2**16], re.DOTALL)
+    if found is None:
+        return Colour()
+    primaries, transfer = struct.unpack(">HH", found[1])
+    return colour_of_codes(primaries, transfer, gray)
+
+
+def read_jxl(data: bytes, max_pixels: int) -> Picture:
+    """The first frame of a JPEG XL, upright, in 8 or 16 bits or floats.
+
+    Raises:
+        ValueError: If it has too many pixels.
+    """
+    import imagecodecs
+
+    header = _Bits(_jxl_codestream(data)[2:64])
+    height, width = _jxl_size(header)
+    check_size((width, height), max_pixels)
+    pixels: Any = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
+    if pixels.dtype.kind == "f":
+        pixels = finite(pixels.astype(np.float32))
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    # One bit says that all is as usual: sRGB, 8 bits.
+    unknown = not header.read(1)
+    notes = ("the colour profile of a JPEG XL is not read here: taken for sRGB",) if unknown else ()
+    return Picture(pixels, None, notes)
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """The brands of a file of ISO boxes, the major one first."""
+    if data[4:8] != b"ftyp":
+        return []
+    size = min(int.from_bytes(data[:4], "big"), 256)
+    return [data[8:12], *(data[place : place + 4] for place in range(16, size, 4))]
+
+
+def _avif_bits(data: bytes) -> int:
+    """AV1 codec configuration: the third byte has flags for 10 and 12 bits."""
+    found = re.search(rb"av1C\x81.(.)", data[: 2**16], re.DOTALL)
+    if found is None or not found[1][0] & 0x40:
+        return 8
+    return 12 if found[1][0] & 0x20 else 10
+
+
+class _Bits:
+    """The bits of some bytes, the lowest first."""
+
+    def __init__(self, data: bytes) -> None:
+        self.number, self.place = int.from_bytes(data, "little"), 0
+
+    def read(self, count: int) -> int:
+        value = self.number >> self.place & ((1 << count) - 1)
+        self.place += count
+        return value
+
+
+def _jxl_codestream(data: bytes) -> bytes:
+    """ISO/IEC 18181-2: the codestream, bare or in boxes of which it is one or several."""
+    if data.startswith(JXL[0]):
+        return data
+    place = 0
+    while place + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, place)
+        if kind in (b"jxlc", b"jxlp"):
+            start = place + (16 if size == 1 else 8) + (4 if kind == b"jxlp" else 0)
+            return data[start:]
+        if size == 1:
+            size = int.from_bytes(data[place + 8 : place + 16], "big")
+        if size < 8:
+            break
+        place += size
+    raise ValueError("it has no pixels")
+
+
+def _jxl_size(header: _Bits) -> tuple[int, int]:
+    """ISO/IEC 18181-1, size header: height and width."""
+
+    def side(small: int) -> int:
+        if small:
+            return 8 * (header.read(5) + 1)
+        return header.read((9, 13, 18, 30)[header.read(2)]) + 1
+
+    small = header.read(1)
+    height = side(small)
+    ratio = header.read(3)
+    if not ratio:
+        return height, side(small)
+    over, under = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
+    return height, height * over // under
