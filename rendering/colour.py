@@ -60,7 +60,7 @@ class Colour(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
     """A chunk of a PNG."""
     checksum = zlib.crc32(data, zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
@@ -79,7 +79,7 @@ def colour_of_png(data: bytes, icc: bytes | None) -> Colour:
         colour = colour_of_codes(cicp[0], cicp[1], gray, full=cicp[3] == 1)
         if colour.cicp is None:
             return colour
-        kept = b"".join(chunk(kind, chunks[kind]) for kind in HDR_CHUNKS if kind in chunks)
+        kept = b"".join(png_chunk(kind, chunks[kind]) for kind in HDR_CHUNKS if kind in chunks)
         return Colour(colour.icc or icc, kept)
     if icc or b"sRGB" in chunks:
         return Colour(icc)
@@ -93,12 +93,12 @@ def colour_of_codes(primaries: int, transfer: int, gray: bool, full: bool = True
         full: Whether black is 0 and white the largest level.
     """
     primaries, transfer = (
-        usual if code == UNKNOWN else code
+        code if code < 256 and code != UNKNOWN else usual
         for code, usual in zip((primaries, transfer), SRGB_CODES, strict=True)
     )
     if (primaries, transfer) == SRGB_CODES and full:
         return Colour()
-    cicp = chunk(b"cICP", bytes([primaries, transfer, 0, full]))
+    cicp = png_chunk(b"cICP", bytes([primaries, transfer, 0, full]))
     curve = _curve(transfer)
     if curve is None or primaries not in PRIMARIES or not full:
         return Colour(None, cicp)

@@ -13,6 +13,7 @@ from torch import Tensor
 from configs.files import written_whole
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
+from rendering.colour import only_in_png
 from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
 from rendering.picture import Picture
 from rendering.reading import read_picture
@@ -114,7 +115,10 @@ def fit(
     icc = picture.icc if format.icc and (channels < 3) == (picture.channels < 3) else None
     if icc != picture.icc:
         notes.append(f"{format.name} cannot hold its colour profile: left out")
-    return Layout(*size, channels, dtype, icc, quality), notes
+    cicp = picture.cicp if format.name == "PNG" else None
+    if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
+        notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
+    return Layout(*size, channels, dtype, icc, quality, cicp), notes
 
 
 def _counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
