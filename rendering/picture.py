@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from rendering.grid import Axis
+from utils import nearest_index
 
 LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 # Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
 TRANSPARENT = 0.5 / 255
+ROWS = 256  # of a picture, looked at together
+PIXELS = 2**22  # of a picture, looked at together for a part of the output
+FARTHER = 3  # pixels that colours are looked for, where none is seen next to a place
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,19 @@ class Picture:
     def white(self) -> float:
         return LARGEST[self.pixels.dtype]
 
+    @cached_property
+    def _visible(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest of each colour where it is seen, (C, 1, 1); white is 1."""
+        low, high = np.full(self.channels - 1, np.inf), np.full(self.channels - 1, -np.inf)
+        for part in np.array_split(self.pixels, max(1, len(self.pixels) // ROWS)):
+            seen = part[part[..., -1] > TRANSPARENT * self.white][:, :-1]
+            if len(seen):
+                low, high = np.minimum(low, seen.min(0)), np.maximum(high, seen.max(0))
+        if low[0] > high[0]:  # nothing is seen
+            low, high = np.zeros_like(low), np.full_like(high, self.white)
+        low, high = (torch.from_numpy(end / self.white).float() for end in (low, high))
+        return low[:, None, None], high[:, None, None]
+
     def count(self, channels: int = 3) -> int:
         """How many `planes` there are."""
         return (1 if self.channels < 3 else 3 // channels) + (not self.opaque)
@@ -76,6 +97,52 @@ class Picture:
         planes = [part for plane in planes for part in plane.split(channels, dim=-1)]
         return torch.stack([plane.expand(-1, -1, channels).permute(2, 0, 1) for plane in planes])
 
+    def consistent(self, band: Tensor, rows: Axis, cols: Axis) -> Tensor:
+        """Rendered planes whose colours fit their alpha, as those of the input do.
+
+        Colours and alpha are rendered apart. Where there is little alpha, a small difference
+        between them is a large one of the colour: a dark or bright fringe. So where the input is
+        not opaque all around, a colour stays between those that are seen there.
+
+        Args:
+            band: (K, C, r, W), rendered `planes`.
+            rows, cols: Of the band.
+
+        Returns:
+            The same, changed in place.
+        """
+        if self.opaque:
+            return band
+        read = len(cols) * (cols.cell * cols.size / 2) * (rows.cell * rows.size / 2)
+        step = max(1, int(PIXELS / read))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            self._fit_colours(band[:, :, part], rows[part], cols)
+        return band
+
+    def _fit_colours(self, band: Tensor, rows: Axis, cols: Axis) -> None:
+        """See `consistent`; in place."""
+        reach = [max(1, math.ceil(axis.cell * axis.size)) for axis in (rows, cols)]
+        nearest = [nearest_index(axis.centres, axis.size) for axis in (rows, cols)]
+        first, last = [], []
+        for index, far in zip(nearest, reach, strict=True):
+            first.append(max(0, int(index[0]) - far - FARTHER))
+            last.append(int(index[-1]) + far + FARTHER + 1)
+        part = self.pixels[first[0] : last[0], first[1] : last[1]].astype(np.float32)
+        pixels = torch.from_numpy(part / np.float32(self.white)).permute(2, 0, 1)
+        seen = pixels[-1] > TRANSPARENT
+        # The largest, and negated the least; below all numbers where nothing is seen.
+        ends = torch.cat([pixels[:-1], -pixels[:-1]]).masked_fill(~seen, -torch.inf)
+        ends = _largest_around(ends, reach)
+        for _ in range(FARTHER):
+            ends = torch.where(ends > -torch.inf, ends, _largest_around(ends, [1, 1]))
+        free = (_largest_around(-pixels[-1:], reach) <= -1) | (ends[:1] == -torch.inf)
+        at = nearest[0][:, None] - first[0], nearest[1] - first[1]
+        high, low = ends[:, *at].nan_to_num().chunk(2)
+        alpha, colour = band[-1].mean(0).clamp(0, 1), band[:-1].flatten(0, 1)
+        fitting = torch.where(free[:, *at], colour, colour.clamp(-low * alpha, high * alpha))
+        band[:-1] = fitting.view_as(band[:-1])
+
     def rows(self, band: Tensor, channels: int, dtype: np.dtype) -> np.ndarray:
         """Pixels of an output of this picture.
 
@@ -89,6 +156,9 @@ class Picture:
         """
         colour = (band if self.opaque else band[:-1]).flatten(0, 1)
         alpha = None if self.opaque else band[-1].mean(0).clamp(0, 1)
+        if alpha is not None:  # rendered apart, they fit each other but roughly
+            low, high = self._visible
+            colour = colour.clamp(low * alpha, high * alpha)
         if channels in (2, 4) and alpha is not None:
             colour = torch.where(alpha > TRANSPARENT, colour / alpha.clamp(min=TRANSPARENT), 0)
         elif alpha is not None:
@@ -103,3 +173,10 @@ class Picture:
         if dtype != np.float32:
             colour = (colour.clamp(0, 1) * LARGEST[np.dtype(dtype)]).round()
         return np.ascontiguousarray(colour.permute(1, 2, 0).numpy().astype(dtype))
+
+
+def _largest_around(plane: Tensor, reach: list[int]) -> Tensor:
+    """The maximum of (C, h, w) over so many rows and columns to each side."""
+    down, across = reach
+    plane = F.max_pool2d(plane, (2 * down + 1, 1), stride=1, padding=(down, 0))
+    return F.max_pool2d(plane, (1, 2 * across + 1), stride=1, padding=(0, across))
