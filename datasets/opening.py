@@ -49,6 +49,8 @@ def open_image(
             image = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):  # it is of another format
             continue
+        except Image.DecompressionBombError:  # some look at Pillow's limit themselves
+            raise ValueError(f"{name} of so many pixels is not supported") from None
         check_size(image.size, max_pixels)
         return image
     raise UnidentifiedImageError(f"not an image of {', '.join(formats)}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -53,12 +56,22 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def open_tiff(file: BinaryIO) -> tifffile.TiffFile:
-    """The structure of a TIFF; tifffile's log is silenced, since what matters is raised."""
+_reading: ContextVar[bool] = ContextVar("reading", default=False)
+# What matters of a file that is read here is raised; tifffile's log of other files stays.
+logging.getLogger("tifffile").addFilter(lambda record: not _reading.get())
+
+
+@contextmanager
+def open_tiff(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
+    """The structure of a TIFF; meanwhile tifffile logs nothing in this thread."""
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return tifffile.TiffFile(file)
+    before = _reading.set(True)
+    try:
+        with tifffile.TiffFile(file) as opened:
+            yield opened
+    finally:
+        _reading.reset(before)
 
 
 def first_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -114,7 +127,7 @@ def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
         white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
         pixels[..., 0] = white - pixels[..., 0]
     if alpha and extra[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
-        pixels = _unmultiplied(pixels)
+        pixels = unmultiplied(pixels)
     return Tiff(turned(pixels, orientation), colours, icc, frames, left_out)
 
 
@@ -157,7 +170,7 @@ def finite(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
+def unmultiplied(pixels: np.ndarray) -> np.ndarray:
     """Colours that were stored multiplied by their alpha, divided by it."""
     white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
     alpha = pixels[..., -1:].astype(np.float64) / white

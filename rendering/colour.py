@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SRGB_GAMMA = 45455  # in gAMA
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # in cHRM
-NEARLY = 100  # thousandths of a percent, to which these are taken for equal
+UNIT = 100000  # of these
+NEARLY = 100  # of them: numbers no farther apart are taken for equal
 HDR_CHUNKS = (b"cICP", b"mDCV", b"cLLI")
 HDR_CURVES = {16: "PQ", 18: "HLG"}
 D50 = np.array([0.9642, 1.0, 0.8249])
@@ -83,7 +84,24 @@ def colour_of_png(data: bytes, icc: bytes | None) -> Colour:
         return Colour(colour.icc or icc, kept)
     if icc or b"sRGB" in chunks:
         return Colour(icc)
-    return _colour_of_numbers(chunks.get(b"gAMA"), chunks.get(b"cHRM"), gray)
+    gamma, points = chunks.get(b"gAMA", b""), chunks.get(b"cHRM", b"")
+    return _colour_of_numbers(
+        struct.unpack(">I", gamma)[0] if len(gamma) == 4 else None,
+        struct.unpack(">8I", points) if len(points) == 32 else None,
+        gray,
+    )
+
+
+def colour_of_info(info: Mapping[Any, Any], gray: bool) -> Colour:
+    """What Pillow noted of the gAMA and cHRM of a PNG."""
+    if "srgb" in info:
+        return Colour()
+    gamma, points = info.get("gamma"), info.get("chromaticity")
+    return _colour_of_numbers(
+        None if gamma is None else round(gamma * UNIT),
+        None if points is None else tuple(round(point * UNIT) for point in points),
+        gray,
+    )
 
 
 def colour_of_codes(primaries: int, transfer: int, gray: bool, full: bool = True) -> Colour:
@@ -126,15 +144,15 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     return reversed(found)
 
 
-def _colour_of_numbers(gama: bytes | None, chrm: bytes | None, gray: bool) -> Colour:
-    gamma = struct.unpack(">I", gama)[0] if gama and len(gama) == 4 else SRGB_GAMMA
-    points = struct.unpack(">8I", chrm) if chrm and len(chrm) == 32 else SRGB_PRIMARIES
+def _colour_of_numbers(gamma: int | None, points: tuple[int, ...] | None, gray: bool) -> Colour:
+    """What gAMA and cHRM say, in hundred-thousandths."""
+    points = points or SRGB_PRIMARIES
     # Gray has no primaries, and its white is that of the paper or the screen.
     usual = gray or all(abs(a - b) <= NEARLY for a, b in zip(points, SRGB_PRIMARIES, strict=True))
-    if usual and abs(gamma - SRGB_GAMMA) <= NEARLY:
+    if usual and (gamma is None or abs(gamma - SRGB_GAMMA) <= NEARLY):
         return Colour()
-    curve = _curve(13) if gamma == SRGB_GAMMA and not gama else _gamma(100000 / max(gamma, 1))
-    values = [point / 100000 for point in points]
+    curve = _curve(13) if gamma is None else _gamma(UNIT / max(gamma, 1))
+    values = [point / UNIT for point in points]
     primaries = tuple(zip(values[::2], values[1::2], strict=True))
     try:
         if curve is None or gamma == 0:

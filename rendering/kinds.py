@@ -13,7 +13,7 @@ import numpy as np
 from configs.spec import UserError
 from datasets.opening import check_size
 from datasets.raw import RAW
-from datasets.tiff import finite, scaled
+from datasets.tiff import finite, scaled, unmultiplied
 from rendering.colour import Colour, colour_of_codes
 from rendering.picture import Picture
 
@@ -34,7 +34,6 @@ GAIN_MAPS = (
     b"urn:iso:std:iso:ts:21496:-1",
     b"http://ns.apple.com/HDRGainMap/",
     b"urn:com:apple:photo:2020:aux:hdrgainmap",
-    b"tmapmif1",
 )
 
 
@@ -62,7 +61,7 @@ def refuse_raw_by_name(name: str | Path) -> None:
 
 
 def gain_map_notes(data: bytes) -> tuple[str, ...]:
-    if any(mark in data for mark in GAIN_MAPS):
+    if b"tmap" in _brands(data) or any(mark in data for mark in GAIN_MAPS):
         return ("its gain map, which makes it HDR, is left out: the base image is rendered",)
     return ()
 
@@ -92,7 +91,11 @@ def read_heif(data: bytes, max_pixels: int) -> Picture:
     if not icc and nclx:
         codes = int(nclx["color_primaries"]), int(nclx["transfer_characteristics"])
         colour = colour_of_codes(*codes, gray=pixels.shape[2] < 3)
-    return Picture(pixels, colour.icc, gain_map_notes(data), cicp=colour.cicp)
+    if image.premultiplied_alpha:
+        pixels = unmultiplied(pixels)
+    further = len(file) - 1
+    notes = (f"{further} further images are left out",) if further else ()
+    return Picture(pixels, colour.icc, notes + gain_map_notes(data), cicp=colour.cicp)
 
 
 def read_deep_avif(data: bytes) -> np.ndarray:

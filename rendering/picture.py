@@ -71,8 +71,8 @@ class Picture:
                 low, high = np.minimum(low, seen.min(0)), np.maximum(high, seen.max(0))
         if low[0] > high[0]:  # nothing is seen
             low, high = np.zeros_like(low), np.full_like(high, self.white)
-        low, high = (torch.from_numpy(end / self.white).float() for end in (low, high))
-        return low[:, None, None], high[:, None, None]
+        ends = torch.from_numpy(np.stack([low, high]) / self.white).float()[..., None, None]
+        return ends[0], ends[1]
 
     def count(self, channels: int = 3) -> int:
         """How many `planes` there are."""

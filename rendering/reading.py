@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from configs.command import first_line
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
 from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned
-from rendering.colour import PNG, Colour, colour_of_png
+from rendering.colour import PNG, Colour, colour_of_info, colour_of_png
 from rendering.kinds import (
     colour_of_avif,
     gain_map_notes,
@@ -121,14 +122,14 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
 def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     """The picture of a file that Pillow has opened."""
     notes = _frame_notes(image)
-    if image.format in ("JPEG", "MPO"):
+    if image.format in ("JPEG", "MPO", "AVIF"):
         notes += gain_map_notes(data)
     if deep := _deep_pixels(image, data):
         upright = turned(deep[0], image.getexif().get(ORIENTATION, 1))
         picture = Picture(upright, image.info.get("icc_profile"))
     else:
         load(image)
-        picture = from_pillow(image)
+        picture = _plain_picture(image)
     if image.format == "PNG":
         colour = colour_of_png(data, picture.icc)
     elif image.format == "AVIF" and not picture.icc:
@@ -169,6 +170,15 @@ def from_pillow(image: Image.Image) -> Picture:
         ValueError: If its mode or range cannot be rendered.
     """
     image.load()
+    picture = _plain_picture(image)
+    if picture.icc:
+        return picture
+    colour = colour_of_info(image.info, picture.channels < 3)
+    return replace(picture, icc=colour.icc, notes=picture.notes + colour.notes)
+
+
+def _plain_picture(image: Image.Image) -> Picture:
+    """Of a loaded image, with no other colours than those of its profile."""
     if image.mode not in MODES:
         raise ValueError(f"pixels of mode {image.mode} cannot be rendered")
     icc, notes = image.info.get("icc_profile"), []

@@ -14,7 +14,7 @@ from models import make
 from rendering.colour import PNG, png_chunk
 from rendering.job import Wanted, fit, render_file
 from rendering.picture import Picture
-from rendering.reading import read_bytes, read_picture
+from rendering.reading import from_pillow, read_bytes, read_picture
 from rendering.tiles import Renderer
 from rendering.writing import format_of
 from tests.rendering.corpus import levels
@@ -88,6 +88,13 @@ def test_gamma_and_primaries(chunks, exponent, matrix):
     light = (LEVELS / 255) ** exponent
     wanted = encode_srgb(light @ np.array(matrix).T @ np.linalg.inv(SRGB_TO_XYZ).T)
     assert np.abs(in_srgb(picture.icc) - wanted).max() <= 1.5
+
+
+def test_a_pillow_image_says_the_same():
+    for chunks in ([gama(100000)], [gama(45455), chrm(ADOBE_CHRM)], [gama(45455)], []):
+        data = png(2, *chunks)
+        with Image.open(io.BytesIO(data)) as image:
+            assert from_pillow(image).icc == read_bytes(data, "x.png").icc
 
 
 def test_another_white():

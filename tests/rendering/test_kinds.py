@@ -185,6 +185,23 @@ def test_a_gain_map_is_told(mark):
     assert read_bytes(base, "x.jpg").notes == ()
 
 
+def test_a_gain_map_of_apple_is_told():
+    mark = b"urn:com:apple:photo:2020:aux:hdrgainmap\0"
+    box = (len(mark) + 8).to_bytes(4, "big") + b"free" + mark
+    notes = read_bytes(heic(SMOOTH, "RGB") + box, "x.heic").notes
+    assert [note[:12] for note in notes] == ["its gain map"]
+
+
+def test_further_images_of_a_heic():
+    file = pillow_heif.from_pillow(Image.fromarray(SMOOTH))
+    file.add_from_pillow(Image.fromarray(255 - SMOOTH))
+    buffer = io.BytesIO()
+    file.save(buffer, quality=-1, chroma=444, primary_index=1)
+    picture = read_bytes(buffer.getvalue(), "x.heic")
+    assert np.abs(picture.pixels.astype(int) - (255 - SMOOTH)).max() <= 3
+    assert picture.notes == ("1 further images are left out",)
+
+
 def test_raws_are_named():
     for name in ("x.cr3", "x.RAF", "x.orf"):
         with pytest.raises(UserError, match="the raw of a camera; develop it first"):

@@ -3,6 +3,7 @@
 import io
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from PIL import Image
 from configs.spec import UserError
 from datasets.header import read_header
 from datasets.image_file import read_image
+from models import make
+from rendering.job import Wanted, render_file
 from rendering.reading import read_bytes, read_picture
+from rendering.tiles import Renderer
 from tests.rendering.corpus import files, of_mode
 
 
@@ -59,6 +63,16 @@ def test_the_largest_input(tmp_path, name):
     message = "13x17 pixels are more than the 220 allowed: see --max-input-pixels"
     with pytest.raises(UserError, match=message):
         read_picture(tmp_path / name, 13 * 17 - 1)
+
+
+def test_the_largest_input_of_a_rendering(tmp_path):
+    of_mode("RGB", 5, 6).save(tmp_path / "x.png")
+    renderer = Renderer(make({"name": "bicubic"}).eval())
+    source, target = tmp_path / "x.png", tmp_path / "y.png"
+    wanted = Wanted(scale=(2, 2), max_input_pixels=29)
+    with pytest.raises(UserError, match="5x6 pixels are more than the 29 allowed"):
+        render_file(renderer, source, target, wanted)
+    assert render_file(renderer, source, target, replace(wanted, max_input_pixels=30)).height == 10
 
 
 def test_the_content_of_a_file():

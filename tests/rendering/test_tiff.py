@@ -1,6 +1,7 @@
 """Kinds of TIFF against the pixels that tifffile was given; raws of cameras are refused."""
 
 import io
+import logging
 
 import numpy as np
 import pytest
@@ -125,6 +126,21 @@ def test_raws_are_refused(tmp_path, make):
         read(make())
     with pytest.raises(UserError, match="the raw of a camera"):
         read_image(tmp_path / "x.dng")
+
+
+def test_only_our_own_reading_is_silent(caplog):
+    """Damage that tifffile logs; the level and the handlers of its log stay as they are."""
+    logger = logging.getLogger("tifffile")
+    before = logger.level, logger.handlers[:], logger.disabled
+    data = as_tiff(levels(8, 8, 3, np.uint8), photometric="rgb", software="x" * 50)
+    damaged = data.replace((305).to_bytes(2, "little") + b"\2\0", b"\x31\1\xee\0")
+    assert damaged != data
+    read(damaged)
+    assert not caplog.records
+    assert (logger.level, logger.handlers, logger.disabled) == before
+    with tifffile.TiffFile(io.BytesIO(damaged)) as file:
+        assert file.pages[0].tags
+    assert caplog.records
 
 
 def test_pyramids_are_read():
