@@ -15,11 +15,11 @@ from datasets.opening import check_size
 from datasets.raw import RAW
 from datasets.tiff import finite, scaled, unmultiplied
 from rendering.colour import Colour, colour_of_codes
+from rendering.jxl import read_jxl_header
 from rendering.picture import Picture
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 HEIF_OR_AVIF = {b"mif1", b"msf1"}
-JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n")
 RAW_ENDINGS = frozenset(
     f".{name}"
     for name in (
@@ -48,10 +48,6 @@ def is_heif(data: bytes) -> bool:
 def is_deep_avif(data: bytes) -> bool:
     """Whether it is an AVIF of 10 or 12 bits, of which Pillow keeps 8."""
     return b"avif" in _brands(data) and _avif_bits(data) > 8
-
-
-def is_jxl(data: bytes) -> bool:
-    return data.startswith(JXL)
 
 
 def refuse_raw_by_name(name: str | Path) -> None:
@@ -124,17 +120,13 @@ def read_jxl(data: bytes, max_pixels: int) -> Picture:
     """
     import imagecodecs
 
-    header = _Bits(_jxl_codestream(data)[2:64])
-    height, width = _jxl_size(header)
-    check_size((width, height), max_pixels)
+    header = read_jxl_header(data)
+    check_size((header.width, header.height), max_pixels)
     pixels: Any = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
     if pixels.dtype.kind == "f":
         pixels = finite(pixels.astype(np.float32))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    # One bit says that all is as usual: sRGB, 8 bits.
-    unknown = not header.read(1)
-    notes = ("the colour profile of a JPEG XL is not read here: taken for sRGB",) if unknown else ()
-    return Picture(pixels, None, notes)
+    return Picture(pixels, header.colour.icc, header.colour.notes, cicp=header.colour.cicp)
 
 
 def _brands(data: bytes) -> list[bytes]:
@@ -151,50 +143,3 @@ def _avif_bits(data: bytes) -> int:
     if found is None or not found[1][0] & 0x40:
         return 8
     return 12 if found[1][0] & 0x20 else 10
-
-
-class _Bits:
-    """The bits of some bytes, the lowest first."""
-
-    def __init__(self, data: bytes) -> None:
-        self.number, self.place = int.from_bytes(data, "little"), 0
-
-    def read(self, count: int) -> int:
-        value = self.number >> self.place & ((1 << count) - 1)
-        self.place += count
-        return value
-
-
-def _jxl_codestream(data: bytes) -> bytes:
-    """ISO/IEC 18181-2: the codestream, bare or in boxes of which it is one or several."""
-    if data.startswith(JXL[0]):
-        return data
-    place = 0
-    while place + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
-        if kind in (b"jxlc", b"jxlp"):
-            start = place + (16 if size == 1 else 8) + (4 if kind == b"jxlp" else 0)
-            return data[start:]
-        if size == 1:
-            size = int.from_bytes(data[place + 8 : place + 16], "big")
-        if size < 8:
-            break
-        place += size
-    raise ValueError("it has no pixels")
-
-
-def _jxl_size(header: _Bits) -> tuple[int, int]:
-    """ISO/IEC 18181-1, size header: height and width."""
-
-    def side(small: int) -> int:
-        if small:
-            return 8 * (header.read(5) + 1)
-        return header.read((9, 13, 18, 30)[header.read(2)]) + 1
-
-    small = header.read(1)
-    height = side(small)
-    ratio = header.read(3)
-    if not ratio:
-        return height, side(small)
-    over, under = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio - 1]
-    return height, height * over // under

@@ -19,12 +19,12 @@ from configs.spec import UserError
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
 from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned
 from rendering.colour import PNG, Colour, colour_of_info, colour_of_png
+from rendering.jxl import is_jxl
 from rendering.kinds import (
     colour_of_avif,
     gain_map_notes,
     is_deep_avif,
     is_heif,
-    is_jxl,
     read_deep_avif,
     read_heif,
     read_jxl,

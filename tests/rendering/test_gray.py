@@ -69,7 +69,9 @@ def test_arrays_keep_their_depth_and_channels(channels, dtype):
         alpha = alone(model, planes[..., -1])
         np.testing.assert_allclose(got[..., -1], alpha * white, atol=1)
         colours = [alone(model, planes[..., c] * planes[..., -1]) for c in range(channels - 1)]
-        colours = [c / alpha for c in colours]
+        # Never other colours than there are in the picture.
+        ends = [(planes[..., c].min(), planes[..., c].max()) for c in range(channels - 1)]
+        colours = [np.clip(c / alpha, *end) for c, end in zip(colours, ends, strict=True)]
     else:
         colours = [alone(model, planes[..., c]) for c in range(channels)]
     wanted = np.stack(colours, axis=-1).clip(0, 1) * white

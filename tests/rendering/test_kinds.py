@@ -11,6 +11,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from configs.spec import UserError
 from rendering import kinds
+from rendering.colour import png_chunk
 from rendering.reading import ENDINGS, read_bytes
 from tests.rendering.corpus import levels, of_mode
 
@@ -143,6 +144,11 @@ def test_jpeg_xl(channels, dtype):
     squeezed = pixels.squeeze(2) if channels == 1 else pixels
     data = imagecodecs.jpegxl_encode(squeezed, lossless=True)
     picture = read_bytes(data, "x.jxl")
+    assert picture.notes == ()
+    # imagecodecs has more than 8 bits marked as linear, with the primaries of sRGB.
+    linear = png_chunk(b"cICP", bytes([1, 8, 0, 1]))
+    assert picture.cicp == (None if dtype is np.uint8 else linear)
+    assert (picture.icc is None) == (dtype is np.uint8)
     assert picture.pixels.dtype == dtype
     np.testing.assert_array_equal(picture.pixels, pixels)
     with pytest.raises(UserError, match="19x33 pixels are more than the 626 allowed"):
@@ -157,6 +163,25 @@ def test_the_size_in_a_jpeg_xl(shape, boxed):
     with pytest.raises(UserError, match=size):
         read_bytes(data, "x.jxl", shape[0] * shape[1] - 1)
     assert read_bytes(data, "x.jxl").size == shape
+
+
+def test_what_is_cut_is_refused():
+    """After every tenth: the name and a reason, in one line."""
+    image = Image.fromarray(SMOOTH)
+    whole = {
+        "x.heic": heic(SMOOTH, "RGB"),
+        "x.avif": encoded(image, "AVIF"),
+        "y.avif": imagecodecs.avif_encode(SMOOTH.astype(np.uint16) * 4, bitspersample=10),
+        "x.jxl": imagecodecs.jpegxl_encode(SMOOTH, lossless=True),
+        "y.jxl": imagecodecs.jpegxl_encode(SMOOTH, usecontainer=True),
+        "x.gif": encoded(image, "GIF"),
+        "x.tga": encoded(image, "TGA"),
+    }
+    for name, data in whole.items():
+        for tenth in range(10):
+            with pytest.raises(UserError, match=rf"^{name}: ") as error:
+                read_bytes(data[: len(data) * tenth // 10], name)
+            assert "\n" not in str(error.value)
 
 
 def test_further_pictures_of_a_mpo():
