@@ -28,6 +28,7 @@ RAW_ENDINGS = frozenset(
         *("srw", "x3f"),
     )
 )
+RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
 # What a file with a second, brighter picture says of it: Google and Adobe, ISO 21496-1, Apple.
 GAIN_MAPS = (
     b"http://ns.adobe.com/hdr-gain-map/",
@@ -50,9 +51,10 @@ def is_deep_avif(data: bytes) -> bool:
     return b"avif" in _brands(data) and _avif_bits(data) > 8
 
 
-def refuse_raw_by_name(name: str | Path) -> None:
-    """Raise a `ValueError` if the ending of a file that nothing can read is that of a raw."""
-    if Path(name).suffix.lower() in RAW_ENDINGS:
+def refuse_raw(data: bytes, name: str) -> None:
+    """Raise a `ValueError` if a file that nothing can read begins or is named like a raw."""
+    named = Path(name).suffix.lower() in RAW_ENDINGS
+    if named or data.startswith(RAW_STARTS) or data[4:12] == b"ftypcrx ":
         raise ValueError(RAW)
 
 

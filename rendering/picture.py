@@ -18,7 +18,7 @@ LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.
 # Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
 TRANSPARENT = 0.5 / 255
 ROWS = 256  # of a picture, looked at together
-PIXELS = 2**22  # of a picture, looked at together for a part of the output
+PIXELS = 2**20  # of a picture, looked at together for a part of the output
 FARTHER = 3  # pixels that colours are looked for, where none is seen next to a place
 
 

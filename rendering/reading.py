@@ -28,7 +28,7 @@ from rendering.kinds import (
     read_deep_avif,
     read_heif,
     read_jxl,
-    refuse_raw_by_name,
+    refuse_raw,
 )
 from rendering.picture import Picture
 
@@ -113,7 +113,7 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
             formats = [*FORMATS, "TGA"] if name.lower().endswith(".tga") else FORMATS
             opened = open_image(io.BytesIO(data), formats, max_pixels)
         except UnidentifiedImageError:
-            refuse_raw_by_name(name)
+            refuse_raw(data, name)
             raise
         with opened as image:
             return _from_file(image, data)
@@ -124,8 +124,8 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     notes = _frame_notes(image)
     if image.format in ("JPEG", "MPO", "AVIF"):
         notes += gain_map_notes(data)
-    if deep := _deep_pixels(image, data):
-        upright = turned(deep[0], image.getexif().get(ORIENTATION, 1))
+    if (deep := _deep_pixels(data)) is not None:
+        upright = turned(deep, image.getexif().get(ORIENTATION, 1))
         picture = Picture(upright, image.info.get("icc_profile"))
     else:
         load(image)
@@ -140,13 +140,13 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     return Picture(picture.pixels, colour.icc, notes, cicp=colour.cicp)
 
 
-def _deep_pixels(image: ImageFile.ImageFile, data: bytes) -> list[np.ndarray]:
-    """The pixels of a file of which Pillow keeps 8 bits; none of any other."""
+def _deep_pixels(data: bytes) -> np.ndarray | None:
+    """The pixels of a file that Pillow changes; None of any other."""
     if _is_deep_png(data):
         import imagecodecs
 
-        return [np.asarray(imagecodecs.png_decode(data))]
-    return [read_deep_avif(data)] if is_deep_avif(data) else []
+        return np.asarray(imagecodecs.png_decode(data))
+    return read_deep_avif(data) if is_deep_avif(data) else None
 
 
 def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:

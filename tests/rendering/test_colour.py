@@ -200,7 +200,7 @@ def test_code_points_of_phones():
     assert read_bytes(avif, "x.avif").cicp == png_chunk(b"cICP", bytes([9, 16, 0, 1]))
 
 
-def test_without_alpha_or_colours_of_its_own_a_picture_keeps_its_codes():
+def test_a_png_with_alpha_keeps_the_codes():
     cicp = png_chunk(b"cICP", bytes([9, 16, 0, 1]))
     picture = Picture(levels(4, 4, 4, np.uint8), cicp=cicp)
     assert fit(picture, format_of("x.png"), (8, 8), 95)[0].cicp == cicp

@@ -228,9 +228,12 @@ def test_further_images_of_a_heic():
 
 
 def test_raws_are_named():
-    for name in ("x.cr3", "x.RAF", "x.orf"):
+    starts = (b"FUJIFILMCCD-RAW ", b"IIRO", b"IIU\0", b"\0\0\0\x18ftypcrx ")
+    for start, name in [*((start, "-") for start in starts), (b"", "x.CR3"), (b"", "x.raf")]:
         with pytest.raises(UserError, match="the raw of a camera; develop it first"):
-            read_bytes(b"FUJIFILMCCD-RAW " + bytes(500), name)
+            read_bytes(start + bytes(500), name)
+    with pytest.raises(UserError, match="not an image of PNG"):
+        read_bytes(bytes(500), "-")
 
 
 def test_endings():
