@@ -16,6 +16,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 def main() -> None:
     args = parse_args()
     outlive_output()
+    warnings.filterwarnings("ignore", module="PIL")  # what matters of a file is raised or noted
     for name in ("SIGTERM", "SIGHUP"):  # so that no half file is left
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
@@ -80,6 +82,13 @@ def parse_args() -> argparse.Namespace:
         metavar="N",
         help="the largest output; default 1073741824, 32768 x 32768",
     )
+    parser.add_argument(
+        "--max-input-pixels",
+        type=_count,
+        default=2**28,
+        metavar="N",
+        help="the largest input; default 268435456",
+    )
     many = parser.add_argument_group("for a folder")
     many.add_argument("--suffix", default="", help="appended to the names, such as _x4")
     many.add_argument("--ext", metavar="png", help="format of the outputs; default: of the inputs")
@@ -106,6 +115,7 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         args.region,
         args.max_pixels or MAX_PIXELS,
         args.quality,
+        max_input_pixels=args.max_input_pixels,
     )
     if not many and not group.is_first:
         return  # one image is the work of one process

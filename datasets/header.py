@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image, ImageFile
 
 from datasets.image_file import FORMATS, readable
+from datasets.opening import open_image
 from datasets.patience import patiently
 from datasets.tiff import ORIENTATION, ORIENTATIONS, first_page, is_tiff, open_tiff
 from datasets.tiff import page_orientation as tiff_orientation
@@ -43,7 +44,7 @@ def _header(path: Path) -> Header:
         file.seek(0)
         if is_tiff(start):
             return _tiff_header(file)
-        with Image.open(file, formats=FORMATS) as image:
+        with open_image(file, FORMATS) as image:
             gray = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
             bits, exif = 8, None
             if image.format == "PNG":

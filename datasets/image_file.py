@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from configs.files import written_whole
 from configs.spec import UserError
+from datasets.opening import load, open_image
 from datasets.patience import patiently
-from datasets.tiff import ORIENTATION, read_deep_tiff, sixteen_bits, turned
+from datasets.tiff import ORIENTATION, read_tiff, sixteen_bits, turned
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
@@ -40,13 +40,9 @@ class UnreadableError(UserError):
 def readable(path: str | Path) -> Iterator[None]:
     """Whatever goes wrong in reading an image becomes one line that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
+        yield
     except FileNotFoundError:
         raise UnreadableError(f"{path}: no such image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableError(f"{path}: {error}") from None
     except (MemoryError, ImportError):
         raise
     except OSError as error:
@@ -93,13 +89,15 @@ def read_image(path: str | Path, channels: Channels = 3) -> np.ndarray:
 
 def _decoded(data: bytes) -> np.ndarray:
     """uint8 (H, W, 3), or uint16 (H, W, 1) of a gray file with more than 8 bits."""
-    if (deep := read_deep_tiff(data)) is not None:
-        if deep.pixels.dtype != np.uint16:
+    if (tiff := read_tiff(data)) is not None:
+        if tiff.pixels.dtype == np.float32:
             raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bits")
-        pixels = deep.pixels[:, :, : deep.colours]
-        return pixels if deep.colours == 1 else (pixels >> 8).astype(np.uint8)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        image.load()
+        pixels = tiff.pixels[:, :, : tiff.colours]
+        if pixels.dtype == np.uint8:
+            return np.repeat(pixels, 3, axis=2) if tiff.colours == 1 else pixels
+        return pixels if tiff.colours == 1 else (pixels >> 8).astype(np.uint8)
+    with open_image(io.BytesIO(data), FORMATS) as image:
+        load(image)
         if image.format == "PNG" and data[24:26] == b"\x10\4":  # 16-bit gray with alpha
             import imagecodecs
 

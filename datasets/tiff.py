@@ -1,18 +1,23 @@
-"""TIFF files of more than 8 bits, of which Pillow knows few kinds."""
+"""Gray and RGB TIFF files of 8 bits and more, of which Pillow knows few kinds."""
 
 from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from datasets.opening import MAX_PIXELS, check_size
+from datasets.raw import refuse_raw
+
 if TYPE_CHECKING:
     import tifffile
 
-MAX_PIXELS = 2**28  # more is taken for a decompression bomb
 MAX_SAMPLES = 8  # of a pixel
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 # Its value -> whether rows and columns change places, then which axes are flipped.
@@ -28,11 +33,12 @@ ORIENTATIONS: dict[int, tuple[bool, tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True)
-class DeepTiff:
+class Tiff:
     """The first page of a TIFF.
 
     Attributes:
-        pixels: uint16 of its whole range, or float32; (H, W, C), upright, C = colours + alpha.
+        pixels: uint8 or uint16 of its whole range, or float32; (H, W, C), upright,
+            C = colours + alpha.
         colours: 1 or 3.
         icc: The profile, if there is one.
         frames: Pages of the file.
@@ -50,12 +56,22 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def open_tiff(file: BinaryIO) -> tifffile.TiffFile:
-    """The structure of a TIFF; tifffile's log is silenced, since what matters is raised."""
+_reading: ContextVar[bool] = ContextVar("reading", default=False)
+# What matters of a file that is read here is raised; tifffile's log of other files stays.
+logging.getLogger("tifffile").addFilter(lambda record: not _reading.get())
+
+
+@contextmanager
+def open_tiff(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
+    """The structure of a TIFF; meanwhile tifffile logs nothing in this thread."""
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return tifffile.TiffFile(file)
+    before = _reading.set(True)
+    try:
+        with tifffile.TiffFile(file) as opened:
+            yield opened
+    finally:
+        _reading.reset(before)
 
 
 def first_page(file: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -70,26 +86,29 @@ def page_orientation(page: tifffile.TiffPage) -> int:
     return page.tags["Orientation"].value if "Orientation" in page.tags else 1
 
 
-def read_deep_tiff(data: bytes) -> DeepTiff | None:
-    """A TIFF of more than 8 bits; None for anything else.
+def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
+    """A TIFF that is gray or RGB and has at least 8 bits; None for what Pillow is to read.
 
     Raises:
-        ValueError: If its pixels are of a kind that is not supported.
+        ValueError: If it is the raw of a camera, too large, or its pixels are of a kind that is not
+            supported.
     """
     if not is_tiff(data):
         return None
     import tifffile
 
     with open_tiff(io.BytesIO(data)) as file:
+        refuse_raw(file, data)
         page = first_page(file)
-        if page.bitspersample <= 8:
+        if page.bitspersample < 8:
             return None
         kind = tifffile.PHOTOMETRIC(page.photometric)
         gray = kind in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
         if not gray and kind != tifffile.PHOTOMETRIC.RGB:
+            if page.bitspersample == 8:
+                return None
             raise ValueError(f"TIFF of {page.bitspersample} bits and {kind.name} is not supported")
-        if page.imagewidth * page.imagelength > MAX_PIXELS:
-            raise ValueError(f"more than {MAX_PIXELS} pixels")
+        check_size((page.imagewidth, page.imagelength), max_pixels)
         if page.samplesperpixel > MAX_SAMPLES:
             raise ValueError(f"{page.samplesperpixel} channels are not supported")
         pixels, bits = page.asarray(), page.bitspersample
@@ -108,19 +127,28 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
         white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
         pixels[..., 0] = white - pixels[..., 0]
     if alpha and extra[0] == tifffile.EXTRASAMPLE.ASSOCALPHA:
-        pixels = _unmultiplied(pixels)
-    return DeepTiff(turned(pixels, orientation), colours, icc, frames, left_out)
+        pixels = unmultiplied(pixels)
+    return Tiff(turned(pixels, orientation), colours, icc, frames, left_out)
 
 
 def _known_depth(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """uint16 of its whole range, or float32; native and writable."""
+    """uint8 or uint16 of its whole range, or float32; native and writable."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.int8:
+        raise ValueError("signed 8-bit pixels have no agreed range; save it as unsigned 8 bits")
     if pixels.dtype.kind == "f":
         return finite(pixels.astype(np.float32))
     if pixels.dtype.kind == "u" and bits < 16:  # such as 12 bits of a scanner
-        return np.rint(pixels * (65535 / (2**bits - 1))).astype(np.uint16)
+        return scaled(pixels, bits)
     if pixels.dtype.kind in "ui":
         return sixteen_bits(pixels)
     raise ValueError(f"pixels of {pixels.dtype} have no agreed range; save it as 8 or 16 bits")
+
+
+def scaled(levels: np.ndarray, bits: int) -> np.ndarray:
+    """Levels of so many bits as uint16 of its whole range."""
+    return np.rint(levels * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def sixteen_bits(levels: np.ndarray) -> np.ndarray:
@@ -142,7 +170,7 @@ def finite(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _unmultiplied(pixels: np.ndarray) -> np.ndarray:
+def unmultiplied(pixels: np.ndarray) -> np.ndarray:
     """Colours that were stored multiplied by their alpha, divided by it."""
     white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
     alpha = pixels[..., -1:].astype(np.float64) / white

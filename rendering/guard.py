@@ -17,7 +17,7 @@ from torch import Tensor
 
 from utils import sample_bicubic, sample_bilinear
 
-MEAN = 4 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
+MEAN = 3 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
 FAR = 0.4  # that a colour may differ from it
 AROUND = 5
 # Mean second difference of both axes, over `FINE_AROUND` pixels, from which the network is doubted,

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from configs.files import written_whole
 from configs.spec import UserError
+from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
+from rendering.colour import only_in_png
 from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
 from rendering.picture import Picture
 from rendering.reading import read_picture
@@ -32,6 +34,7 @@ class Wanted:
     region: Region | None = None
     max_pixels: int = MAX_PIXELS
     quality: int = 95
+    max_input_pixels: int = MAX_INPUT_PIXELS
 
     def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
         """Rows and columns of the output for an input of a size."""
@@ -69,7 +72,7 @@ def render_file(
     format, target = format_of(target), Path(target)
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise UserError(f"{source}: the output would replace it; choose another name")
-    picture = read_picture(source)
+    picture = read_picture(source, wanted.max_input_pixels)
     rows, cols = wanted.grid(picture.size)
     layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +115,10 @@ def fit(
     icc = picture.icc if format.icc and (channels < 3) == (picture.channels < 3) else None
     if icc != picture.icc:
         notes.append(f"{format.name} cannot hold its colour profile: left out")
-    return Layout(*size, channels, dtype, icc, quality), notes
+    cicp = picture.cicp if format.name == "PNG" else None
+    if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
+        notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
+    return Layout(*size, channels, dtype, icc, quality, cicp), notes
 
 
 def _counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 RARE = 1000  # one of so many pixels may lie beyond the range, at either end
 LEAST_SPAN = 0.5  # of pixels in [0, 1] that are taken as they are
+FEW = 64  # pixels that say little of a range
 MOST = 2**22  # pixels that are looked at
 
 
@@ -51,7 +52,7 @@ UNIT = Levels(0.0, 1.0)
 def find_levels(colours: np.ndarray) -> Levels:
     """The range of floating-point colours (N, C), but for some rare ones.
 
-    Colours in [0, 1] that use half of it are taken as they are. Else the range is that of all
+    Colours in [0, 1] are taken as they are if they use half of it, or there are few. Else the range is that of all
     pixels but one of a thousand at either end, and never less than one of them, so that a single
     highlight or a dead pixel does not decide. It follows every factor above 0 and offset.
     """
@@ -64,7 +65,7 @@ def find_levels(colours: np.ndarray) -> Levels:
     low, high = (float(np.partition(x, k)[k]) for x, k in ((least, rare), (most, -1 - rare)))
     if high <= low:  # but for rare pixels it is all one level
         low, high = float(least.min()), float(most.max())
-    if high <= low:
-        return Levels(low, low + 1)
     inside = least.min() >= 0 and most.max() <= 1
-    return UNIT if inside and high - low >= LEAST_SPAN else Levels(low, high)
+    if inside and (high - low >= LEAST_SPAN or high <= low or len(least) < FEW):
+        return UNIT
+    return Levels(low, high if high > low else low + 1)

@@ -25,11 +25,13 @@ class Picture:
             or float32, where 1 is white.
         icc: The colour profile of the file.
         notes: What a user should know of how it was read.
+        cicp: Chunks of a PNG on its colours; see `rendering.colour`.
     """
 
     pixels: np.ndarray
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
+    cicp: bytes | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -108,7 +110,9 @@ class Picture:
         elif alpha is not None:
             colour = colour + (1 - alpha)
         if self.channels < 3:
-            colour = colour.mean(0, keepdim=True).expand(1 if channels < 3 else 3, -1, -1)
+            mean = colour.mean(0, keepdim=True)
+            same = (colour == colour[:1]).all(0)  # of equal numbers the mean is not always theirs
+            colour = torch.where(same, colour[:1], mean).expand(1 if channels < 3 else 3, -1, -1)
         elif channels < 3:
             raise AssertionError("colours are never made gray")
         if channels in (2, 4):

@@ -5,31 +5,45 @@ from __future__ import annotations
 import io
 import re
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from configs.command import first_line
 from configs.spec import UserError
-from datasets.image_file import FORMATS
-from datasets.tiff import (
-    MAX_PIXELS,
-    ORIENTATION,
-    DeepTiff,
-    finite,
-    read_deep_tiff,
-    sixteen_bits,
-    turned,
+from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
+from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned
+from rendering.colour import PNG, Colour, colour_of_info, colour_of_png
+from rendering.jxl import is_jxl
+from rendering.kinds import (
+    colour_of_avif,
+    gain_map_notes,
+    is_deep_avif,
+    is_heif,
+    read_deep_avif,
+    read_heif,
+    read_jxl,
+    refuse_raw,
 )
 from rendering.picture import Picture
 
-PNG = b"\x89PNG\r\n\x1a\n"
-MAX_BYTES = 2**32
+MAX_BYTES = 2**32  # of a file, or 16 for each pixel that is allowed
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # that Pillow reads
+KINDS = (*FORMATS, "TGA", "HEIC", "JPEG XL")
+# Of all files that can be read.
+ENDINGS = frozenset(
+    f".{name}"
+    for name in (
+        *("png", "apng", "jpg", "jpeg", "jpe", "jfif", "mpo", "bmp", "dib", "tif", "tiff"),
+        *("webp", "ppm", "pgm", "pbm", "pnm", "pfm", "gif", "tga", "avif", "avifs"),
+        *("heic", "heics", "heif", "heifs", "hif", "jxl"),
+    )
+)
 
 # Mode of the file as Pillow names it -> mode it is rendered in. With a transparent colour
 # ("transparency") a mode becomes its counterpart with alpha.
@@ -58,34 +72,91 @@ MODES = {
 WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 
 
-def read_picture(path: str | Path) -> Picture:
+def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Any image file of the allowed formats, in its own depth.
 
     The orientation that a camera noted is applied. Of an animation it is the first frame.
+
+    Args:
+        max_pixels: Of the largest image that is read.
 
     Raises:
         UserError: If it is missing, not an image, truncated, far too large, or has pixels of a kind
             that cannot be rendered.
     """
     with _readable(path):
-        data = _content(Path(path))
+        data = _content(Path(path), max(MAX_BYTES, 16 * max_pixels))
+    return read_bytes(data, str(path), max_pixels)
+
+
+def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
+    """As `read_picture`, of the content of a file.
+
+    Args:
+        name: Of the file, for messages.
+    """
+    with _readable(name):
+        if not data:
+            raise ValueError("it is empty")
         if data.startswith(PNG) and b"IEND\xaeB`\x82" not in data:  # Pillow does not miss it
             raise ValueError("it is truncated")
         if _is_deep_ppm(data):
             raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
-        if (deep := read_deep_tiff(data)) is not None:
-            return _from_tiff(deep)
-        with _limited(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            frames = getattr(image, "n_frames", 1)
-            notes = () if frames == 1 or image.format == "MPO" else (_first_of(frames),)
-            if _is_deep_png(data):
-                import imagecodecs
+        if (tiff := read_tiff(data, max_pixels)) is not None:
+            return _from_tiff(tiff)
+        if is_heif(data):
+            return read_heif(data, max_pixels)
+        if is_jxl(data):
+            return read_jxl(data, max_pixels)
+        try:
+            # What is no TGA may look like one.
+            formats = [*FORMATS, "TGA"] if name.lower().endswith(".tga") else FORMATS
+            opened = open_image(io.BytesIO(data), formats, max_pixels)
+        except UnidentifiedImageError:
+            refuse_raw(data, name)
+            raise
+        with opened as image:
+            return _from_file(image, data)
 
-                pixels = np.asarray(imagecodecs.png_decode(data))
-                upright = turned(pixels, image.getexif().get(ORIENTATION, 1))
-                return Picture(upright, image.info.get("icc_profile"), notes)
-            picture = from_pillow(image)
-            return Picture(picture.pixels, picture.icc, (*notes, *picture.notes))
+
+def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
+    """The picture of a file that Pillow has opened."""
+    notes = _frame_notes(image)
+    if image.format in ("JPEG", "MPO", "AVIF"):
+        notes += gain_map_notes(data)
+    if (deep := _deep_pixels(data)) is not None:
+        upright = turned(deep, image.getexif().get(ORIENTATION, 1))
+        picture = Picture(upright, image.info.get("icc_profile"))
+    else:
+        load(image)
+        picture = _plain_picture(image)
+    if image.format == "PNG":
+        colour = colour_of_png(data, picture.icc)
+    elif image.format == "AVIF" and not picture.icc:
+        colour = colour_of_avif(data, picture.channels < 3)
+    else:
+        colour = Colour(picture.icc)
+    notes += picture.notes + colour.notes
+    return Picture(picture.pixels, colour.icc, notes, cicp=colour.cicp)
+
+
+def _deep_pixels(data: bytes) -> np.ndarray | None:
+    """The pixels of a file that Pillow changes; None of any other."""
+    if _is_deep_png(data):
+        import imagecodecs
+
+        return np.asarray(imagecodecs.png_decode(data))
+    return read_deep_avif(data) if is_deep_avif(data) else None
+
+
+def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
+    """What is said of further frames; the previews that cameras add in a MPO are none."""
+    frames = int(getattr(image, "n_frames", 1))
+    if image.format == "MPO":
+        entries = image.mpinfo[0xB002]  # type: ignore[attr-defined]
+        kinds = [str(entry["Attribute"]["MPType"]) for entry in entries[1:]]
+        frames = 1 + sum(kind.startswith("Multi-Frame") for kind in kinds)
+    return (_first_of(frames),) if frames > 1 else ()
 
 
 def _first_of(frames: int) -> str:
@@ -99,6 +170,15 @@ def from_pillow(image: Image.Image) -> Picture:
         ValueError: If its mode or range cannot be rendered.
     """
     image.load()
+    picture = _plain_picture(image)
+    if picture.icc:
+        return picture
+    colour = colour_of_info(image.info, picture.channels < 3)
+    return replace(picture, icc=colour.icc, notes=picture.notes + colour.notes)
+
+
+def _plain_picture(image: Image.Image) -> Picture:
+    """Of a loaded image, with no other colours than those of its profile."""
     if image.mode not in MODES:
         raise ValueError(f"pixels of mode {image.mode} cannot be rendered")
     icc, notes = image.info.get("icc_profile"), []
@@ -134,15 +214,13 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
         return image.convert("RGB"), False
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path, max_bytes: int) -> bytes:
     """All bytes of a file; of a pipe or a device there may be no end."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no file")
     size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"it has more than {MAX_BYTES} bytes")
-    if not size:
-        raise ValueError("it is empty")
+    if size > max_bytes:
+        raise TooLargeError(f"{size} bytes are more than the {max_bytes} allowed")
     return path.read_bytes()
 
 
@@ -165,25 +243,11 @@ def _is_deep_png(data: bytes) -> bool:
     return (depth == 16 and colour != 0) or (colour == 0 and depth != 8 and b"tRNS" in data[:4096])
 
 
-def _from_tiff(deep: DeepTiff) -> Picture:
-    notes = [_first_of(deep.frames)] if deep.frames > 1 else []
-    if deep.left_out:
-        notes.append(f"{deep.left_out} further channels are left out")
-    return Picture(deep.pixels, deep.icc, tuple(notes))
-
-
-@contextmanager
-def _limited() -> Iterator[None]:
-    """Pillow's guard against decompression bombs, for `MAX_PIXELS` pixels."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+def _from_tiff(tiff: Tiff) -> Picture:
+    notes = [_first_of(tiff.frames)] if tiff.frames > 1 else []
+    if tiff.left_out:
+        notes.append(f"{tiff.left_out} further channels are left out")
+    return Picture(tiff.pixels, tiff.icc, tuple(notes))
 
 
 @contextmanager
@@ -194,13 +258,17 @@ def _readable(path: str | Path) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not an image of {', '.join(FORMATS)}, or damaged") from None
+        raise UserError(f"{path}: not an image of {', '.join(KINDS)}, or damaged") from None
+    except TooLargeError as error:
+        raise UserError(f"{path}: {error}: see --max-input-pixels") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
     except MemoryError:
         raise UserError(f"{path}: out of memory: it is too large") from None
     except ImportError:
         raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except Exception as error:  # decoders fail in any way on damaged files
         raise UserError(f"{path}: not a readable image: {_reason(error)}") from None
 

@@ -53,7 +53,7 @@ def compare(
     Raises:
         UserError: If the input or the output cannot be.
     """
-    picture = _read(renderer, source)
+    picture = _read(renderer, source, wanted.max_input_pixels)
     scale = wanted.factors(picture.size)
     sides = [min(n, max(4, round(INSET / s))) for n, s in zip(picture.size, scale, strict=True)]
     boxes = _detailed(picture, sides[0], sides[1])
@@ -152,7 +152,7 @@ def zoom(
     """
     target = Path(target)
     check_video(target)
-    picture = _read(renderer, source)
+    picture = _read(renderer, source, wanted.max_input_pixels)
     height, width = picture.size
     y, x = point or (height / 2, width / 2)
     if y > height or x > width:
@@ -217,9 +217,9 @@ def _render(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> np.
     return picture.rows(torch.cat(bands, dim=2), 3, np.dtype(np.uint8))
 
 
-def _read(renderer: Renderer, source: str | Path) -> Picture:
+def _read(renderer: Renderer, source: str | Path, max_pixels: int) -> Picture:
     """On white where it is transparent; what the user should know is said."""
-    picture = read_picture(source)
+    picture = read_picture(source, max_pixels)
     for note in (*picture.notes, *renderer.notes(picture)):
         print(f"{source}: {note}", file=sys.stderr)
     if not picture.has_alpha:

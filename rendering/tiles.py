@@ -26,6 +26,7 @@ from rendering.picture import Picture
 from rendering.reach import Memory, alignment, find_memory, find_reach
 from rendering.shrink import Shrinking
 from rendering.tile_size import OVERLAP, SMALLEST, free_memory, side_as_asked, side_that_fits
+from rendering.transparency import consistent
 from utils import normalise
 
 BAND = 2**20  # output pixels
@@ -97,12 +98,14 @@ class Renderer:
                 other images.
         """
         shrinking = Shrinking(rows, cols)
-        rows, cols = shrinking.rows, shrinking.cols
-        if shrinking.needs_network:
-            bands = self._decoded(picture, rows, cols)
-        else:
-            bands = self._as_they_are(picture, rows.span(), cols.span())
-        yield from shrinking.filter(bands)
+        if not shrinking.needs_network:
+            seen = shrinking.rows.span(), shrinking.cols.span()
+            yield from shrinking.filter(self._as_they_are(picture, *seen))
+            return
+        done = 0
+        for band in shrinking.filter(self._decoded(picture, shrinking.rows, shrinking.cols)):
+            begun, done = done, done + band.shape[2]
+            yield consistent(picture, band, rows[begun:done], cols)
 
     def _as_they_are(self, picture: Picture, rows: Span, cols: Span) -> Iterator[Tensor]:
         """Bands of the picture's own planes."""

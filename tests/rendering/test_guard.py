@@ -117,7 +117,7 @@ def literal_trust(pixels, ask):
     for (y, x), error in far.items():
         near = [place for place in square(y, x, 2) if place in off]
         mean, loss = (np.mean([of[place] for place in near], 0) for of in (off, lost))
-        room = np.clip((4 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
+        room = np.clip((3 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
         farthest = np.max([far[place] for place in square(y, x, 1) if place in far], 0)
         trusted = np.minimum(room, 0.4 / np.maximum(farthest, 0.4)).min()
         trust[y, x] = 1 - doubt[y, x] * (1 - trusted)

@@ -86,7 +86,8 @@ def test_ranges():
     assert find_levels(full * 0.4).span < 0.4
     low, high = find_levels(full * 5 - 1)
     assert (low, high) == pytest.approx((-1, 4), abs=0.02)
-    assert find_levels(np.zeros((5, 3))) == Levels(0, 1)
+    assert find_levels(np.full((5, 3), 0.2)) == UNIT
+    assert find_levels(np.full((5, 3), 7.0)) == Levels(7, 8)
     sky = np.zeros((5000, 1))
     sky[:3] = 40  # stars
     assert find_levels(sky) == Levels(0, 40)

@@ -35,9 +35,7 @@ def resampled(pixels, size, box=None):
     return np.stack(channels, axis=2)
 
 
-@pytest.mark.parametrize(
-    "size", [(60, 44), (59, 43), (47, 13), (30, 22), (7, 31), (3, 2), (1, 1)]
-)
+@pytest.mark.parametrize("size", [(60, 44), (59, 43), (47, 13), (30, 22), (7, 31), (3, 2), (1, 1)])
 def test_it_is_that_of_pillow(size):
     source = picture(61, 47)
     got = rendered(make("liif"), source, resolution=size)

@@ -1,0 +1,63 @@
+"""Opening images with Pillow, without touching anything that other threads see."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+MAX_PIXELS = 2**28  # more is taken for a decompression bomb
+
+
+class TooLargeError(ValueError):
+    """An image that has more pixels than allowed."""
+
+
+def check_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
+    """Raise a `TooLargeError` if an image (width, height) has more pixels than allowed."""
+    if size[0] * size[1] > max_pixels:
+        raise TooLargeError(f"{size[1]}x{size[0]} pixels are more than the {max_pixels} allowed")
+
+
+def open_image(
+    file: BinaryIO, formats: Sequence[str], max_pixels: int = MAX_PIXELS
+) -> ImageFile.ImageFile:
+    """What `PIL.Image.open` returns, but for its check of the size, which is made here.
+
+    Pillow warns of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels and refuses twice as many. This
+    limit, and the filters that say what becomes of a warning, belong to the process: changed for
+    one file, they are changed for all threads. So the formats are asked here, as Pillow asks them.
+
+    Raises:
+        UnidentifiedImageError: If it is of none of the formats.
+        TooLargeError: If it has too many pixels.
+    """
+    Image.preinit()
+    prefix = file.read(16)
+    for name in formats:
+        if name not in Image.OPEN:
+            Image.init()
+        if name not in Image.OPEN:  # Pillow was built without it
+            continue
+        factory, accepts = Image.OPEN[name]
+        if accepts is not None and accepts(prefix) is not True:  # a text says why it cannot
+            continue
+        file.seek(0)
+        try:
+            image = factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # it is of another format
+            continue
+        except Image.DecompressionBombError:  # some look at Pillow's limit themselves
+            raise ValueError(f"{name} of so many pixels is not supported") from None
+        check_size(image.size, max_pixels)
+        return image
+    raise UnidentifiedImageError(f"not an image of {', '.join(formats)}")
+
+
+def load(image: Image.Image) -> None:
+    """Decode an image of `open_image`; a TIFF's memory is allocated, lest Pillow check its size."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tile:
+        image.im = Image.core.new(image.mode, image._tile_size)  # type: ignore[attr-defined]
+    image.load()
