@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rendering.metadata.parts import Metadata
+
 LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 # Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
 TRANSPARENT = 0.5 / 255
@@ -23,11 +25,13 @@ class Picture:
             or float32, where 1 is white.
         icc: The colour profile of the file.
         notes: What a user should know of how it was read.
+        metadata: What the file says beside its pixels.
     """
 
     pixels: np.ndarray
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
+    metadata: Metadata | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -26,6 +26,8 @@ from datasets.tiff import (
     sixteen_bits,
     turned,
 )
+from rendering.metadata.parts import Metadata
+from rendering.metadata.reading import read_metadata
 from rendering.picture import Picture
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -74,18 +76,19 @@ def read_picture(path: str | Path) -> Picture:
         if _is_deep_ppm(data):
             raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
         if (deep := read_deep_tiff(data)) is not None:
-            return _from_tiff(deep)
+            return _from_tiff(deep, read_metadata(data))
         with _limited(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             notes = () if frames == 1 or image.format == "MPO" else (_first_of(frames),)
+            metadata = read_metadata(data, image.info)
             if _is_deep_png(data):
                 import imagecodecs
 
                 pixels = np.asarray(imagecodecs.png_decode(data))
                 upright = turned(pixels, image.getexif().get(ORIENTATION, 1))
-                return Picture(upright, image.info.get("icc_profile"), notes)
+                return Picture(upright, image.info.get("icc_profile"), notes, metadata)
             picture = from_pillow(image)
-            return Picture(picture.pixels, picture.icc, (*notes, *picture.notes))
+            return Picture(picture.pixels, picture.icc, (*notes, *picture.notes), metadata)
 
 
 def _first_of(frames: int) -> str:
@@ -165,11 +168,11 @@ def _is_deep_png(data: bytes) -> bool:
     return (depth == 16 and colour != 0) or (colour == 0 and depth != 8 and b"tRNS" in data[:4096])
 
 
-def _from_tiff(deep: DeepTiff) -> Picture:
+def _from_tiff(deep: DeepTiff, metadata: Metadata | None) -> Picture:
     notes = [_first_of(deep.frames)] if deep.frames > 1 else []
     if deep.left_out:
         notes.append(f"{deep.left_out} further channels are left out")
-    return Picture(deep.pixels, deep.icc, tuple(notes))
+    return Picture(deep.pixels, deep.icc, tuple(notes), metadata)
 
 
 @contextmanager
