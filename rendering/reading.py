@@ -27,7 +27,7 @@ from datasets.tiff import (
     turned,
 )
 from rendering.metadata.parts import Metadata
-from rendering.metadata.reading import read_metadata
+from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -77,7 +77,8 @@ def read_picture(path: str | Path) -> Picture:
             raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
         if (deep := read_deep_tiff(data)) is not None:
             return _from_tiff(deep, read_metadata(data))
-        with _limited(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        content = without_long_texts(data) if data.startswith(PNG) else data
+        with _limited(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
             frames = getattr(image, "n_frames", 1)
             notes = () if frames == 1 or image.format == "MPO" else (_first_of(frames),)
             metadata = read_metadata(data, image.info)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from rendering.metadata import exif
+from rendering.metadata.photoshop import block_of
 from rendering.metadata.structure import (
     LONG,
     LONG8,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 LEVEL = 3  # of zlib: a fifth larger than its best, in a tenth of the time
 TILE = 256  # rows and columns of a tile
 BIG = 2**31  # bytes of pixels from which on a file is a BigTIFF
+# What this file says itself.
+OWN = exif.STORAGE | exif.DENSITY | {256, 257, exif.XMP, exif.IPTC, exif.PHOTOSHOP, exif.ICC}
 DEFLATE, HORIZONTAL, FLOATING, UNASSOCIATED, FLOAT = 8, 2, 3, 2, 3
 
 
@@ -93,9 +96,8 @@ def _beginning(layout: Layout, big: bool) -> tuple[Structure, dict[int, Entry]]:
     metadata = layout.metadata
     if metadata is None or metadata.exif is None:
         return Structure.empty("<", big), {}
-    start, entries, _ = copied(Structure(metadata.exif), big=big)
-    own = exif.STORAGE | {256, 257, exif.XMP, exif.IPTC, exif.PHOTOSHOP, exif.ICC}
-    return start, {tag: entry for tag, entry in entries.items() if tag not in own}
+    start, entries, _ = copied(Structure(metadata.exif), without=OWN, big=big)
+    return start, entries
 
 
 def _pixels(
@@ -130,7 +132,7 @@ def _pixels(
     parts = {exif.ICC: layout.icc}
     if metadata:
         parts |= {exif.XMP: metadata.xmp, exif.IPTC: metadata.iptc}
-        parts[exif.PHOTOSHOP] = metadata.photoshop
+        parts[exif.PHOTOSHOP] = block_of(dict(metadata.resources))
     for tag, raw in parts.items():
         if raw:
             kind = UNDEFINED if tag in (exif.ICC, exif.IPTC) else 1

@@ -22,7 +22,8 @@ def jpeg_options(metadata: Metadata) -> dict[str, Any]:
     block = metadata.photoshop
     for at in range(0, len(block), room):
         extra += _segment(0xED, PHOTOSHOP_MARK + block[at : at + room])
-    for keyword, text, *_ in metadata.texts:
+    # Most programs show the last one only.
+    for keyword, text, *_ in sorted(metadata.texts, key=lambda text: text.keyword == "Comment"):
         extra += _segment(0xFE, (text if keyword == "Comment" else f"{keyword}: {text}").encode())
     exif = {"exif": b"Exif\0\0" + metadata.exif} if metadata.exif else {}
     return {"extra": extra, **density_options(metadata, 65535), **exif}

@@ -21,6 +21,7 @@ from rendering.metadata.structure import (
 
 WIDTH, LENGTH, ORIENTATION = 256, 257, 274
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+DENSITY = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 PIXEL_X, PIXEL_Y, USER_COMMENT = 0xA002, 0xA003, 0x9286
 # Where in the picture the subject is, and the image of which this is a part.
 PLACES = (0x9214, 0xA214, 0xA20C)

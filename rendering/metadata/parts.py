@@ -48,7 +48,7 @@ class Metadata:
 
     @property
     def photoshop(self) -> bytes:
-        """The block of Photoshop's resources, IPTC among them."""
+        """The block of Photoshop's resources, with IPTC among them."""
         iptc = {photoshop.IPTC: self.iptc} if self.iptc else {}
         return photoshop.block_of({**iptc, **dict(self.resources)})
 

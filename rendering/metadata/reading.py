@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from rendering.metadata import exif
 from rendering.metadata.found import MOST, Found
@@ -127,13 +127,19 @@ def _read_jpeg(data: bytes, found: Found) -> None:
         found.add_resources(resources)
 
 
-def _read_png(data: bytes, found: Found) -> None:
+def _png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Place, kind and content of the chunks but the pixels."""
     at = 8
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
-        part = data[at + 8 : at + 8 + size] if kind != b"IDAT" else b""
+        if kind != b"IDAT":
+            yield at, kind, data[at + 8 : at + 8 + size]
         at += 12 + size
-        if kind == b"pHYs" and size == 9 and part[8:] == b"\1":
+
+
+def _read_png(data: bytes, found: Found) -> None:
+    for _, kind, part in _png_chunks(data):
+        if kind == b"pHYs" and len(part) == 9 and part[8:] == b"\1":
             found.per_metre(*struct.unpack(">II", part[:8]))
         elif kind == b"eXIf":
             found.add_exif(part)
@@ -144,6 +150,21 @@ def _read_png(data: bytes, found: Found) -> None:
                 found.note("one of its texts is damaged: left out")
             else:
                 _add_png_text(text, found)
+
+
+def without_long_texts(data: bytes) -> bytes:
+    """A PNG without texts of a size at which Pillow refuses the picture."""
+    kept, start = [], 0
+    for at, kind, part in _png_chunks(data):
+        if kind in (b"zTXt", b"iTXt"):
+            try:
+                long = len(_png_text(kind, part).text) > PngImagePlugin.MAX_TEXT_CHUNK
+            except (ValueError, zlib.error):
+                long = True
+            if long:
+                kept.append(data[start:at])
+                start = at + 12 + len(part)
+    return b"".join([*kept, data[start:]]) if start else data
 
 
 def _png_text(kind: bytes, part: bytes) -> Text:
@@ -212,12 +233,11 @@ TECHNICAL = (b"ImageJ=", b'{"shape"', b"<?xml", b"<OME", b"SCANIMAGE")
 
 def _read_tiff(source: Structure, found: Found) -> None:
     first, _ = source.entries(source.first)
-    new = copied(source, DESCRIBING)
-    description = new.entries.get(270)
-    if description and source.value(first[270]).startswith(TECHNICAL):
-        del new.entries[270]
+    technical = 270 in first and source.value(first[270]).startswith(TECHNICAL)
+    if technical:
         found.note("its description, of a program's kind, is for the old size: left out")
-    if new.entries.keys() - {282, 283, 296}:
+    new = copied(source, DESCRIBING, without=[270] if technical else [])
+    if new.entries.keys() - exif.DENSITY:
         new.structure.put_first(new.entries)
         found.add_exif(bytes(new.structure.data))
     if new.moved:

@@ -234,7 +234,12 @@ class Copied(NamedTuple):
     moved: bool
 
 
-def copied(source: Structure, tags: Collection[int] | None = None, big: bool = False) -> Copied:
+def copied(
+    source: Structure,
+    tags: Collection[int] | None = None,
+    without: Collection[int] = (),
+    big: bool = False,
+) -> Copied:
     """The first directory, with those of EXIF, of GPS and of interoperability, in a new structure.
 
     A maker note may tell places within the file. So it stays where it is, if that is not too far
@@ -243,6 +248,7 @@ def copied(source: Structure, tags: Collection[int] | None = None, big: bool = F
     Args:
         source: Where they come from.
         tags: Of the first directory; None: all.
+        without: Tags that are left out of it.
         big: Whether it shall be a BigTIFF.
 
     Returns:
@@ -265,14 +271,16 @@ def copied(source: Structure, tags: Collection[int] | None = None, big: bool = F
             if tag in inner:
                 within, _ = source.entries(source.leads_to(entry))
                 if within:
-                    new[tag] = target.of_numbers(LONG, target.put(copy(within, (INTEROP_IFD,))))
+                    at = target.put(copy(within, (INTEROP_IFD,)))
+                    new[tag] = target.of_numbers(LONG8 if big else LONG, at)
             elif entry.kind in SIZES and len(target.data) <= LARGEST:
-                at = place if tag == MAKER_NOTE and pinned else None
-                new[tag] = target.entry(entry.kind, source.value(entry), at)
+                known = place if tag == MAKER_NOTE and pinned else None
+                new[tag] = target.entry(entry.kind, source.value(entry), known)
             else:
                 source.damaged = True
         return new
 
-    kept = {tag: entry for tag, entry in first.items() if tags is None or tag in tags}
+    wanted = (first.keys() if tags is None else first.keys() & tags) - set(without)
+    kept = {tag: entry for tag, entry in first.items() if tag in wanted}
     entries = copy(kept, (EXIF_IFD, GPS_IFD))
     return Copied(target, entries, place is not None and not pinned)

@@ -148,11 +148,13 @@ def _replaced(packet: bytes, uri: str, name: str, change: Callable[[str], str]) 
 
     for prefix in _prefixes(packet, uri):
         tag = prefix + b":" + name.encode()
-        for pattern in (
-            rb"(?P<before>\s" + tag + rb"""\s*=\s*")(?P<value>[^"<]*)(?P<after>")""",
-            rb"(?P<before>\s" + tag + rb"""\s*=\s*')(?P<value>[^'<]*)(?P<after>')""",
-            rb"(?P<before><" + tag + rb">)(?P<value>[^<]*)(?P<after></" + tag + rb"\s*>)",
-        ):
+        places = (
+            (rb"\s" + tag + rb'\s*=\s*"', rb'[^"<]*', rb'"'),
+            (rb"\s" + tag + rb"\s*=\s*'", rb"[^'<]*", rb"'"),
+            (rb"<" + tag + rb"(?:\s[^<>]*)?>", rb"[^<]*", rb"</" + tag + rb"\s*>"),
+        )
+        for before, inside, after in places:
+            pattern = b"(?P<before>%b)(?P<value>%b)(?P<after>%b)" % (before, inside, after)
             packet = re.sub(pattern, changed, packet)
     return packet
 
