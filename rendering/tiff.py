@@ -95,7 +95,9 @@ def _beginning(layout: Layout, big: bool) -> tuple[Structure, dict[int, Entry]]:
     metadata = layout.metadata
     if metadata is None or metadata.exif is None:
         return Structure.empty("<", big), {}
-    start, entries, _ = copied(Structure(metadata.exif), without=OWN, big=big)
+    start, entries, _ = copied(
+        Structure(metadata.exif), without=OWN, big=big, farthest=len(metadata.exif)
+    )
     return start, entries
 
 

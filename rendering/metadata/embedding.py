@@ -8,16 +8,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from rendering.metadata.parts import Metadata, Text
-from rendering.metadata.reading import PHOTOSHOP_MARK, XMP_MARK
+from rendering.metadata.reading import EXTENSION_MARK, PHOTOSHOP_MARK, XMP_MARK
+from rendering.metadata.xmp import digest
 
 SEGMENT = 65533  # bytes that a segment of a JPEG holds
 JPEG_LIMITS = (("EXIF", SEGMENT - 6), ("XMP", SEGMENT - len(XMP_MARK)), ("texts", SEGMENT))
+EXTENSION_PART = 65400  # bytes of an extension of XMP in a segment
 LONG_TEXT = 1024  # bytes from which texts are compressed
 
 
 def jpeg_options(metadata: Metadata) -> dict[str, Any]:
     """Of Pillow, for a JPEG."""
     extra = _segment(0xE1, XMP_MARK + metadata.xmp) if metadata.xmp else b""
+    rest = metadata.extension
+    for at in range(0, len(rest), EXTENSION_PART):
+        head = EXTENSION_MARK + digest(rest).encode() + struct.pack(">II", len(rest), at)
+        extra += _segment(0xE1, head + rest[at : at + EXTENSION_PART])
     room = SEGMENT - len(PHOTOSHOP_MARK)
     block = metadata.photoshop
     for at in range(0, len(block), room):

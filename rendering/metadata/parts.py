@@ -31,6 +31,7 @@ class Metadata:
     Attributes:
         exif: As a TIFF structure, without the mark in front of it in a JPEG.
         xmp: A packet in UTF-8.
+        extension: What of the XMP does not fit into the packet, in a JPEG.
         iptc: The records of IPTC-IIM.
         resources: Number and content of Photoshop's resources; without IPTC.
         texts: Texts and comments.
@@ -45,6 +46,7 @@ class Metadata:
     texts: tuple[Text, ...] = ()
     dpi: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    extension: bytes = b""
 
     @property
     def photoshop(self) -> bytes:
@@ -168,8 +170,11 @@ def _squeezed(metadata: Metadata, room: Room) -> tuple[Metadata, list[str]]:
         notes.append(f"{room.name} has no room for {what}: left out")
     if metadata.xmp and len(metadata.xmp) > (limit := room.limit("XMP")):
         smaller = xmp.trimmed(metadata.xmp)
-        metadata = replace(metadata, xmp=smaller if len(smaller) <= limit else None)
-        if metadata.xmp is None:
+        main, rest = (smaller, b"") if len(smaller) <= limit else (None, b"")
+        if main is None:
+            main, rest = xmp.split(smaller, limit) or (None, b"")
+        metadata = replace(metadata, xmp=main, extension=rest)
+        if main is None:
             notes.append(f"{room.name} has no room for its XMP, {len(smaller)} bytes: left out")
     most = room.limit("texts")
     fitting = tuple(t for t in metadata.texts if len(f"{t.keyword}: {t.text}".encode()) <= most)

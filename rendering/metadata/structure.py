@@ -239,6 +239,7 @@ def copied(
     tags: Collection[int] | None = None,
     without: Collection[int] = (),
     big: bool = False,
+    farthest: int = PINNED,
 ) -> Copied:
     """The first directory, with those of EXIF, of GPS and of interoperability, in a new structure.
 
@@ -250,6 +251,7 @@ def copied(
         tags: Of the first directory; None: all.
         without: Tags that are left out of it.
         big: Whether it shall be a BigTIFF.
+        farthest: From where on a maker note is moved.
 
     Returns:
         What was copied; the first directory is not written yet.
@@ -260,7 +262,7 @@ def copied(
     if EXIF_IFD in first:
         note = source.entries(source.leads_to(first[EXIF_IFD]))[0].get(MAKER_NOTE)
     place = source.place(note) if note else None
-    pinned = place is not None and len(target.data) <= place < PINNED
+    pinned = place is not None and len(target.data) <= place < farthest
     if pinned and note and place:
         assert isinstance(target.data, bytearray)
         target.data += bytes(place - len(target.data)) + source.value(note)

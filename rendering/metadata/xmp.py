@@ -5,13 +5,18 @@ ISO 16684-1 and Adobe's XMP specification, part 3.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from xml.dom import minidom
 from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
 
 TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 BASIC, NOTE = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xmp/note/"
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+NOTE_SIZE = 150  # bytes of what tells of an extension, at most
 REGIONS = "http://www.metadataworkinggroup.com/schemas/regions/"
 PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
 GOOGLE = "http://ns.google.com/photos/1.0/camera/"
@@ -194,3 +199,70 @@ def trimmed(packet: bytes) -> bytes:
     """Without the room that a packet has for changes in its place."""
     end = packet.rfind(b"<?xpacket end")
     return packet if end < 0 else packet[:end].rstrip() + b"\n" + packet[end:]
+
+
+def split(packet: bytes, limit: int) -> tuple[bytes, bytes] | None:
+    """A packet of at most so many bytes, and the rest as its extension; `merged` undoes it.
+
+    The largest properties go into the extension. None: the packet cannot be split.
+    """
+    try:
+        document = minidom.parseString(packet)
+        descriptions = [
+            node
+            for node in document.getElementsByTagNameNS(RDF, "Description")
+            if node.parentNode is not None and node.parentNode.localName == "RDF"
+        ]
+        properties = [(len(_bytes(node)), node) for node in _properties(descriptions)]
+        over = sum(len(_bytes(node)) for node in document.childNodes) + NOTE_SIZE - limit
+    except (expat.ExpatError, RecursionError):
+        return None
+    moved = []
+    for size, node in sorted(properties, key=lambda each: -each[0]):
+        if over > 0 and node.parentNode is not None:
+            moved.append(_described(node))
+            node.parentNode.removeChild(node)
+            over -= size
+    if over > 0:
+        return None
+    extension = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}">'.encode()
+    extension += "".join(moved).encode() + b"</rdf:RDF></x:xmpmeta>"
+    descriptions[0].setAttribute("xmlns:xmpNote", NOTE)
+    descriptions[0].setAttribute("xmpNote:HasExtendedXMP", digest(extension))
+    return b"".join(map(_bytes, document.childNodes)), extension
+
+
+def _bytes(node: minidom.Node) -> bytes:
+    return node.toxml().encode()
+
+
+def digest(extension: bytes) -> str:
+    """What a packet and the segments of its extension name it by."""
+    return hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
+
+
+def _properties(descriptions: list[minidom.Element]) -> Iterator[minidom.Element]:
+    """The elements that are properties; long attributes are made such elements."""
+    for description in descriptions:
+        for name, text in [*description.attributes.items()]:
+            if len(text) > 1000 and not name.startswith("xmlns:"):
+                assert description.ownerDocument is not None
+                element = description.ownerDocument.createElement(name)
+                element.appendChild(description.ownerDocument.createTextNode(text))
+                description.removeAttribute(name)
+                description.appendChild(element)
+        yield from (node for node in description.childNodes if isinstance(node, minidom.Element))
+
+
+def _described(node: minidom.Element) -> str:
+    """A property in a description of its own, with the names that are known where it stands."""
+    known: dict[str, str] = {}
+    above = node.parentNode
+    while isinstance(above, minidom.Element):
+        for name, uri in above.attributes.items():
+            if name.startswith("xmlns:"):
+                known.setdefault(name, uri)
+        above = above.parentNode
+    known["rdf:about"] = ""
+    names = "".join(f" {name}={quoteattr(uri)}" for name, uri in known.items())
+    return f"<rdf:Description{names}>{node.toxml()}</rdf:Description>"

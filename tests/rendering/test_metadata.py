@@ -1,5 +1,6 @@
 """What goes with a picture from each format to each, read again by Pillow, tifffile or by hand."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -7,6 +8,7 @@ import struct
 import subprocess
 import zlib
 from functools import cache
+from xml.dom import minidom
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from rendering.writing import ROOMS
 from tests.rendering import spoken
 from tests.rendering.corpus import levels
 from tests.rendering.spoken import IPTC, MAKER, MAKER_AT, THUMBNAIL, XMP, chunk, segment
+from tests.test_programs import fails, run, succeeds
 
 ENDINGS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm"}
 TABLE = [(source, target) for source in list(ENDINGS)[:4] for target in list(ENDINGS)[:4]]
@@ -267,7 +270,7 @@ def test_more_than_a_segment_holds(through):
     data, notes = through(spoken.plain("WEBP", xmp=padded), "JPEG")
     assert notes == ()
     assert xmp_of(data).endswith(b'</x:xmpmeta>\n<?xpacket end="w"?>')
-    large = XMP.replace(b"Zo", b"Zo" * 40000)
+    large = XMP.replace(b"xmp:Rating", b"xmp:" + b"x" * 70000)  # a name, which stands in the packet
     data, notes = through(spoken.plain("WEBP", xmp=large), "JPEG")
     thumbnails = XMP.index(b"<dc:creator>") - XMP.index(b"<xmp:Thumbnails>")
     length = len(large) - thumbnails + len("\n")
@@ -313,6 +316,48 @@ def test_parts_of_several_segments(through):
     assert b"Z" * 90000 in packet
     assert packet.count(b"<rdf:Description") == 2
     assert packet.count("Zoë".encode()) == 1
+
+
+def test_xmp_larger_than_a_segment_of_a_jpeg(through):
+    masks = b"<xmp:Masks>" + b"&lt;m>" * 25000 + b"</xmp:Masks><dc:creator>"
+    label = b'xmp:Label="' + b"&amp;Zo\xc3\xab" * 9000 + b'" xmp:Rating'
+    large = XMP.replace(b"<dc:creator>", masks).replace(b"xmp:Rating", label)
+    data, notes = through(spoken.plain("WEBP", xmp=large), "JPEG")
+    assert notes == ()
+    segments = [part for name, part in opened(data).applist if name == "APP1"]
+    main, *parts = (part.split(b"\0", 1) for part in segments if part.startswith(b"http"))
+    assert main[0] == b"http://ns.adobe.com/xap/1.0/"
+    assert b"Seq><rdf:li>Zo" in main[1]
+    guid = hashlib.md5(b"".join(part[40:] for _, part in parts)).hexdigest().upper().encode()
+    assert b'xmpNote:HasExtendedXMP="' + guid + b'"' in main[1]
+    at = 0
+    for mark, part in parts:
+        assert mark == b"http://ns.adobe.com/xmp/extension/"
+        assert part[:32] == guid
+        assert struct.unpack_from(">I", part, 36) == (at,)
+        at += len(part) - 40
+    assert {part[32:36] for _, part in parts} == {struct.pack(">I", at)}
+    # All of it comes back as one packet.
+    whole = minidom.parseString(xmp_of(through(data, "PNG")[0]))
+    (masks,) = whole.getElementsByTagName("xmp:Masks")
+    assert masks.firstChild.data == "<m>" * 25000
+    (label,) = whole.getElementsByTagName("xmp:Label")
+    assert label.firstChild.data == "&Zoë" * 9000
+    assert len(whole.getElementsByTagName("dc:creator")) == 1
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "i.jpg").write_bytes(spoken.spoken("JPEG"))
+    args = ["--input", "i.jpg", "--model", "bicubic", "--scale", "2"]
+    succeeds(tmp_path, "demo.py", *args, "--output", "o.webp", "--lossless", "--strip")
+    assert b"VP8L" in (tmp_path / "o.webp").read_bytes()
+    assert b"Lumix" not in (tmp_path / "o.webp").read_bytes()
+    error = fails(tmp_path, "demo.py", *args, "--output", "o.jpg", "--lossless")
+    assert error == "error: --lossless: JPEG always loses something; use .webp, .png or .tif"
+    assert not (tmp_path / "o.jpg").exists()
+    done = run(tmp_path, "demo.py", *args, "--output", "p.webp")
+    assert done.stderr == "i.jpg: WEBP cannot hold its IPTC: left out\n"
+    assert b"Lumix" in (tmp_path / "p.webp").read_bytes()
 
 
 def test_exif_in_a_bigtiff(through, monkeypatch):
