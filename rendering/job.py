@@ -125,11 +125,12 @@ def fit(
     icc = picture.icc if format.icc and (channels < 3) == (picture.channels < 3) else None
     if icc != picture.icc:
         notes.append(f"{format.name} cannot hold its colour profile: left out")
+    h, w = picture.size
     metadata, lost = carried(
         None if wanted.strip else picture.metadata,
         format.room,
         size,
-        wanted.factors(picture.size) if wanted.region is None else None,
+        (size[0] / h, size[1] / w) if wanted.region is None else None,
         wanted.dpi,
     )
     layout = Layout(*size, channels, dtype, icc, wanted.quality, wanted.lossless, metadata)

@@ -227,14 +227,17 @@ DESCRIBING = {
 }
 ELSEWHERE = {256, 257, 297, exif.XMP, exif.IPTC, exif.PHOTOSHOP, exif.ICC} | exif.STORAGE
 MAPS = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
-# Descriptions by programs that would read the sizes of the input from them.
-TECHNICAL = (b"ImageJ=", b'{"shape"', b"<?xml", b"<OME", b"SCANIMAGE")
+# Descriptions by programs that would read the sizes of the input from them; the first says no more
+# than those.
+SHAPE = b'{"shape"'
+TECHNICAL = (SHAPE, b"ImageJ=", b"<?xml", b"<OME", b"SCANIMAGE")
 
 
 def _read_tiff(source: Structure, found: Found) -> None:
     first, _ = source.entries(source.first)
-    technical = 270 in first and source.value(first[270]).startswith(TECHNICAL)
-    if technical:
+    description = source.value(first[270]) if 270 in first else b""
+    technical = description.startswith(TECHNICAL)
+    if technical and not description.startswith(SHAPE):
         found.note("its description, of a program's kind, is for the old size: left out")
     new = copied(source, DESCRIBING, without=[270] if technical else [])
     if new.entries.keys() - exif.DENSITY:
