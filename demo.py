@@ -70,6 +70,12 @@ def parse_args() -> argparse.Namespace:
         "--output", metavar="O.png", help="a file, default output.png; for many, a folder"
     )
     parser.add_argument("--quality", type=_quality, default=95, help="of JPEG and WebP; default 95")
+    parser.add_argument("--lossless", action="store_true", help="of WebP: every pixel as it is")
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        help="leave out EXIF, XMP, IPTC, texts and density; the colour profile stays",
+    )
     parser.add_argument(
         "--tile",
         type=_tile,
@@ -115,6 +121,8 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         args.region,
         args.max_pixels or MAX_PIXELS,
         args.quality,
+        strip=args.strip,
+        lossless=args.lossless,
         max_input_pixels=args.max_input_pixels,
     )
     if not many and not group.is_first:

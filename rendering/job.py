@@ -15,6 +15,7 @@ from configs.spec import UserError
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
 from rendering.colour import only_in_png
 from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
+from rendering.metadata.parts import carried
 from rendering.picture import Picture
 from rendering.reading import read_picture
 from rendering.tiles import Renderer
@@ -26,7 +27,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of an output; see `output_grid`."""
+    """What is asked of an output; see `output_grid`.
+
+    Attributes:
+        quality: Of lossy formats, 1 to 100.
+        dpi: Pixels per inch; None: as the input says.
+        strip: Of what the input says beside its pixels keep the colour profile only.
+        lossless: Of formats that can be both.
+    """
 
     scale: tuple[float, float] | None = None
     resolution: tuple[int, int] | None = None
@@ -34,6 +42,9 @@ class Wanted:
     region: Region | None = None
     max_pixels: int = MAX_PIXELS
     quality: int = 95
+    dpi: float | None = None
+    strip: bool = False
+    lossless: bool = False
     max_input_pixels: int = MAX_INPUT_PIXELS
 
     def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
@@ -74,7 +85,7 @@ def render_file(
         raise UserError(f"{source}: the output would replace it; choose another name")
     picture = read_picture(source, wanted.max_input_pixels)
     rows, cols = wanted.grid(picture.size)
-    layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
+    layout, notes = fit(picture, format, (len(rows), len(cols)), wanted)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as file:
         bands = renderer.render(picture, rows, cols)
@@ -86,13 +97,15 @@ def render_file(
 
 
 def fit(
-    picture: Picture, format: Format, size: tuple[int, int], quality: int
+    picture: Picture, format: Format, size: tuple[int, int], wanted: Wanted
 ) -> tuple[Layout, list[str]]:
     """What a format can hold of a picture, and what of it gets lost.
 
     Raises:
-        UserError: If the output is too large for the format.
+        UserError: If the output is too large for the format, or shall be lossless, and cannot.
     """
+    if wanted.lossless and format.name == "JPEG":
+        raise UserError("--lossless: JPEG always loses something; use .webp, .png or .tif")
     if max(size) > format.max_side:
         raise UserError(
             f"{size[0]}x{size[1]} pixels: {format.name} has at most {format.max_side} a side; "
@@ -118,7 +131,18 @@ def fit(
     cicp = picture.cicp if format.name == "PNG" else None
     if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
         notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
-    return Layout(*size, channels, dtype, icc, quality, cicp), notes
+    h, w = picture.size
+    metadata, lost = carried(
+        None if wanted.strip else picture.metadata,
+        format.room,
+        size,
+        (size[0] / h, size[1] / w) if wanted.region is None else None,
+        wanted.dpi,
+    )
+    layout = Layout(
+        *size, channels, dtype, icc, wanted.quality, wanted.lossless, metadata=metadata, cicp=cicp
+    )
+    return layout, [*notes, *lost]
 
 
 def _counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:

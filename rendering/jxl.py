@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rendering.colour import Colour, colour_of_codes
@@ -70,21 +71,44 @@ def read_jxl_header(data: bytes) -> JxlHeader:
     return JxlHeader(height, width, _colour(bits))
 
 
-def _codestream(data: bytes) -> bytes:
-    """ISO/IEC 18181-2: the codestream, bare or in boxes, of which it is one or several."""
-    if data.startswith(BARE):
-        return data
-    place = 0
+def jxl_info(data: bytes) -> dict[str, bytes]:
+    """EXIF and XMP, named as by Pillow."""
+    info = {}
+    for kind, start, stop in _boxes(data):
+        content = data[start:stop]
+        if kind == b"brob":  # ISO/IEC 18181-2, 9.3: compressed
+            import imagecodecs
+
+            kind, content = content[:4], bytes(imagecodecs.brotli_decode(content[4:]))
+        if kind == b"Exif":
+            info["exif"] = content[4:]
+        elif kind == b"xml ":
+            info["xmp"] = content
+    return info
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end of the content of each box; ISO/IEC 18181-2."""
+    place = 0 if not data.startswith(BARE) else len(data)
     while place + 16 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, place)
         head = 8
         if size == 1:
             size, head = int.from_bytes(data[place + 8 : place + 16], "big"), 16
-        if kind in (b"jxlc", b"jxlp"):
-            return data[place + head + (4 if kind == b"jxlp" else 0) :][:HEADER]
+        size = size or len(data) - place
         if size < head:
-            break
+            return
+        yield kind, place + head, place + size
         place += size
+
+
+def _codestream(data: bytes) -> bytes:
+    """The codestream, bare or in boxes, of which it is one or several."""
+    if data.startswith(BARE):
+        return data
+    for kind, start, _ in _boxes(data):
+        if kind in (b"jxlc", b"jxlp"):
+            return data[start + (4 if kind == b"jxlp" else 0) :][:HEADER]
     raise ValueError("it has no pixels")
 
 

@@ -15,7 +15,8 @@ from datasets.opening import check_size
 from datasets.raw import RAW
 from datasets.tiff import finite, scaled, unmultiplied
 from rendering.colour import Colour, colour_of_codes
-from rendering.jxl import read_jxl_header
+from rendering.jxl import jxl_info, read_jxl_header
+from rendering.metadata.reading import read_metadata
 from rendering.picture import Picture
 
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
@@ -92,8 +93,10 @@ def read_heif(data: bytes, max_pixels: int) -> Picture:
     if image.premultiplied_alpha:
         pixels = unmultiplied(pixels)
     further = len(file) - 1
-    notes = (f"{further} further images are left out",) if further else ()
-    return Picture(pixels, colour.icc, notes + gain_map_notes(data), cicp=colour.cicp)
+    notes = gain_map_notes(data)
+    if further:
+        notes = (f"{further} further images are left out", *notes)
+    return Picture(pixels, colour.icc, notes, colour.cicp, read_metadata(data, info))
 
 
 def read_deep_avif(data: bytes) -> np.ndarray:
@@ -128,7 +131,8 @@ def read_jxl(data: bytes, max_pixels: int) -> Picture:
     if pixels.dtype.kind == "f":
         pixels = finite(pixels.astype(np.float32))
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    return Picture(pixels, header.colour.icc, header.colour.notes, cicp=header.colour.cicp)
+    metadata = read_metadata(data, jxl_info(data))
+    return Picture(pixels, header.colour.icc, header.colour.notes, header.colour.cicp, metadata)
 
 
 def _brands(data: bytes) -> list[bytes]:

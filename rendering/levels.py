@@ -52,9 +52,10 @@ UNIT = Levels(0.0, 1.0)
 def find_levels(colours: np.ndarray) -> Levels:
     """The range of floating-point colours (N, C), but for some rare ones.
 
-    Colours in [0, 1] are taken as they are if they use half of it, or there are few. Else the range is that of all
-    pixels but one of a thousand at either end, and never less than one of them, so that a single
-    highlight or a dead pixel does not decide. It follows every factor above 0 and offset.
+    Colours in [0, 1] are taken as they are if they use half of it, or there are few of them. Else
+    the range is that of all pixels but one of a thousand at either end, and never less than one of
+    them, so that a single highlight or a dead pixel does not decide. It follows every factor above
+    0 and every offset.
     """
     if len(colours) > MOST:
         colours = colours[:: -(-len(colours) // MOST)]

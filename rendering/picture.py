@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rendering.levels import UNIT, Levels, find_levels
+from rendering.metadata.parts import Metadata
 
 LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 # Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
@@ -26,12 +27,14 @@ class Picture:
         icc: The colour profile of the file.
         notes: What a user should know of how it was read.
         cicp: Chunks of a PNG on its colours; see `rendering.colour`.
+        metadata: What the file says beside its pixels.
     """
 
     pixels: np.ndarray
     icc: bytes | None = None
     notes: tuple[str, ...] = ()
     cicp: bytes | None = None
+    metadata: Metadata | None = None
 
     @property
     def size(self) -> tuple[int, int]:

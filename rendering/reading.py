@@ -30,6 +30,7 @@ from rendering.kinds import (
     read_jxl,
     refuse_raw,
 )
+from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
 
 MAX_BYTES = 2**32  # of a file, or 16 for each pixel that is allowed
@@ -103,7 +104,7 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
         if _is_deep_ppm(data):
             raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
         if (tiff := read_tiff(data, max_pixels)) is not None:
-            return _from_tiff(tiff)
+            return replace(_from_tiff(tiff), metadata=read_metadata(data))
         if is_heif(data):
             return read_heif(data, max_pixels)
         if is_jxl(data):
@@ -111,7 +112,8 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
         try:
             # What is no TGA may look like one.
             formats = [*FORMATS, "TGA"] if name.lower().endswith(".tga") else FORMATS
-            opened = open_image(io.BytesIO(data), formats, max_pixels)
+            content = without_long_texts(data) if data.startswith(PNG) else data
+            opened = open_image(io.BytesIO(content), formats, max_pixels)
         except UnidentifiedImageError:
             refuse_raw(data, name)
             raise
@@ -137,7 +139,8 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     else:
         colour = Colour(picture.icc)
     notes += picture.notes + colour.notes
-    return Picture(picture.pixels, colour.icc, notes, cicp=colour.cicp)
+    metadata = read_metadata(data, image.info)
+    return Picture(picture.pixels, colour.icc, notes, colour.cicp, metadata)
 
 
 def _deep_pixels(data: bytes) -> np.ndarray | None:

@@ -6,24 +6,30 @@
 from __future__ import annotations
 
 import io
-import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from configs.spec import UserError
 from rendering.colour import png_chunk
+from rendering.metadata.embedding import (
+    JPEG_LIMITS,
+    density_options,
+    jpeg_options,
+    png_chunks,
+    webp_options,
+)
+from rendering.metadata.parts import Metadata, Room
+from rendering.tiff import write_tiff
 
-UINT8, UINT16, FLOAT32 = (np.dtype(name) for name in ("uint8", "uint16", "float32"))
 LEVEL = 3  # of zlib: a fifth larger than its best, in a tenth of the time
-TILE = 256  # rows and columns of a TIFF tile
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+UINT8, UINT16, FLOAT32 = (np.dtype(name) for name in ("uint8", "uint16", "float32"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,9 @@ class Layout:
         dtype: uint8, uint16 or float32.
         icc: Colour profile.
         quality: Of lossy formats, 1 to 100.
+        lossless: Of formats that can be both.
         cicp: Chunks of a PNG on its colours.
+        metadata: What the file says beside the pixels; what its format cannot hold is not in it.
     """
 
     height: int
@@ -45,7 +53,9 @@ class Layout:
     dtype: np.dtype
     icc: bytes | None = None
     quality: int = 95
+    lossless: bool = False
     cicp: bytes | None = None
+    metadata: Metadata | None = None
 
 
 Write = Callable[[BinaryIO, Layout, Iterator[np.ndarray]], None]
@@ -62,6 +72,7 @@ class Format:
         channels: That it holds.
         max_side: Largest height and width.
         icc: Whether it holds a colour profile.
+        room: What it holds beside pixels and profile.
         write: Writes bands of rows.
     """
 
@@ -71,6 +82,7 @@ class Format:
     channels: tuple[int, ...]
     max_side: int
     icc: bool
+    room: Room
     write: Write
 
 
@@ -87,6 +99,8 @@ def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
     file.write(layout.cicp or b"")
     if layout.icc:
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
+    for kind, data in png_chunks(layout.metadata or Metadata()):
+        chunk(kind, data)
     deflate = zlib.compressobj(LEVEL)
     above = np.zeros((1, layout.width * layout.channels * layout.dtype.itemsize), np.uint8)
     for band in bands:
@@ -101,80 +115,62 @@ def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
     chunk(b"IEND", b"")
 
 
-def _write_tiff(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
-    """TIFF of deflated tiles; BigTIFF from 2 GiB on."""
-    import tifffile
-
-    shape = (layout.height, layout.width, layout.channels)
-    large = math.prod(shape) * layout.dtype.itemsize >= 2**31
-    with tifffile.TiffWriter(file, bigtiff=large) as writer:
-        writer.write(
-            _tiles(bands),
-            shape=shape if layout.channels > 1 else shape[:2],
-            dtype=layout.dtype,
-            photometric="rgb" if layout.channels >= 3 else "minisblack",
-            planarconfig="contig" if layout.channels > 1 else None,
-            extrasamples=["unassalpha"] if layout.channels in (2, 4) else None,
-            tile=(TILE, TILE),
-            compression="zlib",
-            compressionargs={"level": LEVEL},
-            predictor=True,
-            iccprofile=layout.icc,
-            metadata=None,
-        )
-
-
-def _tiles(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same pixels in squares of `TILE`, row by row; beyond the edges there are zeros."""
-    for strip in _strips(bands):
-        rows, width, channels = strip.shape
-        padded = np.zeros((TILE, -(-width // TILE) * TILE, channels), strip.dtype)
-        padded[:rows, :width] = strip
-        for tile in np.split(padded, padded.shape[1] // TILE, axis=1):
-            yield np.ascontiguousarray(tile.squeeze(2) if channels == 1 else tile)
-
-
-def _strips(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows, `TILE` at a time."""
-    held: list[np.ndarray] = []
-    count = 0
-    for band in bands:
-        held.append(band)
-        count += len(band)
-        if count >= TILE:
-            rows = np.concatenate(held)
-            whole = count - count % TILE
-            yield from np.split(rows[:whole], whole // TILE)
-            held, count = [rows[whole:]], count - whole
-    if count:
-        yield np.concatenate(held)
-
-
 def _write_by_pillow(name: str) -> Write:
     def write(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
         pixels = np.concatenate(list(bands))
         image = Image.fromarray(pixels.squeeze(2) if layout.channels == 1 else pixels)
-        options = {"quality": layout.quality} if name in ("JPEG", "WEBP") else {}
-        if name == "JPEG" and layout.quality > 90:
-            options["subsampling"] = 0
-        if layout.icc:
-            options["icc_profile"] = layout.icc  # type: ignore[assignment]
         encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
-        image.save(encoded, format=name, **options)
+        image.save(encoded, format=name, **_options(name, layout))
         file.write(encoded.getbuffer())
 
     return write
 
 
+def _options(name: str, layout: Layout) -> dict[str, Any]:
+    """Of Pillow, for a format."""
+    metadata = layout.metadata or Metadata()
+    options: dict[str, Any] = {"icc_profile": layout.icc} if layout.icc else {}
+    if name == "JPEG":
+        options |= {"quality": layout.quality, **jpeg_options(metadata)}
+        if layout.quality > 90:
+            options["subsampling"] = 0
+    elif name == "WEBP" and layout.lossless:
+        options |= {"lossless": True, "exact": True, **webp_options(metadata)}
+    elif name == "WEBP":
+        options |= {"quality": layout.quality, **webp_options(metadata)}
+    elif name == "BMP":
+        options |= density_options(metadata)
+    return options
+
+
 ANY_SIDE = 2**31 - 1
 ALL = (1, 2, 3, 4)
+DEPTHS = (UINT8, UINT16, FLOAT32)
+PARTS = ("EXIF", "XMP", "IPTC", "density")
+ROOMS = {
+    "PNG": Room("PNG", (*PARTS, "texts")),
+    "TIFF": Room("TIFF", PARTS),
+    "JPEG": Room("JPEG", (*PARTS, "texts"), JPEG_LIMITS),
+    "WEBP": Room("WEBP", ("EXIF", "XMP")),
+    "BMP": Room("BMP", ("density",)),
+    "PPM": Room("PPM"),
+}
+
+
+def _by_pillow(
+    name: str, endings: tuple[str, ...], channels: tuple[int, ...], max_side: int, icc: bool
+) -> Format:
+    write = _write_by_pillow(name)
+    return Format(name, endings, (UINT8,), channels, max_side, icc, ROOMS[name], write)
+
+
 FORMATS = [
-    Format("PNG", (".png",), (UINT8, UINT16), ALL, ANY_SIDE, True, _write_png),
-    Format("TIFF", (".tif", ".tiff"), (UINT8, UINT16, FLOAT32), ALL, ANY_SIDE, True, _write_tiff),
-    Format("JPEG", (".jpg", ".jpeg"), (UINT8,), (1, 3), 65500, True, _write_by_pillow("JPEG")),
-    Format("WEBP", (".webp",), (UINT8,), (3, 4), 16383, True, _write_by_pillow("WEBP")),
-    Format("BMP", (".bmp",), (UINT8,), (1, 3), 32767, False, _write_by_pillow("BMP")),
-    Format("PPM", (".ppm", ".pgm"), (UINT8,), (1, 3), ANY_SIDE, False, _write_by_pillow("PPM")),
+    Format("PNG", (".png",), DEPTHS[:2], ALL, ANY_SIDE, True, ROOMS["PNG"], _write_png),
+    Format("TIFF", (".tif", ".tiff"), DEPTHS, ALL, ANY_SIDE, True, ROOMS["TIFF"], write_tiff),
+    _by_pillow("JPEG", (".jpg", ".jpeg"), (1, 3), 65500, True),
+    _by_pillow("WEBP", (".webp",), (3, 4), 16383, True),
+    _by_pillow("BMP", (".bmp",), (1, 3), 32767, False),
+    _by_pillow("PPM", (".ppm", ".pgm"), (1, 3), ANY_SIDE, False),
 ]
 
 

@@ -161,7 +161,7 @@ def test_code_points_of_display_p3():
     wanted = encode_srgb(light @ np.array(P3_TO_XYZ).T @ np.linalg.inv(SRGB_TO_XYZ).T)
     assert np.abs(in_srgb(picture.icc) - wanted).max() <= 1.5
     for ending in (".png", ".jpg", ".tif"):
-        layout, notes = fit(picture, format_of(f"x{ending}"), (2, 12), 95)
+        layout, notes = fit(picture, format_of(f"x{ending}"), (2, 12), Wanted())
         assert layout.icc == picture.icc
         assert (layout.cicp is not None) == (ending == ".png")
         assert notes == []
@@ -203,4 +203,4 @@ def test_code_points_of_phones():
 def test_a_png_with_alpha_keeps_the_codes():
     cicp = png_chunk(b"cICP", bytes([9, 16, 0, 1]))
     picture = Picture(levels(4, 4, 4, np.uint8), cicp=cicp)
-    assert fit(picture, format_of("x.png"), (8, 8), 95)[0].cicp == cicp
+    assert fit(picture, format_of("x.png"), (8, 8), Wanted())[0].cicp == cicp

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from configs.spec import UserError
-from rendering.job import fit
+from rendering.job import Wanted, fit
 from rendering.picture import Picture
 from rendering.writing import format_of
 from tests.rendering.corpus import levels
@@ -99,7 +99,7 @@ def test_gray_is_the_mean_of_what_the_model_makes():
 )
 def test_what_a_format_holds(channels, dtype, ending, wanted, note):
     picture = Picture(levels(3, 4, channels, dtype), icc=b"profile")
-    layout, notes = fit(picture, format_of(f"x{ending}"), (6, 8), 90)
+    layout, notes = fit(picture, format_of(f"x{ending}"), (6, 8), Wanted(quality=90))
     assert (layout.channels, layout.dtype) == wanted
     assert (layout.height, layout.width, layout.quality) == (6, 8, 90)
     lost = [line for line in notes if "colour profile" not in line]
@@ -111,4 +111,4 @@ def test_what_a_format_holds(channels, dtype, ending, wanted, note):
 
 def test_too_large_for_its_format():
     with pytest.raises(UserError, match="WEBP has at most 16383"):
-        fit(Picture(levels(3, 4, 3, np.uint8)), format_of("x.webp"), (1, 16384), 95)
+        fit(Picture(levels(3, 4, 3, np.uint8)), format_of("x.webp"), (1, 16384), Wanted())

@@ -1,0 +1,49 @@
+"""What a Pillow image says beside its pixels, for an image that is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from rendering.metadata.parts import Room, carried
+from rendering.metadata.photoshop import IPTC
+from rendering.metadata.reading import image_metadata
+
+IMAGE = Room("a Pillow image", ("EXIF", "XMP", "IPTC", "density", "texts"))
+
+
+def kept_info(
+    image: Image.Image,
+    size: tuple[int, int],
+    factors: tuple[float, float] | None = None,
+    dpi: float | None = None,
+) -> tuple[dict[Any, Any], list[str]]:
+    """The `info` of an image that was made upright and of another size.
+
+    Its entries are named as Pillow names them, so that they can be handed to `Image.save`; "exif",
+    "xmp", "comment", "dpi", "photoshop", and each text under its keyword.
+
+    Args:
+        image: The input.
+        size: (height, width) of the output, in pixels.
+        factors, dpi: See `carried`.
+
+    Returns:
+        The entries, and a note for each part that is lost.
+    """
+    metadata, notes = carried(image_metadata(image), IMAGE, size, factors, dpi)
+    if metadata is None:
+        return {}, notes
+    info: dict[Any, Any] = {
+        "exif": metadata.exif and b"Exif\0\0" + metadata.exif,
+        "xmp": metadata.xmp,
+        "dpi": metadata.dpi,
+        "photoshop": metadata.iptc and {IPTC: metadata.iptc, **dict(metadata.resources)},
+    }
+    for keyword, text, *_ in metadata.texts:
+        if keyword == "Comment":
+            info["comment"] = text.encode()
+        else:
+            info[keyword] = text
+    return {name: part for name, part in info.items() if part}, notes

@@ -1,0 +1,288 @@
+"""Directories of TIFF, of which EXIF is made, too: read, edited in place, copied.
+
+TIFF revision 6.0; BigTIFF, whose numbers of a directory are twice as wide.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+from fractions import Fraction
+from typing import Literal, NamedTuple
+
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 129: 1}
+ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
+BIG_SIZES = {**SIZES, 16: 8, 17: 8, 18: 8}
+EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
+MAKER_NOTE = 0x927C
+PINNED = 2**16  # a maker note further behind than this is moved
+MOST = 2**16 - 1  # entries of a directory, and
+LARGEST = 2**26  # bytes of a value or of all that is copied; more is taken for damage
+Order = Literal["<", ">"]
+
+
+class Entry(NamedTuple):
+    """What a directory says of a tag.
+
+    Attributes:
+        kind: The type of its numbers.
+        length: How many there are.
+        field: The value, or the place where it stands.
+    """
+
+    kind: int
+    length: int
+    field: bytes
+
+
+class Structure:
+    """The bytes of a TIFF structure.
+
+    Args:
+        data: It begins with the header.
+
+    Attributes:
+        order: "<" or ">".
+        big: Whether it is a BigTIFF.
+        damaged: Whether entries were met that cannot be right; they are left out.
+
+    Raises:
+        ValueError: If there is no header.
+    """
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data = data
+        self.order: Order = ">" if data[:2] == b"MM" else "<"
+        if data[:2] not in (b"II", b"MM") or len(data) < 8 or self.unpack("H", 2) not in (42, 43):
+            raise ValueError("no TIFF structure")
+        self.big = self.unpack("H", 2) == 43
+        if self.big and len(data) < 16:
+            raise ValueError("no TIFF structure")
+        self.damaged = False
+
+    @classmethod
+    def empty(cls, order: Order, big: bool = False) -> Structure:
+        """A header, and nothing behind it; see `put_first`."""
+        mark = b"II" if order == "<" else b"MM"
+        rest = struct.pack(order + "HHHQ", 43, 8, 0, 0) if big else struct.pack(order + "HI", 42, 0)
+        return cls(bytearray(mark + rest))
+
+    @property
+    def _width(self) -> int:
+        """Bytes of the field of an entry."""
+        return 8 if self.big else 4
+
+    @property
+    def first(self) -> int:
+        """Where the first directory is."""
+        return self.unpack("Q", 8) if self.big else self.unpack("I", 4)
+
+    def unpack(self, code: str, at: int) -> int:
+        size = struct.calcsize(code)
+        return struct.unpack(self.order + code, bytes(self.data[at : at + size]))[0]
+
+    def entries(self, at: int) -> tuple[dict[int, Entry], int]:
+        """The entries of a directory by tag, and where the next directory is, or 0."""
+        head, each = ("Q", 20) if self.big else ("H", 12)
+        start = at + struct.calcsize(head)
+        if at < 8 or start > len(self.data):
+            self.damaged = True
+            return {}, 0
+        count = self.unpack(head, at)
+        whole = min(count, (len(self.data) - start) // each, MOST)
+        self.damaged |= whole < count
+        found: dict[int, Entry] = {}
+        for place in range(start, start + each * whole, each):
+            entry = Entry(
+                self.unpack("H", place + 2),
+                self.unpack("Q" if self.big else "I", place + 4),
+                bytes(self.data[place + each - self._width : place + each]),
+            )
+            if self._is_whole(entry):
+                found.setdefault(self.unpack("H", place), entry)
+            else:
+                self.damaged = True
+        end = start + each * count
+        inside = end + self._width <= len(self.data)
+        return found, self.unpack("Q" if self.big else "I", end) if inside else 0
+
+    def _is_whole(self, entry: Entry) -> bool:
+        size = BIG_SIZES.get(entry.kind, 0) * entry.length
+        at = self.pointer(entry) if size > self._width else 0
+        return 0 < size <= LARGEST and at + size <= len(self.data)
+
+    def pointer(self, entry: Entry) -> int:
+        """The field as the place of a value."""
+        return struct.unpack(self.order + ("Q" if self.big else "I"), entry.field)[0]
+
+    def place(self, entry: Entry) -> int | None:
+        """Where the value stands; None: in the field."""
+        size = BIG_SIZES[entry.kind] * entry.length
+        return self.pointer(entry) if size > self._width else None
+
+    def leads_to(self, entry: Entry) -> int:
+        """The place of the directory that an entry names; 0 if it names none."""
+        numbers = self.numbers(entry)
+        return int(numbers[0]) if len(numbers) == 1 else 0
+
+    def value(self, entry: Entry) -> bytes:
+        """The bytes of the value."""
+        size = BIG_SIZES[entry.kind] * entry.length
+        at = self.place(entry)
+        return entry.field[:size] if at is None else bytes(self.data[at : at + size])
+
+    def numbers(self, entry: Entry) -> list[float]:
+        """The values of whole and rational numbers; of other types there are none."""
+        raw = self.value(entry)
+        if entry.kind in (RATIONAL, 10):
+            code = "I" if entry.kind == RATIONAL else "i"
+            parts = struct.unpack(f"{self.order}{2 * entry.length}{code}", raw)
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            return [above / below if below else 0.0 for above, below in pairs]
+        known = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
+        if entry.kind not in known:
+            return []
+        return [*map(float, struct.unpack(f"{self.order}{entry.length}{known[entry.kind]}", raw))]
+
+    def entry(self, kind: int, raw: bytes, at: int | None = None) -> Entry:
+        """A new entry; a value that does not fit into the field is appended.
+
+        Args:
+            kind: The type.
+            raw: The value, in this order of bytes.
+            at: Where the value stands already.
+        """
+        assert isinstance(self.data, bytearray)
+        count = len(raw) // BIG_SIZES[kind]
+        if len(raw) <= self._width:
+            return Entry(kind, count, raw.ljust(self._width, b"\0"))
+        if at is None:
+            at = self._end()
+            self.data += raw
+        return Entry(kind, count, struct.pack(self.order + ("Q" if self.big else "I"), at))
+
+    def of_numbers(self, kind: int, *numbers: int) -> Entry:
+        """A new entry of whole numbers; see `entry`."""
+        code = {3: "H", 4: "I", 16: "Q"}[kind]
+        return self.entry(kind, struct.pack(f"{self.order}{len(numbers)}{code}", *numbers))
+
+    def fraction(self, number: float) -> bytes:
+        """A positive number as the value of an entry, a fraction."""
+        part = Fraction(min(number, 2.0**31)).limit_denominator(10000 if number < 2**16 else 1)
+        return struct.pack(self.order + "II", part.numerator, part.denominator)
+
+    def _end(self) -> int:
+        assert isinstance(self.data, bytearray)
+        self.data += bytes(len(self.data) % 2)
+        return len(self.data)
+
+    def directory(self, entries: dict[int, Entry], after: int = 0) -> bytes:
+        """The bytes of a directory, by tag."""
+        wide = "Q" if self.big else "I"
+        records = [
+            struct.pack(f"{self.order}HH{wide}", tag, entry.kind, entry.length) + entry.field
+            for tag, entry in sorted(entries.items())
+        ]
+        head = struct.pack(self.order + ("Q" if self.big else "H"), len(records))
+        return head + b"".join(records) + struct.pack(self.order + wide, after)
+
+    def put(self, entries: dict[int, Entry], at: int | None = None, after: int = 0) -> int:
+        """Write a directory, in the place of the one at ``at`` if it has become no longer.
+
+        Returns:
+            Where it is.
+        """
+        assert isinstance(self.data, bytearray)
+        raw = self.directory(entries, after)
+        room = 0
+        if at is not None:
+            assert not self.big
+            room = min(len(self.directory({})) + self.unpack("H", at) * 12, len(self.data) - at)
+        if at is None or len(raw) > room:
+            place = self._end()
+            self.data += raw
+            return place
+        self.data[at : at + room] = raw.ljust(room, b"\0")
+        return at
+
+    def put_first(self, entries: dict[int, Entry], at: int | None = None) -> None:
+        """Write the first directory; see `put`."""
+        self.point(self.put(entries, at))
+
+    def point(self, first: int) -> None:
+        """Write into the header where the first directory is."""
+        code, place = ("Q", 8) if self.big else ("I", 4)
+        assert isinstance(self.data, bytearray)
+        struct.pack_into(self.order + code, self.data, place, first)
+
+    def erase(self, at: int, size: int) -> None:
+        """Overwrite bytes with zeros, or cut them off where they are the last ones."""
+        assert isinstance(self.data, bytearray)
+        if size <= 0 or not 8 <= at < len(self.data):
+            return
+        if at + size >= len(self.data) - 1:
+            del self.data[at:]
+        else:
+            self.data[at : at + size] = bytes(size)
+
+
+class Copied(NamedTuple):
+    """A structure with nothing but what was asked for, and whether the maker note has moved."""
+
+    structure: Structure
+    entries: dict[int, Entry]
+    moved: bool
+
+
+def copied(
+    source: Structure,
+    tags: Collection[int] | None = None,
+    without: Collection[int] = (),
+    big: bool = False,
+    farthest: int = PINNED,
+) -> Copied:
+    """The first directory, with those of EXIF, of GPS and of interoperability, in a new structure.
+
+    A maker note may tell places within the file. So it stays where it is, if that is not too far
+    from the beginning.
+
+    Args:
+        source: Where they come from.
+        tags: Of the first directory; None: all.
+        without: Tags that are left out of it.
+        big: Whether it shall be a BigTIFF.
+        farthest: From where on a maker note is moved.
+
+    Returns:
+        What was copied; the first directory is not written yet.
+    """
+    target = Structure.empty(source.order, big)
+    first, _ = source.entries(source.first) if source.first else ({}, 0)
+    note = None
+    if EXIF_IFD in first:
+        note = source.entries(source.leads_to(first[EXIF_IFD]))[0].get(MAKER_NOTE)
+    place = source.place(note) if note else None
+    pinned = place is not None and len(target.data) <= place < farthest
+    if pinned and note and place:
+        assert isinstance(target.data, bytearray)
+        target.data += bytes(place - len(target.data)) + source.value(note)
+
+    def copy(entries: dict[int, Entry], inner: tuple[int, ...]) -> dict[int, Entry]:
+        new = {}
+        for tag, entry in entries.items():
+            if tag in inner:
+                within, _ = source.entries(source.leads_to(entry))
+                if within:
+                    at = target.put(copy(within, (INTEROP_IFD,)))
+                    new[tag] = target.of_numbers(LONG8 if big else LONG, at)
+            elif entry.kind in SIZES and len(target.data) <= LARGEST:
+                known = place if tag == MAKER_NOTE and pinned else None
+                new[tag] = target.entry(entry.kind, source.value(entry), known)
+            else:
+                source.damaged = True
+        return new
+
+    wanted = (first.keys() if tags is None else first.keys() & tags) - set(without)
+    kept = {tag: entry for tag, entry in first.items() if tag in wanted}
+    entries = copy(kept, (EXIF_IFD, GPS_IFD))
+    return Copied(target, entries, place is not None and not pinned)
