@@ -51,10 +51,15 @@ def is_tiff(data: bytes) -> bool:
 
 
 def open_tiff(file: BinaryIO) -> tifffile.TiffFile:
-    """The structure of a TIFF; tifffile's log is silenced, since what matters is raised."""
+    """The structure of a TIFF; what matters is raised, so that nobody need read tifffile's log.
+
+    A program that has set up logging gets it; one that has not, nothing on stderr.
+    """
     import tifffile
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    log = logging.getLogger("tifffile")
+    if not log.handlers:
+        log.addHandler(logging.NullHandler())
     return tifffile.TiffFile(file)
 
 
