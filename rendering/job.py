@@ -15,7 +15,7 @@ from configs.spec import UserError
 from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
 from rendering.picture import Picture
 from rendering.reading import read_picture
-from rendering.tiles import Renderer
+from rendering.tiles import Renderer, Scene
 from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
 
 # Called with the rows done, and all rows.
@@ -66,15 +66,40 @@ def render_file(
         UserError: If the input or the output cannot be what is asked for.
         OSError: If it cannot be written.
     """
-    format, target = format_of(target), Path(target)
-    if target.exists() and Path(source).exists() and target.samefile(source):
+    format_of(target)
+    check_target(source, target)
+    return render_picture(renderer, read_picture(source), target, wanted, progress)
+
+
+def check_target(source: str | Path, target: str | Path) -> None:
+    """Raise a `UserError` if the output would take the place of the input."""
+    source, target = Path(source), Path(target)
+    if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{source}: the output would replace it; choose another name")
-    picture = read_picture(source)
+
+
+def render_picture(
+    renderer: Renderer,
+    picture: Picture,
+    target: str | Path,
+    wanted: Wanted,
+    progress: Progress | None = None,
+    scene: Scene | None = None,
+) -> Done:
+    """Render and write what is read already.
+
+    Args:
+        scene: The picture, encoded; see `Renderer.render`.
+
+    Raises:
+        UserError, OSError: As `render_file`.
+    """
+    format, target = format_of(target), Path(target)
     rows, cols = wanted.grid(picture.size)
     layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as file:
-        bands = renderer.render(picture, rows, cols)
+        bands = renderer.render(picture, rows, cols, scene)
         if progress is not None:
             bands = _counted(bands, len(rows), progress)
         pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)

@@ -111,11 +111,14 @@ class Renderer:
         return ()
 
     @torch.no_grad()
-    def render(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Tensor]:
+    def render(
+        self, picture: Picture, rows: Axis, cols: Axis, scene: Scene | None = None
+    ) -> Iterator[Tensor]:
         """Bands of output rows, from the top.
 
         Args:
             rows, cols: The output grid.
+            scene: The whole picture, encoded, to decode from; None: it is encoded here.
 
         Yields:
             (K, C, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
@@ -125,9 +128,10 @@ class Renderer:
                 other images.
         """
         count = picture.count(self.channels)
-        tile = self._choose_tile(count, *(stop - first for first, stop in _spans(rows, cols)))
+        sides = [stop - first for first, stop in _spans(rows, cols)]
+        tile = max(sides) if scene else self._choose_tile(count, *sides)
         context: tuple[Tensor, ...] | None = None
-        kept: list[Scene] = []
+        kept = [scene] if scene else []
         if self.spans:
             queries = partial(self._queries, picture, rows, cols, tile, kept)
             context = self.model.survey(queries, _picture_size(rows, cols))
@@ -149,7 +153,7 @@ class Renderer:
         (top, bottom), (left, right) = _spans(rows, cols)
         margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
         while top < bottom:
-            tile = min(tile, self.largest_tile)
+            tile = tile if kept else min(tile, self.largest_tile)
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
             full = ""
@@ -183,6 +187,18 @@ class Renderer:
                 for coord, cell, _ in self._pieces(scene, band, cols[columns]):
                     yield scene.latent, coord, cell
             del scene, parts
+
+    def fits(self, picture: Picture) -> bool:
+        """Whether all of a picture can be encoded at once, and kept for several renderings."""
+        if not isinstance(self.model, ContinuousModel):
+            return False  # it remembers the last picture only
+        if not self.knows_parts or self.tile == 0:
+            return True  # whatever it needs, it is never encoded in tiles
+        height, width = picture.size
+        if self.tile and self.tile < max(height, width):
+            return False
+        pixels = height * width * picture.count(self.channels)
+        return pixels * (self.memory.encoding + self.memory.latent) <= self._free_memory()
 
     @torch.no_grad()
     def encode(self, picture: Picture) -> Scene:
