@@ -6,11 +6,14 @@ import imagecodecs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from configs.spec import UserError
 from engine import super_resolve
 from models.checkpoint import load_model
-from rendering.upscaler import load
+from rendering.tiles import Renderer
+from rendering.upscaler import Upscaler, load
+from tests.cases import CONTINUOUS, make
 from tests.rendering.corpus import levels, of_mode
 
 ROOT = Path(__file__).parents[2]
@@ -124,12 +127,141 @@ def test_paths(up, tmp_path):
         (np.zeros((4, 4)), {"long_side": -5}, "above 0"),
         (np.zeros((4, 4)), {"scale": 2, "region": (0, 0, 1)}, "region: expected 4 numbers"),
         (7, {"scale": 2}, "cannot render a int"),
+        (np.zeros((4, 4)), {"scale": 2, "output": "a.png"}, "save what is returned"),
+        (torch.zeros(3, 4, 4), {"scale": 2, "output": "a.png"}, "save what is returned"),
+        (of_mode("RGB", 4, 4), {"scale": 2, "output": "a.png"}, "save what is returned"),
+        (np.zeros((4, 4)), {"scale": 2, "quality": 0}, "quality: expected a whole number from 1"),
+        (np.zeros((4, 4)), {"scale": 2, "quality": 9.5}, "quality: expected .*, got 9.5"),
+        (np.zeros((4, 4)), {"scale": 2, "max_pixels": "all"}, "max_pixels: .* got 'all'"),
+        (np.zeros((4, 4)), {"scale": 2, "max_pixels": 63}, "8x8 pixels are more than the 63"),
         ("none.png", {"scale": 2}, "no such image"),
     ],
 )
 def test_mistakes(up, image, ways, message):
     with pytest.raises(UserError, match=message):
         up.upscale(image, **ways)
+
+
+def test_a_file_that_is_there_is_only_replaced_if_asked_for(up, tmp_path):
+    source, target = tmp_path / "a.png", tmp_path / "a-12x16.png"
+    Image.fromarray(levels(6, 8, 3, np.uint8)).save(source)
+    content = source.read_bytes()
+    target.write_text("mine")
+    with pytest.raises(UserError, match=r"a-12x16\.png: is there already; set overwrite=True"):
+        up.upscale(source, scale=2)
+    assert target.read_text() == "mine"
+    assert up.upscale(source, scale=2, overwrite=True) == target
+    assert Image.open(target).size == (16, 12)
+    (tmp_path / "link.png").symlink_to(source)
+    for output in (source, tmp_path / "link.png", str(source)):
+        with pytest.raises(UserError, match="would replace it"):
+            up.upscale(source, scale=2, output=output, overwrite=True)
+        with pytest.raises(UserError, match="would replace it"):
+            up.encode(source).render(scale=2, output=output, overwrite=True)
+    assert source.read_bytes() == content
+
+
+def test_an_input_whose_format_is_not_written_becomes_a_png(up, tmp_path):
+    image = of_mode("RGB", 6, 8)
+    image.save(tmp_path / "a.jpe", format="JPEG")
+    assert up.upscale(tmp_path / "a.jpe", scale=2) == tmp_path / "a-12x16.png"
+    assert Image.open(tmp_path / "a-12x16.png").format == "PNG"
+
+
+def test_quality_is_that_of_the_file(up, tmp_path):
+    of_mode("RGB", 20, 20).save(tmp_path / "a.png")
+    of_mode("RGB", 40, 40).save(tmp_path / "wanted.jpg", quality=30)
+    up.upscale(tmp_path / "a.png", scale=2, output=tmp_path / "b.jpg", quality=30)
+    tables = [Image.open(tmp_path / name).quantization for name in ("b.jpg", "wanted.jpg")]
+    assert tables[0] == tables[1]
+
+
+def test_tile():
+    image = levels(90, 70, 3, np.float32)
+    whole, tiled = load("compact", "cpu", tile=0), load("compact", "cpu", tile=32)
+    seen = []
+    tiled.renderer.model.encoder.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].shape[-2:])
+    )
+    found = tiled.upscale(image, scale=1.5)
+    np.testing.assert_allclose(found, whole.upscale(image, scale=1.5), rtol=0, atol=1e-5)
+    assert len(seen) >= 9
+    for tile in (-1, 2.5, "all"):
+        with pytest.raises(UserError, match=f"tile: expected a whole number from 0 .*{tile}"):
+            load("bicubic", "cpu", tile=tile)
+
+
+def counted(up):
+    """What the encoder is given from here on."""
+    given: list[torch.Tensor] = []
+    up.renderer.model.encoder.register_forward_pre_hook(lambda _, args: given.append(args[0]))
+    return given
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_encoded_once_and_rendered_often(name):
+    up = Upscaler(Renderer(make(name)))
+    image = levels(14, 18, 4, np.float32)
+    ways = [{"scale": 2.5}, {"size": (31, 20)}, {"scale": 2.5}, {"long_side": 9}]
+    wanted = [up.upscale(image, **way) for way in ways]
+    encoded = up.encode(image)
+    assert encoded._scenes[0] is not None
+    image[:] = 0  # a copy was kept
+    given = counted(up) if name != "bicubic" else []
+    for way, right in zip(ways, wanted, strict=True):
+        np.testing.assert_array_equal(encoded.render(**way), right)
+    assert not given
+
+
+def test_an_encoded_image_by_regions():
+    up = load("compact", "cpu")
+    image = levels(60, 70, 3, np.float32)
+    encoded = up.encode(image)
+    given = counted(up)
+    for region in [(0, 0, 10, 10), (3.5, 40, 20, 30), (50, 0, 10, 70)]:
+        found = encoded.render(scale=3, region=region)
+        assert not given
+        right = up.upscale(image, scale=3, region=region)
+        given.clear()
+        np.testing.assert_allclose(found, right, rtol=0, atol=1e-5)
+    with pytest.raises(UserError, match="not within"):
+        encoded.render(scale=3, region=(0, 0, 61, 1))
+
+
+def test_encoded_images_of_every_kind(up, tmp_path):
+    source = tmp_path / "a.png"
+    image = of_mode("RGBA", 6, 7)
+    image.save(source)
+    tensor = torch.rand(2, 3, 3, 6, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(up.encode(tensor).render(scale=2), up.upscale(tensor, scale=2))
+    found = up.encode(image).render(scale=2)
+    assert (found.mode, found.size) == ("RGBA", (14, 12))
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(up.upscale(image, scale=2)))
+    encoded = up.encode(str(source))
+    source.unlink()  # it is read already
+    assert encoded.render(scale=2) == str(tmp_path / "a-12x14.png")
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(tmp_path / "a-12x14.png")), np.asarray(found)
+    )
+    with pytest.raises(UserError, match="is there already"):
+        encoded.render(scale=2)
+    with pytest.warns(UserWarning, match="put on white") as told:
+        encoded.render(scale=2, output=tmp_path / "b.jpg")
+    assert told[0].filename == __file__
+
+
+def test_an_encoded_image_that_is_too_large_to_keep(monkeypatch):
+    up = load("compact", "cpu")
+    image = levels(40, 40, 3, np.float32)
+    right = up.upscale(image, scale=2)
+    monkeypatch.setattr(up.renderer, "_free_memory", lambda: 1e6)
+    given = counted(up)
+    with pytest.warns(UserWarning, match="encodes it anew") as told:
+        encoded = up.encode(image)
+    assert told[0].filename == __file__
+    assert not given
+    np.testing.assert_allclose(encoded.render(scale=2), right, rtol=0, atol=1e-5)
+    assert given
 
 
 def test_torch_hub_among_packages_of_the_same_names(tmp_path):
