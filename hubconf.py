@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
+if TYPE_CHECKING:
     from rendering.upscaler import Upscaler
 
 dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil", "tifffile"]
@@ -25,7 +25,8 @@ dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil", "
 ROOT = Path(__file__).resolve().parent
 OURS = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
 _loaded: dict[str, ModuleType] = {}
-_swapping = threading.RLock()
+# Kept there, as torch.hub makes this module anew for each load.
+_swapping: threading.RLock = vars(torch.hub).setdefault("_liif_swapping", threading.RLock())
 
 
 @contextmanager
@@ -36,20 +37,16 @@ def _own_modules() -> Iterator[None]:
     loaded so imports nothing of ours later.
     """
     with _swapping:
-        yield from _swapped()
-
-
-def _swapped() -> Iterator[None]:
-    others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_our_name(name)}
-    sys.modules.update(_loaded)
-    sys.path.insert(0, str(ROOT))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(ROOT))
-        for name in [name for name in sys.modules if _is_our_name(name)]:
-            _loaded[name] = sys.modules.pop(name)
-        sys.modules.update(others)
+        others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_our_name(name)}
+        sys.modules.update(_loaded)
+        sys.path.insert(0, str(ROOT))
+        try:
+            yield
+        finally:
+            sys.path.remove(str(ROOT))
+            for name in [name for name in sys.modules if _is_our_name(name)]:
+                _loaded[name] = sys.modules.pop(name)
+            sys.modules.update(others)
 
 
 def _is_our_name(name: str) -> bool:

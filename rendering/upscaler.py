@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic
@@ -17,8 +15,9 @@ from torch import Tensor
 from configs.command import DEFAULT_MODEL, first_line
 from configs.spec import UserError
 from models.checkpoint import load_model
+from rendering.arguments import read_wanted, whole_number
 from rendering.batch import ENDINGS
-from rendering.grid import LARGEST, MAX_PIXELS, Region
+from rendering.grid import LARGEST, MAX_PIXELS
 from rendering.job import Wanted, check_target, render_picture
 from rendering.kinds import Given, Kind, take
 from rendering.picture import Picture
@@ -46,7 +45,7 @@ def load(
         UserError: If the checkpoint is missing, damaged or of other code, or the device or the tile
             cannot be.
     """
-    tile = None if tile is None else _whole("tile", tile, 0, LARGEST)
+    tile = None if tile is None else whole_number("tile", tile, 0, LARGEST)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     notes: list[str] = []
     with _loading.turn(notes):
@@ -111,7 +110,7 @@ class Upscaler:
             UserError: If the image or the size cannot be, or the file is there already.
             OSError: If it cannot be written.
         """
-        wanted = _wanted(scale, size, long_side, region, max_pixels, quality)
+        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality)
         notes = _gradients(image)
         with self._turns.turn(notes):
             given = take(image)
@@ -201,7 +200,7 @@ class Encoded(Generic[Kind]):
         Raises:
             UserError, OSError: As `Upscaler.upscale`.
         """
-        wanted = _wanted(scale, size, long_side, region, max_pixels, quality)
+        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality)
         notes: list[str] = []
         with self._upscaler._turns.turn(notes):
             result = self._upscaler._render(
@@ -209,28 +208,6 @@ class Encoded(Generic[Kind]):
             )
         _warn(notes)
         return result
-
-
-def _wanted(
-    scale: float | Sequence[float] | None,
-    size: Sequence[int] | None,
-    long_side: int | None,
-    region: Sequence[float] | None,
-    max_pixels: int,
-    quality: int,
-) -> Wanted:
-    """What a caller asks for, with numbers that are numbers."""
-    if sum(way is not None for way in (scale, size, long_side)) != 1:
-        raise UserError("give exactly one of scale, size and long_side")
-    single = scale is not None and not isinstance(scale, (tuple, list))
-    return Wanted(
-        _numbers("scale", (scale, scale) if single else scale, float, 2),
-        _numbers("size", size, operator.index, 2),
-        None if long_side is None else _numbers("long_side", [long_side], operator.index, 1)[0],
-        None if region is None else Region(*_numbers("region", region, float, 4)),
-        _whole("max_pixels", max_pixels, 1, 2**40),
-        _whole("quality", quality, 1, 100),
-    )
 
 
 def _target(source: Path, picture: Picture, wanted: Wanted, output: str | Path | None) -> Path:
@@ -244,29 +221,6 @@ def _target(source: Path, picture: Picture, wanted: Wanted, output: str | Path |
 
 def _copy(picture: Picture) -> Picture:
     return replace(picture, pixels=picture.pixels.copy())
-
-
-def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:
-    """So many numbers of a kind; None stays None."""
-    if values is None:
-        return None
-    try:
-        numbers = tuple(convert(value) for value in values)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
-        raise UserError(f"{name}: expected {count} numbers, got {values!r}")
-    return numbers
-
-
-def _whole(name: str, value: Any, low: int, high: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = low - 1
-    if not low <= number <= high:
-        raise UserError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
-    return number
 
 
 def _gradients(image: Any) -> list[str]:
