@@ -23,6 +23,7 @@ from rendering.kinds import Given, Kind, take
 from rendering.picture import Picture
 from rendering.tiles import Renderer, Scene
 from rendering.turns import Turns
+from rendering.writing import format_of
 
 Scenes = tuple[Scene | None, ...]
 _loading = Turns(torch.device("cpu"))  # to read a checkpoint changes filters of warnings
@@ -126,9 +127,9 @@ class Upscaler:
             image: As of `upscale`; a copy of its pixels is kept.
 
         Returns:
-            It holds what the encoder made of the image, on the device of the model: some hundred
-            bytes per pixel. Where the memory does not suffice for that, a `UserWarning` says so,
-            and each rendering encodes anew.
+            It holds what the encoder made of the image, on the device of the model: of ``fast`` 1.2
+            kB per pixel. Where there is no memory for that, or the image is larger than the tile of
+            `load`, a `UserWarning` says so, and each rendering encodes anew what it shows.
 
         Raises:
             UserError: If the image cannot be rendered.
@@ -139,7 +140,10 @@ class Upscaler:
             pictures = tuple(_copy(picture) for picture in given.pictures)
             scenes = tuple(self._encode(picture) for picture in pictures)
         if None in scenes:
-            notes.append("the encoded image cannot be kept: each rendering encodes it anew")
+            notes.append(
+                "the image is too large for the memory, or the tile, to be kept encoded: "
+                "each rendering encodes anew what it shows"
+            )
         _warn(notes)
         return Encoded(self, replace(given, pictures=pictures), scenes)
 
@@ -158,6 +162,7 @@ class Upscaler:
         """What `upscale` returns; what gets lost is appended to the notes."""
         if given.path is not None:
             target = _target(given.path, given.pictures[0], wanted, output)
+            format_of(target)
             check_target(given.path, target)
             if target.exists() and not overwrite:
                 raise UserError(f"{target}: is there already; set overwrite=True, or name another")
@@ -177,7 +182,10 @@ class Upscaler:
 
 
 class Encoded(Generic[Kind]):
-    """An encoded image, from `Upscaler.encode`."""
+    """An image that is encoded already, to be rendered often; see `Upscaler.encode`.
+
+    Several threads may use one, as they may its `Upscaler`.
+    """
 
     def __init__(self, upscaler: Upscaler, given: Given, scenes: Scenes) -> None:
         self._upscaler = upscaler

@@ -76,7 +76,7 @@ def test_an_encoded_image_that_is_too_large_to_keep(monkeypatch):
     right = up.upscale(image, scale=2)
     monkeypatch.setattr(up.renderer, "_free_memory", lambda: 1e6)
     given = counted(up)
-    with pytest.warns(UserWarning, match="encodes it anew") as told:
+    with pytest.warns(UserWarning, match="encodes anew what it shows") as told:
         encoded = up.encode(image)
     assert told[0].filename == __file__
     assert not given

@@ -157,6 +157,8 @@ def test_a_file_that_is_there_is_only_replaced_if_asked_for(up, tmp_path):
         with pytest.raises(UserError, match="would replace it"):
             up.encode(source).render(scale=2, output=output, overwrite=True)
     assert source.read_bytes() == content
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        up.upscale(source, scale=2, output=tmp_path)
 
 
 def test_an_input_whose_format_is_not_written_becomes_a_png(up, tmp_path):
