@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
+if TYPE_CHECKING:
     from rendering.upscaler import Upscaler
 
 dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil", "tifffile"]
@@ -24,21 +25,28 @@ dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil", "
 ROOT = Path(__file__).resolve().parent
 OURS = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
 _loaded: dict[str, ModuleType] = {}
+# Kept there, as torch.hub makes this module anew for each load.
+_swapping: threading.RLock = vars(torch.hub).setdefault("_liif_swapping", threading.RLock())
 
 
 @contextmanager
 def _own_modules() -> Iterator[None]:
-    """Within it ``models``, ``utils`` and the like are ours, whatever else has these names."""
-    others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_our_name(name)}
-    sys.modules.update(_loaded)
-    sys.path.insert(0, str(ROOT))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(ROOT))
-        for name in [name for name in sys.modules if _is_our_name(name)]:
-            _loaded[name] = sys.modules.pop(name)
-        sys.modules.update(others)
+    """Within it ``models``, ``utils`` and the like are ours, whatever else has these names.
+
+    That goes for all threads, so others should not import modules of these names meanwhile. What is
+    loaded so imports nothing of ours later.
+    """
+    with _swapping:
+        others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_our_name(name)}
+        sys.modules.update(_loaded)
+        sys.path.insert(0, str(ROOT))
+        try:
+            yield
+        finally:
+            sys.path.remove(str(ROOT))
+            for name in [name for name in sys.modules if _is_our_name(name)]:
+                _loaded[name] = sys.modules.pop(name)
+            sys.modules.update(others)
 
 
 def _is_our_name(name: str) -> bool:
@@ -59,15 +67,16 @@ def liif(path: str = "compact") -> torch.nn.Module:
     return model
 
 
-def upscaler(path: str = "fast", device: str | None = None) -> Upscaler:
+def upscaler(path: str = "fast", device: str | None = None, tile: int | None = None) -> Upscaler:
     """An `Upscaler`, whose ``upscale`` renders paths, Pillow images, arrays and tensors.
 
     Args:
         path: As of `liif`.
         device: The first GPU if None, or the CPU without one.
+        tile: Side of the tiles that are encoded at a time; None: as fits into the memory.
 
     Raises:
         UserError: As `liif`.
     """
     with _own_modules():
-        return importlib.import_module("rendering.upscaler").load(path, device)
+        return importlib.import_module("rendering.upscaler").load(path, device, tile)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +21,10 @@ ENDING = ".whole.part"
 def written_whole(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
     """A file to write to that takes the place of ``path`` at the end, on disk, or never.
 
-    A kill, a full disk or an error leaves the old file as it was. What a kill has left in a folder
-    is cleared away by a later writing to it, at most once an hour. The folder must exist.
+    A kill, a full disk or an error leaves the old file as it was. Several threads, processes or
+    machines may write one file at the same time: each writes a whole one, and that of the last to
+    end stays. What a kill has left in a folder is cleared away by a later writing to it, at most
+    once an hour. The folder must exist.
 
     Args:
         path: Of the file.
@@ -40,9 +43,9 @@ def written_whole(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
     stem = f".{path.name}"
     if len(os.fsencode(stem)) > 200:  # names have at most 255 bytes
         stem = f".{hashlib.sha1(os.fsencode(stem)).hexdigest()}"
-    part = path.with_name(f"{stem}.{os.getpid()}{ENDING}")
+    part = path.with_name(f"{stem}.{secrets.token_hex(6)}{ENDING}")
     try:
-        with naming(path, instead_of=part), part.open("wb") as file:
+        with naming(path, instead_of=part), part.open("xb") as file:
             yield file
             file.flush()
             if durable:

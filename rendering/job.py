@@ -14,6 +14,7 @@ from configs.files import written_whole
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
 from rendering.colour import only_in_png
+from rendering.decoding import Scene
 from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
 from rendering.metadata.parts import carried
 from rendering.picture import Picture
@@ -80,15 +81,42 @@ def render_file(
         UserError: If the input or the output cannot be what is asked for.
         OSError: If it cannot be written.
     """
-    format, target = format_of(target), Path(target)
-    if target.exists() and Path(source).exists() and target.samefile(source):
+    format_of(target)
+    check_target(source, target)
+    return render_picture(
+        renderer, read_picture(source, wanted.max_input_pixels), target, wanted, progress
+    )
+
+
+def check_target(source: str | Path, target: str | Path) -> None:
+    """Raise a `UserError` if the output would take the place of the input."""
+    source, target = Path(source), Path(target)
+    if target.exists() and source.exists() and target.samefile(source):
         raise UserError(f"{source}: the output would replace it; choose another name")
-    picture = read_picture(source, wanted.max_input_pixels)
+
+
+def render_picture(
+    renderer: Renderer,
+    picture: Picture,
+    target: str | Path,
+    wanted: Wanted,
+    progress: Progress | None = None,
+    scene: Scene | None = None,
+) -> Done:
+    """Render and write what is read already.
+
+    Args:
+        scene: The picture, encoded; see `Renderer.render`.
+
+    Raises:
+        UserError, OSError: As `render_file`.
+    """
+    format, target = format_of(target), Path(target)
     rows, cols = wanted.grid(picture.size)
     layout, notes = fit(picture, format, (len(rows), len(cols)), wanted)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as file:
-        bands = renderer.render(picture, rows, cols)
+        bands = renderer.render(picture, rows, cols, scene)
         if progress is not None:
             bands = _counted(bands, len(rows), progress)
         pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)

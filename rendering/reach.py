@@ -25,7 +25,7 @@ class Memory(NamedTuple):
 @torch.no_grad()
 def find_memory(model: ContinuousModel, channels: int = 3) -> Memory:
     """Count what goes through the encoder for a small image of so many channels."""
-    strip = torch.zeros(1, channels, ROWS, LENGTHS[0], device=_device(model))
+    strip = torch.zeros(1, channels, ROWS, LENGTHS[0], dtype=torch.float32, device=_device(model))
     with _PeakMemory(model) as memory:
         feat = model.features(strip)
     latent = model.prepare(feat, strip)
@@ -55,7 +55,7 @@ def find_reach(model: ContinuousModel) -> int | None:
 def _reach_along(model: ContinuousModel, axis: int) -> int | None:
     for length in LENGTHS:
         middle = length // 2
-        strip = torch.zeros(1, 3, ROWS, length, device=_device(model))
+        strip = torch.zeros(1, 3, ROWS, length, dtype=torch.float32, device=_device(model))
         strip[..., middle] = torch.nan
         feat = model.features(strip if axis == 1 else strip.mT)
         if feat.shape[2 + axis] % length:  # it has fewer features than pixels
@@ -74,7 +74,8 @@ def _reach_along(model: ContinuousModel, axis: int) -> int | None:
 def _moves_along(model: ContinuousModel, axis: int, reach: int) -> bool:
     """Whether an image moved by a pixel, or a window, has its features moved likewise."""
     generator = torch.Generator().manual_seed(0)
-    strip = torch.rand(1, 3, ROWS, 2 * reach + 32, generator=generator).to(_device(model))
+    noise = torch.rand(1, 3, ROWS, 2 * reach + 32, dtype=torch.float32, generator=generator)
+    strip = noise.to(_device(model))
     feats = []
     step = alignment(model)
     for image in (strip, strip[..., step:]):

@@ -81,7 +81,9 @@ class Renderer:
         return ()
 
     @torch.no_grad()
-    def render(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Tensor]:
+    def render(
+        self, picture: Picture, rows: Axis, cols: Axis, scene: Scene | None = None
+    ) -> Iterator[Tensor]:
         """Bands of output rows, from the top.
 
         Where an axis shrinks it is filtered (see `Shrinking`): no aliasing, and at scale 1 the
@@ -89,6 +91,7 @@ class Renderer:
 
         Args:
             rows, cols: The output grid.
+            scene: The whole picture, encoded, to decode from; None: it is encoded here.
 
         Yields:
             (K, C, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
@@ -103,7 +106,8 @@ class Renderer:
             yield from shrinking.filter(self._as_they_are(picture, *seen))
             return
         done = 0
-        for band in shrinking.filter(self._decoded(picture, shrinking.rows, shrinking.cols)):
+        bands = self._decoded(picture, shrinking.rows, shrinking.cols, scene)
+        for band in shrinking.filter(bands):
             begun, done = done, done + band.shape[2]
             yield consistent(picture, band, rows[begun:done], cols)
 
@@ -114,17 +118,21 @@ class Renderer:
             seen = slice(top, min(top + step, rows[1]))
             yield picture.planes(seen, slice(*cols), self.channels)
 
-    def _decoded(self, picture: Picture, rows: Axis, cols: Axis) -> Iterator[Tensor]:
+    def _decoded(
+        self, picture: Picture, rows: Axis, cols: Axis, scene: Scene | None
+    ) -> Iterator[Tensor]:
         """Bands of what the model makes."""
         count = picture.count(self.channels)
-        tile = self._choose_tile(count, *(stop - first for first, stop in _spans(rows, cols)))
+        sides = [stop - first for first, stop in _spans(rows, cols)]
+        tile = max(sides) if scene else self._choose_tile(count, *sides)
         context: tuple[Tensor, ...] | None = None
-        kept: list[Scene] = []
+        kept = [scene] if scene else []
         if self.decoder.spans:
             queries = partial(self._queries, picture, rows, cols, tile, kept)
             context = self.model.survey(queries, picture_size(rows, cols))
         for band, parts in self._bands(picture, rows, cols, tile, kept):
-            out = torch.empty(count, self.channels, len(band), len(cols))
+            shape = (count, self.channels, len(band), len(cols))
+            out = torch.empty(shape, dtype=torch.float32)
             for scene, columns in parts:
                 known = scene.knowing(context)
                 out[..., columns] = self.decoder.decode(known, band, cols[columns])
@@ -142,7 +150,7 @@ class Renderer:
         (top, bottom), (left, right) = _spans(rows, cols)
         margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
         while top < bottom:
-            tile = min(tile, self.largest_tile)
+            tile = tile if kept else min(tile, self.largest_tile)
             edge = min(top + tile, bottom)
             across = [(start, min(start + tile, right)) for start in range(left, right, tile)]
             full = ""
@@ -176,6 +184,18 @@ class Renderer:
                 for coord, cell, _ in self.decoder.pieces(scene, band, cols[columns]):
                     yield scene.latent, coord, cell
             del scene, parts
+
+    def fits(self, picture: Picture) -> bool:
+        """Whether all of a picture can be encoded at once, and kept for several renderings."""
+        if not isinstance(self.model, ContinuousModel):
+            return False  # it remembers the last picture only
+        if not self.knows_parts or self.tile == 0:
+            return True  # whatever it needs, it is never encoded in tiles
+        height, width = picture.size
+        if self.tile and self.tile < max(height, width):
+            return False
+        pixels = height * width * picture.count(self.channels)
+        return pixels * (self.memory.encoding + self.memory.latent) <= self._free_memory()
 
     @torch.no_grad()
     def encode(self, picture: Picture) -> Scene:

@@ -2,53 +2,78 @@
 
 from __future__ import annotations
 
-import math
-import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from configs.command import DEFAULT_MODEL, first_line
 from configs.spec import UserError
 from models.checkpoint import load_model
-from rendering.grid import MAX_PIXELS, Region
-from rendering.job import Wanted, render_file
+from rendering.arguments import read_wanted, whole_number
+from rendering.batch import ENDINGS
+from rendering.decoding import Scene
+from rendering.given import Given, Kind, take
+from rendering.grid import LARGEST, MAX_PIXELS
+from rendering.job import Wanted, check_target, render_picture
 from rendering.picture import Picture
-from rendering.reading import from_pillow, read_picture
 from rendering.tiles import Renderer
+from rendering.turns import Turns
+from rendering.writing import format_of
 
-Kind = TypeVar("Kind", str, Path, Image.Image, np.ndarray, Tensor)
+Scenes = tuple[Scene | None, ...]
+_loading = Turns(torch.device("cpu"))  # to read a checkpoint changes filters of warnings
 
 
-def load(name: str | Path = DEFAULT_MODEL, device: str | torch.device | None = None) -> Upscaler:
+def load(
+    name: str | Path = DEFAULT_MODEL,
+    device: str | torch.device | None = None,
+    tile: int | None = None,
+) -> Upscaler:
     """An upscaler.
 
     Args:
         name: A checkpoint file; the name of one in weights/; or ``bicubic``.
         device: The first GPU if None, or the CPU without one.
+        tile: Side of the tiles that are encoded at a time, in pixels of the image; 0: all of it;
+            None: as fits into the memory. The result is the same.
 
     Raises:
-        UserError: If the checkpoint is missing, damaged or of other code.
+        UserError: If the checkpoint is missing, damaged or of other code, or the device or the tile
+            cannot be.
     """
-    model, norm = load_model(name)
+    tile = None if tile is None else whole_number("tile", tile, 0, LARGEST)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return Upscaler(Renderer(model.to(device), norm))
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {device}: {first_line(error)}") from None
+    notes: list[str] = []
+    with _loading.turn(notes):
+        model, norm = load_model(name)
+        try:
+            # Its numbers are float32, also where new modules are made of float64.
+            upscaler = Upscaler(Renderer(model.float().to(device), norm, tile))
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device {device}: {first_line(error)}") from None
+    _warn(notes)
+    return upscaler
 
 
 class Upscaler:
-    """Renders images at any size; see `load`."""
+    """Renders images at any size; see `load`.
+
+    Several threads may use one: they take turns. Nothing that the program has set in torch, NumPy
+    or elsewhere is changed, nor changes the result.
+    """
 
     def __init__(self, renderer: Renderer) -> None:
         self.renderer = renderer
+        self._turns = Turns(renderer.device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Upscaler, (self.renderer,)
 
     def upscale(
         self,
@@ -59,8 +84,12 @@ class Upscaler:
         region: Sequence[float] | None = None,
         output: str | Path | None = None,
         max_pixels: int = MAX_PIXELS,
+        quality: int = 95,
+        overwrite: bool = False,
     ) -> Kind:
         """Render an image at another size, given in exactly one of three ways.
+
+        What gets lost on the way is a `UserWarning`.
 
         Args:
             image: A path; a Pillow image; an array (h, w) or (h, w, C) or a tensor (..., C, h, w)
@@ -71,102 +100,145 @@ class Upscaler:
             long_side: Of the result, in pixels; the other is in proportion.
             region: (top, left, height, width) to render, in pixels of the image.
             output: Of a path: the file to write. The default is beside it, with the size in its
-                name.
+                name, and a PNG where images of its format are not written.
             max_pixels: Largest result.
+            quality: Of the file, if it is a JPEG or WebP; 1 to 100.
+            overwrite: Replace the file if there is one; never the image itself.
 
         Returns:
             What was given: a path for a path, an array for an array, of the same type.
 
         Raises:
-            UserError: If the image or the size cannot be.
+            UserError: If the image or the size cannot be, or the file is there already.
+            OSError: If it cannot be written.
         """
-        if sum(way is not None for way in (scale, size, long_side)) != 1:
-            raise UserError("give exactly one of scale, size and long_side")
-        single = scale is not None and not isinstance(scale, (tuple, list))
-        wanted = Wanted(
-            _numbers("scale", (scale, scale) if single else scale, float, 2),
-            _numbers("size", size, operator.index, 2),
-            None if long_side is None else _numbers("long_side", [long_side], operator.index, 1)[0],
-            None if region is None else Region(*_numbers("region", region, float, 4)),
-            max_pixels,
-        )
-        if isinstance(image, (str, Path)):
-            written = self._path(Path(image), output, wanted)
-            return str(written) if isinstance(image, str) else written  # type: ignore[return-value]
-        if isinstance(image, Image.Image):
-            return self._pillow(image, wanted)
-        if isinstance(image, np.ndarray):
-            return self._array(image, wanted)
-        if isinstance(image, Tensor):
-            return self._tensor(image, wanted)
-        raise UserError(f"cannot render a {type(image).__name__}")
-
-    def _path(self, source: Path, output: str | Path | None, wanted: Wanted) -> Path:
-        if output is None:
-            rows, cols = wanted.grid(read_picture(source).size)
-            output = source.with_name(f"{source.stem}-{len(rows)}x{len(cols)}{source.suffix}")
-        _warn(render_file(self.renderer, source, output, wanted).notes)
-        return Path(output)
-
-    def _pixels(self, picture: Picture, wanted: Wanted) -> np.ndarray:
-        rows, cols = wanted.grid(picture.size)
-        _warn((*picture.notes, *self.renderer.notes(picture)))
-        dtype = picture.pixels.dtype
-        bands = self.renderer.render(picture, rows, cols)
-        return np.concatenate([picture.rows(band, picture.channels, dtype) for band in bands])
-
-    def _pillow(self, image: Image.Image, wanted: Wanted) -> Image.Image:
-        try:
-            picture = from_pillow(image)
-        except (ValueError, OSError) as error:
-            raise UserError(f"cannot render this image: {error}") from None
-        pixels = self._pixels(picture, wanted)
-        result = Image.fromarray(pixels.squeeze(2) if picture.channels == 1 else pixels)
-        if picture.icc:
-            result.info["icc_profile"] = picture.icc
+        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality)
+        notes = _gradients(image)
+        with self._turns.turn(notes):
+            given = take(image)
+            scenes: Scenes = (None,) * len(given.pictures)
+            result = self._render(given, scenes, wanted, output, overwrite, notes)
+        _warn(notes)
         return result
 
-    def _array(self, image: np.ndarray, wanted: Wanted) -> np.ndarray:
-        pixels = image[..., None] if image.ndim == 2 else image
-        if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or not pixels.size:
-            raise UserError(f"an array (h, w) or (h, w, 1 to 4) is wanted, got {image.shape}")
-        if pixels.dtype.kind == "f":
-            pixels = pixels.astype(np.float32)
-            if not np.isfinite(pixels).all():
-                raise UserError("the array has values that are not finite")
-        elif pixels.dtype not in (np.uint8, np.uint16):
-            raise UserError(f"uint8, uint16 or floats are wanted, got {image.dtype}")
-        result = self._pixels(Picture(pixels), wanted).astype(image.dtype, copy=False)
-        return result.squeeze(2) if image.ndim == 2 else result
+    def encode(self, image: Kind) -> Encoded[Kind]:
+        """Encode an image once, to render it often: at several sizes, or region by region.
 
-    def _tensor(self, image: Tensor, wanted: Wanted) -> Tensor:
-        if image.ndim < 3:
-            raise UserError(f"a tensor (..., C, h, w) is wanted, got {tuple(image.shape)}")
-        if not image.numel():
-            raise UserError(f"a tensor with pixels is wanted, got {tuple(image.shape)}")
-        host = image.detach().cpu()
-        if host.dtype == torch.bfloat16:  # numpy has none
-            host = host.float()
-        results = [
-            torch.from_numpy(self._array(one.permute(1, 2, 0).numpy(), wanted)).permute(2, 0, 1)
-            for one in host.reshape(-1, *image.shape[-3:])
-        ]
-        return torch.stack(results).view(*image.shape[:-3], *results[0].shape).to(image)
+        Args:
+            image: As of `upscale`; a copy of its pixels is kept.
+
+        Returns:
+            It holds what the encoder made of the image, on the device of the model: of ``fast`` 1.2
+            kB per pixel. Where there is no memory for that, or the image is larger than the tile of
+            `load`, a `UserWarning` says so, and each rendering encodes anew what it shows.
+
+        Raises:
+            UserError: If the image cannot be rendered.
+        """
+        notes = _gradients(image)
+        with self._turns.turn(notes):
+            given = take(image)
+            pictures = tuple(_copy(picture) for picture in given.pictures)
+            scenes = tuple(self._encode(picture) for picture in pictures)
+        if None in scenes:
+            notes.append(
+                "the image is too large for the memory, or the tile, to be kept encoded: "
+                "each rendering encodes anew what it shows"
+            )
+        _warn(notes)
+        return Encoded(self, replace(given, pictures=pictures), scenes)
+
+    def _encode(self, picture: Picture) -> Scene | None:
+        return self.renderer.encode(picture) if self.renderer.fits(picture) else None
+
+    def _render(
+        self,
+        given: Given,
+        scenes: Scenes,
+        wanted: Wanted,
+        output: str | Path | None,
+        overwrite: bool,
+        notes: list[str],
+    ) -> Any:
+        """What `upscale` returns; what gets lost is appended to the notes."""
+        if given.path is not None:
+            target = _target(given.path, given.pictures[0], wanted, output)
+            format_of(target)
+            check_target(given.path, target)
+            if target.exists() and not overwrite:
+                raise UserError(f"{target}: is there already; set overwrite=True, or name another")
+            done = render_picture(self.renderer, given.pictures[0], target, wanted, scene=scenes[0])
+            notes += done.notes
+            return given.returned(target)
+        if output is not None:
+            raise UserError("output= is for an image given by its path: save what is returned")
+        results = []
+        for picture, scene in zip(given.pictures, scenes, strict=True):
+            rows, cols = wanted.grid(picture.size)
+            notes += (*picture.notes, *self.renderer.notes(picture))
+            bands = self.renderer.render(picture, rows, cols, scene)
+            kind = picture.channels, picture.pixels.dtype
+            results.append(np.concatenate([picture.rows(band, *kind) for band in bands]))
+        return given.returned(results)
 
 
-def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:
-    """So many numbers of a kind; None stays None."""
-    if values is None:
-        return None
-    try:
-        numbers = tuple(convert(value) for value in values)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != count or not all(math.isfinite(number) for number in numbers):
-        raise UserError(f"{name}: expected {count} numbers, got {values!r}")
-    return numbers
+class Encoded(Generic[Kind]):
+    """An image that is encoded already, to be rendered often; see `Upscaler.encode`.
+
+    Several threads may use one, as they may its `Upscaler`.
+    """
+
+    def __init__(self, upscaler: Upscaler, given: Given, scenes: Scenes) -> None:
+        self._upscaler = upscaler
+        self._given = given
+        self._scenes = scenes
+
+    def render(
+        self,
+        scale: float | Sequence[float] | None = None,
+        size: tuple[int, int] | None = None,
+        long_side: int | None = None,
+        region: Sequence[float] | None = None,
+        output: str | Path | None = None,
+        max_pixels: int = MAX_PIXELS,
+        quality: int = 95,
+        overwrite: bool = False,
+    ) -> Kind:
+        """The image at another size: what `Upscaler.upscale` returns for the same arguments.
+
+        Raises:
+            UserError, OSError: As `Upscaler.upscale`.
+        """
+        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality)
+        notes: list[str] = []
+        with self._upscaler._turns.turn(notes):
+            result = self._upscaler._render(
+                self._given, self._scenes, wanted, output, overwrite, notes
+            )
+        _warn(notes)
+        return result
 
 
-def _warn(notes: tuple[str, ...]) -> None:
-    for note in notes:
-        warnings.warn(note, stacklevel=4)
+def _target(source: Path, picture: Picture, wanted: Wanted, output: str | Path | None) -> Path:
+    """The file to write: that which is asked for, or one beside the source."""
+    if output is not None:
+        return Path(output)
+    rows, cols = wanted.grid(picture.size)
+    ending = source.suffix if source.suffix.lower() in ENDINGS else ".png"
+    return source.with_name(f"{source.stem}-{len(rows)}x{len(cols)}{ending}")
+
+
+def _copy(picture: Picture) -> Picture:
+    return replace(picture, pixels=picture.pixels.copy())
+
+
+def _gradients(image: Any) -> list[str]:
+    """A note, if the caller could expect gradients."""
+    graph = isinstance(image, Tensor) and image.requires_grad and torch.is_grad_enabled()
+    return ["no gradients go through this; for them call the model itself"] if graph else []
+
+
+def _warn(notes: Sequence[str]) -> None:
+    """Each note once, as of the line that has called."""
+    for note in dict.fromkeys(notes):
+        warnings.warn(note, stacklevel=3)

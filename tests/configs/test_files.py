@@ -2,6 +2,7 @@ import errno
 import os
 import resource
 import sys
+import threading
 import time
 
 import numpy as np
@@ -63,6 +64,53 @@ def test_what_a_kill_has_left_is_cleared_by_a_later_writing(tmp_path, monkeypatc
     write(tmp_path / "b.txt", "x")
     assert not left.exists()
     assert foreign.exists()
+
+
+def test_threads_that_write_one_file_leave_the_whole_of_one(tmp_path):
+    path = tmp_path / "a.txt"
+    begin, failed = threading.Barrier(8), []
+
+    def work(letter):
+        try:
+            for _ in range(10):
+                begin.wait()
+                with written_whole(path, durable=False) as file:
+                    for _ in range(20):
+                        file.write(letter * 1000)
+                        file.flush()
+        except BaseException as error:
+            failed.append(error)
+            begin.abort()
+
+    threads = [threading.Thread(target=work, args=(bytes([65 + i]),)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    content = path.read_bytes()
+    assert content in {bytes([65 + i]) * 20000 for i in range(8)}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_the_last_of_two_writings_wins_and_each_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    with written_whole(path) as outer:
+        outer.write(b"first")
+        with written_whole(path) as inner:
+            inner.write(b"second")
+        assert path.read_bytes() == b"second"
+        outer.write(b" but last")
+    assert path.read_bytes() == b"first but last"
+
+
+def test_names_of_temporary_files_are_short_enough(tmp_path):
+    path = tmp_path / f"{'a' * 251}.png"
+    with written_whole(path) as file:
+        (part,) = tmp_path.iterdir()
+        assert len(part.name) <= 255
+        file.write(b"x")
+    assert path.read_bytes() == b"x"
 
 
 def test_only_what_is_durable_waits_for_the_disk(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from configs.spec import UserError
 from engine import super_resolve
@@ -124,12 +125,70 @@ def test_paths(up, tmp_path):
         (np.zeros((4, 4)), {"long_side": -5}, "above 0"),
         (np.zeros((4, 4)), {"scale": 2, "region": (0, 0, 1)}, "region: expected 4 numbers"),
         (7, {"scale": 2}, "cannot render a int"),
+        (np.zeros((4, 4)), {"scale": 2, "output": "a.png"}, "save what is returned"),
+        (torch.zeros(3, 4, 4), {"scale": 2, "output": "a.png"}, "save what is returned"),
+        (of_mode("RGB", 4, 4), {"scale": 2, "output": "a.png"}, "save what is returned"),
+        (np.zeros((4, 4)), {"scale": 2, "quality": 0}, "quality: expected a whole number from 1"),
+        (np.zeros((4, 4)), {"scale": 2, "quality": 9.5}, "quality: expected .*, got 9.5"),
+        (np.zeros((4, 4)), {"scale": 2, "max_pixels": "all"}, "max_pixels: .* got 'all'"),
+        (np.zeros((4, 4)), {"scale": 2, "max_pixels": 63}, "8x8 pixels are more than the 63"),
         ("none.png", {"scale": 2}, "no such image"),
     ],
 )
 def test_mistakes(up, image, ways, message):
     with pytest.raises(UserError, match=message):
         up.upscale(image, **ways)
+
+
+def test_a_file_that_is_there_is_only_replaced_if_asked_for(up, tmp_path):
+    source, target = tmp_path / "a.png", tmp_path / "a-12x16.png"
+    Image.fromarray(levels(6, 8, 3, np.uint8)).save(source)
+    content = source.read_bytes()
+    target.write_text("mine")
+    with pytest.raises(UserError, match=r"a-12x16\.png: is there already; set overwrite=True"):
+        up.upscale(source, scale=2)
+    assert target.read_text() == "mine"
+    assert up.upscale(source, scale=2, overwrite=True) == target
+    assert Image.open(target).size == (16, 12)
+    (tmp_path / "link.png").symlink_to(source)
+    for output in (source, tmp_path / "link.png", str(source)):
+        with pytest.raises(UserError, match="would replace it"):
+            up.upscale(source, scale=2, output=output, overwrite=True)
+        with pytest.raises(UserError, match="would replace it"):
+            up.encode(source).render(scale=2, output=output, overwrite=True)
+    assert source.read_bytes() == content
+    with pytest.raises(UserError, match="is a folder; name a file"):
+        up.upscale(source, scale=2, output=tmp_path)
+
+
+def test_an_input_whose_format_is_not_written_becomes_a_png(up, tmp_path):
+    image = of_mode("RGB", 6, 8)
+    image.save(tmp_path / "a.jpe", format="JPEG")
+    assert up.upscale(tmp_path / "a.jpe", scale=2) == tmp_path / "a-12x16.png"
+    assert Image.open(tmp_path / "a-12x16.png").format == "PNG"
+
+
+def test_quality_is_that_of_the_file(up, tmp_path):
+    of_mode("RGB", 20, 20).save(tmp_path / "a.png")
+    of_mode("RGB", 40, 40).save(tmp_path / "wanted.jpg", quality=30)
+    up.upscale(tmp_path / "a.png", scale=2, output=tmp_path / "b.jpg", quality=30)
+    tables = [Image.open(tmp_path / name).quantization for name in ("b.jpg", "wanted.jpg")]
+    assert tables[0] == tables[1]
+
+
+def test_tile():
+    image = levels(90, 70, 3, np.float32)
+    whole, tiled = load("compact", "cpu", tile=0), load("compact", "cpu", tile=32)
+    seen = []
+    tiled.renderer.model.encoder.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].shape[-2:])
+    )
+    found = tiled.upscale(image, scale=1.5)
+    np.testing.assert_allclose(found, whole.upscale(image, scale=1.5), rtol=0, atol=1e-5)
+    assert len(seen) >= 9
+    for tile in (-1, 2.5, "all"):
+        with pytest.raises(UserError, match=f"tile: expected a whole number from 0 .*{tile}"):
+            load("bicubic", "cpu", tile=tile)
 
 
 def test_torch_hub_among_packages_of_the_same_names(tmp_path):
@@ -148,6 +207,14 @@ def test_torch_hub_among_packages_of_the_same_names(tmp_path):
         "assert model(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2, 2), torch.ones(1, 2, 2)).shape\n"
         "assert type(model).__name__ == 'LIIF'\n"
         "assert models.mine and datasets.mine and utils.mine and rendering.mine\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def load(_):\n"
+        f"    return torch.hub.load({str(ROOT)!r}, 'upscaler', 'bicubic', 'cpu', source='local')\n"
+        "path = list(sys.path)\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    results = [up.upscale(picture, scale=2) for up in pool.map(load, range(4))]\n"
+        "assert {result.shape for result in results} == {(8, 10, 3)}\n"
+        "assert sys.path == path\n"
         "import models, utils\n"
         "assert models.mine and utils.mine\n"
         "try:\n"
