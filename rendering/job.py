@@ -12,8 +12,17 @@ from torch import Tensor
 
 from configs.files import written_whole
 from configs.spec import UserError
-from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
+from rendering.grid import (
+    MAX_PIXELS,
+    Axis,
+    Region,
+    check_count,
+    checked_region,
+    output_counts,
+    output_grid,
+)
 from rendering.picture import Picture
+from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
 from rendering.reading import read_picture
 from rendering.tiles import Renderer
 from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
@@ -24,7 +33,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of an output; see `output_grid`."""
+    """What is asked of an output; exactly one of the first three and `paper` says its size.
+
+    Attributes:
+        scale, resolution, long_side, region, max_pixels: See `output_grid`.
+        quality: Of lossy formats, 1 to 100.
+        dpi: Pixels per inch that are written into the file; for a paper they are needed.
+        paper: What the output is to fill.
+        fit: What to do where the output has another shape than the input; see `fitted`.
+    """
 
     scale: tuple[float, float] | None = None
     resolution: tuple[int, int] | None = None
@@ -32,11 +49,33 @@ class Wanted:
     region: Region | None = None
     max_pixels: int = MAX_PIXELS
     quality: int = 95
+    dpi: float | None = None
+    paper: Paper | None = None
+    fit: Fit | None = None
+
+    def fitted(self, size: tuple[int, int]) -> Fitted:
+        """How an input of (h, w) pixels lies in the output.
+
+        Raises:
+            UserError: If it cannot, or has another shape than the paper.
+        """
+        part = checked_region(self.region, size)
+        if self.paper is not None:
+            if self.dpi is None:
+                raise UserError("a print needs its dpi, such as 300")
+            found = printed(part, self.paper, self.dpi, self.fit)
+        else:
+            shape = (part.height, part.width)
+            counts = output_counts(shape, self.scale, self.resolution, self.long_side)
+            found = fitted(part, counts, self.fit)
+        check_count(found.size, self.max_pixels)
+        return found
 
     def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Rows and columns of the output for an input of a size."""
+        """Rows and columns that are rendered for an input of a size, without a border."""
+        found = self.fitted(size)
         return output_grid(
-            size, self.scale, self.resolution, self.long_side, self.region, self.max_pixels
+            size, resolution=found.counts, region=found.part, max_pixels=self.max_pixels
         )
 
     def factors(self, size: tuple[int, int]) -> tuple[float, float]:
@@ -70,16 +109,18 @@ def render_file(
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise UserError(f"{source}: the output would replace it; choose another name")
     picture = read_picture(source)
+    placed = wanted.fitted(picture.size)
     rows, cols = wanted.grid(picture.size)
-    layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
+    layout, notes = fit(picture, format, placed.size, wanted.quality)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as file:
         bands = renderer.render(picture, rows, cols)
         if progress is not None:
             bands = _counted(bands, len(rows), progress)
         pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)
-        format.write(file, layout, pixels)
-    return Done(len(rows), len(cols), (*picture.notes, *renderer.notes(picture), *notes))
+        format.write(file, layout, framed(pixels, placed.border, layout.width, picture.opaque))
+    notes = [*picture.notes, *renderer.notes(picture), *placed.notes, *notes]
+    return Done(*placed.size, tuple(notes))
 
 
 def fit(
