@@ -140,18 +140,18 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
     if args.output or not (args.compare or args.zoom_video):
         render_one(renderer, args.input, args.output or "output.png", wanted)
     if args.compare:
-        from rendering.show import compare
+        from rendering.compare import compare
 
         compare(renderer, args.input, args.compare, wanted, args.model)
     if args.zoom_video:
-        from rendering.show import zoom
+        from rendering.zoom import zoom
 
         zoom(renderer, args.input, args.zoom_video, wanted, args.zoom_at)
 
 
 def check(args: argparse.Namespace, many: bool) -> None:
     """Refuse options that do not go together, before any work is done."""
-    from rendering.show import check_video
+    from rendering.video import check_video
     from rendering.writing import format_of
 
     looks = [name for name in ("compare", "zoom_video") if getattr(args, name)]

@@ -63,17 +63,19 @@ class Wanted:
         if self.paper is not None:
             if self.dpi is None:
                 raise UserError("a print needs its dpi, such as 300")
-            found = printed(part, self.paper, self.dpi, self.fit)
-        else:
-            shape = (part.height, part.width)
-            counts = output_counts(shape, self.scale, self.resolution, self.long_side)
-            found = fitted(part, counts, self.fit)
-        check_count(found.size, self.max_pixels)
-        return found
+            return printed(part, self.paper, self.dpi, self.fit)
+        shape = (part.height, part.width)
+        counts = output_counts(shape, self.scale, self.resolution, self.long_side)
+        return fitted(part, counts, self.fit)
 
     def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Rows and columns that are rendered for an input of a size, without a border."""
+        """Rows and columns that are rendered for an input of a size, without a border.
+
+        Raises:
+            UserError: As of `fitted`; or if the output has too many pixels.
+        """
         found = self.fitted(size)
+        check_count(found.size, self.max_pixels)
         return output_grid(
             size, resolution=found.counts, region=found.part, max_pixels=self.max_pixels
         )

@@ -150,7 +150,7 @@ def test_a_cropped_file_is_the_region(renderer, tmp_path):
 
 def test_a_border_counts_as_pixels():
     with pytest.raises(UserError, match="1000x10 pixels are more than the 500"):
-        Wanted(resolution=(1000, 10), max_pixels=500, fit="pad").fitted((10, 10))
+        Wanted(resolution=(1000, 10), max_pixels=500, fit="pad").grid((10, 10))
 
 
 def test_a_print_needs_its_density():
