@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -149,15 +150,18 @@ def _filtered(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> T
     """A frame that shows the picture smaller than it is: means of its pixels. Else None."""
     if max(axis.cell * axis.size for axis in (rows, cols)) <= 2 + 1e-9:
         return None
-    top, left = (
-        (float(axis.centres[0]) + 1 - axis.cell / 2) * axis.size / 2 for axis in (rows, cols)
-    )
-    tall, wide = (len(axis) * axis.cell * axis.size / 2 for axis in (rows, cols))
-    height, width = picture.size
-    box = (max(left, 0), max(top, 0), min(left + wide, width), min(top + tall, height))
+    part, ends = [], []
+    for axis in (rows, cols):
+        pixel = axis.cell * axis.size / 2  # of the output, in input pixels
+        first = max(0.0, (float(axis.centres[0]) + 1) * axis.size / 2 - pixel / 2)
+        stop = min(float(axis.size), first + len(axis) * pixel)
+        part.append(slice(int(first), math.ceil(stop)))
+        ends.append((first - int(first), stop - int(first)))
+    (top, bottom), (left, right) = ends
+    seen = picture.pixels[part[0], part[1]]
     means = [
-        Image.fromarray(picture.pixels[..., c].astype(np.float32)).resize(
-            (len(cols), len(rows)), Image.Resampling.BOX, box
+        Image.fromarray(seen[..., c].astype(np.float32)).resize(
+            (len(cols), len(rows)), Image.Resampling.BOX, (left, top, right, bottom)
         )
         for c in range(picture.channels)
     ]
