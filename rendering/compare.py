@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def compare(
         )
     labels = ("input", "bicubic", Path(name).stem)
     write_pixels(target, np.asarray(_composed(_overview(picture, boxes), details, labels)))
-    for note in wanted.fitted(picture.size).notes:
+    for note in replace(wanted, fit="stretch").fitted(picture.size).notes:
         print(f"{source}: {note}", file=sys.stderr)
     print(f"{target}: input, bicubic and {Path(name).stem} in details of {source}")
 

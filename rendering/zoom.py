@@ -132,9 +132,13 @@ def _encoded(
             spans[axis] = slice(max(0, first - first % step), min(stop, picture.size[axis]))
     part = Picture(picture.pixels[spans[0], spans[1]], picture.icc)
     pixels = part.size[0] * part.size[1] * part.count(renderer.channels)
-    if pixels * sum(renderer.memory) > BUDGET:
+    too_large = max(part.size) > (renderer.tile or max(part.size))
+    if too_large or pixels * sum(renderer.memory) > BUDGET:
         return View(picture)
-    return View(part, (spans[0].start, spans[1].start), renderer.encode(part))
+    try:
+        return View(part, (spans[0].start, spans[1].start), renderer.encode(part))
+    except UserError:  # out of memory: tiles may be small enough
+        return View(picture)
 
 
 def _frame(renderer: Renderer, view: View, rows: Axis, cols: Axis) -> np.ndarray:

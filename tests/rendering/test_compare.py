@@ -58,7 +58,8 @@ def test_a_comparison_of_a_tiny_image(renderer, tmp_path):
 
 def test_a_stretched_comparison_says_so(renderer, photo, tmp_path, capsys):
     compare(renderer, photo, tmp_path / "c.png", Wanted(resolution=(300, 600)), "bicubic")
-    assert "stretched by 50% in width" in capsys.readouterr().err
+    note = f"{photo}: stretched by 50% in width to 300x600 pixels\n"
+    assert capsys.readouterr().err == note
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

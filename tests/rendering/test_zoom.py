@@ -113,6 +113,23 @@ def test_only_what_is_shown_is_encoded_and_once(monkeypatch):
     assert max(seen[0]) <= side
 
 
+@pytest.mark.parametrize("tile", [None, 16])
+def test_where_the_memory_is_small_frames_are_made_of_tiles(monkeypatch, tile):
+    monkeypatch.setattr(module, "FRAMES", 2)
+    monkeypatch.setattr("rendering.tiles.SIDES", (32,))
+    renderer = Renderer(make("liif"), tile=tile)
+    picture = Picture(levels(80, 90, 3, np.uint8))
+    wanted = literal(renderer, picture, (20, 24), (31.0, 60.0), 6.0)
+
+    def encode(part):
+        assert tile is None
+        raise MemoryError
+
+    monkeypatch.setattr(renderer, "_encode_whole", encode)
+    *_, frame = render_frames(renderer, picture, (20, 24), (31.0, 60.0), 6.0)
+    assert np.abs(frame - wanted).max() <= 1
+
+
 def test_a_frame_smaller_than_the_picture_has_means(renderer, monkeypatch):
     monkeypatch.setattr(module, "FRAMES", 2)
     pixels = np.zeros((32, 32, 3), np.uint8)
