@@ -19,7 +19,7 @@ from rendering.zoom import zoom
 from tests.cases import GRAY_ARGS, make
 from tests.rendering.corpus import levels
 
-SIZE = (33, 26)
+SIZE = (33, 29)
 ONE_BY_ONE = "red, green and blue are rendered one by one"
 CASES = [*GRAY_ARGS.items(), ("liif", {**GRAY_ARGS["liif"], "input_skip": "bicubic"})]
 
