@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rendering.job import Wanted
     from rendering.tiles import Renderer
 
+PRINT_DPI = 300.0
+
 
 def main() -> None:
     args = parse_args()
@@ -60,6 +62,24 @@ def parse_args() -> argparse.Namespace:
         "--scale", type=_scale, metavar="S", help="factor, e.g. 3.7; or SH,SW for rows and columns"
     )
     size.add_argument("--long-side", type=_count, metavar="N", help="pixels of the longer side")
+    size.add_argument(
+        "--print",
+        type=_paper,
+        dest="paper",
+        metavar="60x40cm",
+        help="width x height of a print, in cm, mm or in; or A0 to A6, turned as the picture lies",
+    )
+    parser.add_argument(
+        "--dpi",
+        type=_dpi,
+        metavar="N",
+        help="pixels per inch, written into the file; of --print, 300 unless given",
+    )
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        help="where the output has another shape than the input: cut off, add white, or distort",
+    )
     parser.add_argument(
         "--region",
         type=_region,
@@ -121,6 +141,9 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         args.region,
         args.max_pixels or MAX_PIXELS,
         args.quality,
+        args.dpi or (PRINT_DPI if args.paper else None),
+        args.paper,
+        args.fit,
         strip=args.strip,
         lossless=args.lossless,
         max_input_pixels=args.max_input_pixels,
@@ -135,18 +158,18 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
     if args.output or not (args.compare or args.zoom_video):
         render_one(renderer, args.input, args.output or "output.png", wanted)
     if args.compare:
-        from rendering.show import compare
+        from rendering.compare import compare
 
         compare(renderer, args.input, args.compare, wanted, args.model)
     if args.zoom_video:
-        from rendering.show import zoom
+        from rendering.zoom import zoom
 
         zoom(renderer, args.input, args.zoom_video, wanted, args.zoom_at)
 
 
 def check(args: argparse.Namespace, many: bool) -> None:
     """Refuse options that do not go together, before any work is done."""
-    from rendering.show import check_video
+    from rendering.video import check_video
     from rendering.writing import format_of
 
     looks = [name for name in ("compare", "zoom_video") if getattr(args, name)]
@@ -170,8 +193,32 @@ def check(args: argparse.Namespace, many: bool) -> None:
         check_video(args.zoom_video)
     if args.region and looks:
         raise UserError("--region does not go together with --compare and --zoom-video")
+    if (args.paper or args.fit) and looks:
+        raise UserError("--print and --fit do not go together with --compare and --zoom-video")
+    if args.fit and args.long_side:
+        raise UserError("--fit is for an output of a given height and width; --long-side has none")
+    if args.scale:
+        check_comma(args.scale, args.fit)
     if args.zoom_at and not args.zoom_video:
         raise UserError("--zoom-at needs --zoom-video")
+
+
+def check_comma(scale: Scale, fit: str | None) -> None:
+    """Refuse what may be a number with a decimal comma: 3,7 is rows x3 and columns x7."""
+    rows, comma, cols = scale.text.replace(" ", "").partition(",")
+    if not comma or not (rows.isdecimal() and cols.isdecimal()) or fit == "stretch":
+        return
+    if scale[0] == scale[1]:
+        print(
+            f"--scale {scale.text} is x{rows} for rows and columns; for a decimal fraction write "
+            f"{rows}.{cols}",
+            file=sys.stderr,
+        )
+        return
+    raise UserError(
+        f"--scale {scale.text} means rows x{rows} and columns x{cols}, which changes the shape; "
+        f"for the number write {rows}.{cols}; to stretch add --fit stretch"
+    )
 
 
 def is_ending(ext: str) -> bool:
@@ -217,8 +264,35 @@ def _resolution(text: str) -> tuple[float, float]:
     return parse_pair(text, int)
 
 
-def _scale(text: str) -> tuple[float, float]:
-    return parse_pair(text, float)
+class Scale(tuple[float, float]):
+    """Factors of rows and columns, and how they were written."""
+
+    text: str
+
+
+def _scale(text: str) -> Scale:
+    scale = Scale(parse_pair(text, float))
+    scale.text = text
+    return scale
+
+
+def _paper(text: str) -> Any:
+    from rendering.prints import parse_paper
+
+    try:
+        return parse_paper(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _dpi(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 <= number <= 65535:  # as of JPEG
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text[:40]!r}")
+    return number
 
 
 def _whole(low: int, high: int, text: str) -> int:

@@ -117,14 +117,9 @@ def output_grid(
     Raises:
         UserError: If there would be no pixels or too many, or the region is not in the image.
     """
-    part = region or Region(0.0, 0.0, *map(float, size))
-    _check_region(part, size)
+    part = checked_region(region, size)
     counts = output_counts((part.height, part.width), scale, resolution, long_side)
-    if math.prod(counts) > max_pixels:
-        raise UserError(
-            f"{counts[0]}x{counts[1]} pixels are more than the {max_pixels} allowed: "
-            "see --max-pixels"
-        )
+    check_count(counts, max_pixels)
     return (
         Axis.over(size[0], counts[0], part.top, part.height),
         Axis.over(size[1], counts[1], part.left, part.width),
@@ -157,9 +152,26 @@ def output_counts(
     return rows, cols
 
 
-def _check_region(region: Region, size: tuple[int, int]) -> None:
+def check_count(counts: tuple[int, int], max_pixels: int) -> None:
+    """Raise a `UserError` if an output has too many pixels."""
+    if math.prod(counts) > max_pixels:
+        raise UserError(
+            f"{counts[0]}x{counts[1]} pixels are more than the {max_pixels} allowed: "
+            "see --max-pixels"
+        )
+
+
+def checked_region(region: Region | None, size: tuple[int, int]) -> Region:
+    """A part of an image of a size; all of it if None.
+
+    Raises:
+        UserError: If it is not in the image.
+    """
+    if region is None:
+        return Region(0.0, 0.0, *map(float, size))
     ends = (region.top + region.height, region.left + region.width)
     fits = all(end <= n * (1 + 1e-12) for end, n in zip(ends, size, strict=True))
     if not (fits and min(region.height, region.width) > 0 and min(region.top, region.left) >= 0):
         numbers = ",".join(f"{number:g}" for number in region)
         raise UserError(f"region {numbers}: not within the image of {size[0]}x{size[1]} pixels")
+    return region

@@ -19,13 +19,13 @@ from utils import sample_bicubic, sample_bilinear
 
 MEAN = 3 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
 FAR = 0.4  # that a colour may differ from it
-AROUND = 5
+AROUND = 7
 # Mean second difference of both axes, over `FINE_AROUND` pixels, from which the network is doubted,
 # and from which it counts no more than its points say.
 FINE, FINEST = 60 / 255, 90 / 255
 FINE_AROUND = 7
-REACH = 7  # pixels around one that its trust depends on
-PROBED = 3  # pixels around one of which points are asked for
+REACH = 8  # pixels around one that its trust depends on
+PROBED = 4  # pixels around one of which points are asked for
 # Where a pixel is asked for, in halves of it: four points see four rows and four columns.
 POINTS = ((-0.75, -0.25), (-0.25, 0.75), (0.25, -0.75), (0.75, 0.25))
 TRUSTED = 0.999  # from here on, rounding is all that is missing

@@ -15,9 +15,18 @@ from configs.spec import UserError
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
 from rendering.colour import only_in_png
 from rendering.decoding import Scene
-from rendering.grid import MAX_PIXELS, Axis, Region, output_counts, output_grid
+from rendering.grid import (
+    MAX_PIXELS,
+    Axis,
+    Region,
+    check_count,
+    checked_region,
+    output_counts,
+    output_grid,
+)
 from rendering.metadata.parts import carried
 from rendering.picture import Picture
+from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
 from rendering.reading import read_picture
 from rendering.tiles import Renderer
 from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
@@ -28,13 +37,18 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of an output; see `output_grid`.
+    """What is asked of an output; exactly one of the first three and `paper` says its size.
 
     Attributes:
+        scale, resolution, long_side, region, max_pixels: See `output_grid`.
         quality: Of lossy formats, 1 to 100.
-        dpi: Pixels per inch; None: as the input says.
+        dpi: Pixels per inch that are written into the file, and for a paper are needed; None: as
+            the input says.
+        paper: What the output is to fill.
+        fit: What to do where the output has another shape than the input; see `fitted`.
         strip: Of what the input says beside its pixels keep the colour profile only.
         lossless: Of formats that can be both.
+        max_input_pixels: Of the largest input.
     """
 
     scale: tuple[float, float] | None = None
@@ -44,14 +58,37 @@ class Wanted:
     max_pixels: int = MAX_PIXELS
     quality: int = 95
     dpi: float | None = None
+    paper: Paper | None = None
+    fit: Fit | None = None
     strip: bool = False
     lossless: bool = False
     max_input_pixels: int = MAX_INPUT_PIXELS
 
+    def fitted(self, size: tuple[int, int]) -> Fitted:
+        """How an input of (h, w) pixels lies in the output.
+
+        Raises:
+            UserError: If it cannot, or has another shape than the paper.
+        """
+        part = checked_region(self.region, size)
+        if self.paper is not None:
+            if self.dpi is None:
+                raise UserError("a print needs its dpi, such as 300")
+            return printed(part, self.paper, self.dpi, self.fit)
+        shape = (part.height, part.width)
+        counts = output_counts(shape, self.scale, self.resolution, self.long_side)
+        return fitted(part, counts, self.fit)
+
     def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Rows and columns of the output for an input of a size."""
+        """Rows and columns that are rendered for an input of a size, without a border.
+
+        Raises:
+            UserError: As of `fitted`; or if the output has too many pixels.
+        """
+        found = self.fitted(size)
+        check_count(found.size, self.max_pixels)
         return output_grid(
-            size, self.scale, self.resolution, self.long_side, self.region, self.max_pixels
+            size, resolution=found.counts, region=found.part, max_pixels=self.max_pixels
         )
 
     def factors(self, size: tuple[int, int]) -> tuple[float, float]:
@@ -112,16 +149,18 @@ def render_picture(
         UserError, OSError: As `render_file`.
     """
     format, target = format_of(target), Path(target)
+    placed = wanted.fitted(picture.size)
     rows, cols = wanted.grid(picture.size)
-    layout, notes = fit(picture, format, (len(rows), len(cols)), wanted)
+    layout, notes = fit(picture, format, placed.size, wanted)
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as file:
         bands = renderer.render(picture, rows, cols, scene)
         if progress is not None:
             bands = _counted(bands, len(rows), progress)
         pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)
-        format.write(file, layout, pixels)
-    return Done(len(rows), len(cols), (*picture.notes, *renderer.notes(picture), *notes))
+        format.write(file, layout, framed(pixels, placed.border, layout.width, picture.opaque))
+    notes = [*picture.notes, *renderer.notes(picture), *placed.notes, *notes]
+    return Done(*placed.size, tuple(notes))
 
 
 def fit(
@@ -160,11 +199,12 @@ def fit(
     if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
         notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
     h, w = picture.size
+    whole = wanted.region is None and wanted.fit in (None, "stretch")
     metadata, lost = carried(
         None if wanted.strip else picture.metadata,
         format.room,
         size,
-        (size[0] / h, size[1] / w) if wanted.region is None else None,
+        (size[0] / h, size[1] / w) if whole else None,
         wanted.dpi,
     )
     layout = Layout(

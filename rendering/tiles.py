@@ -91,7 +91,7 @@ class Renderer:
 
         Args:
             rows, cols: The output grid.
-            scene: The whole picture, encoded, to decode from; None: it is encoded here.
+            scene: What `encode` has made of the picture; None: it is encoded here.
 
         Yields:
             (K, C, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
@@ -148,7 +148,7 @@ class Renderer:
             kept: Where the tile is, for further passes, if it is the only one.
         """
         (top, bottom), (left, right) = _spans(rows, cols)
-        margins = (self._margin(rows), self._margin(cols)) if self.knows_parts else (0, 0)
+        margins = self._margins(rows, cols)
         while top < bottom:
             tile = tile if kept else min(tile, self.largest_tile)
             edge = min(top + tile, bottom)
@@ -198,14 +198,21 @@ class Renderer:
         return pixels * (self.memory.encoding + self.memory.latent) <= self._free_memory()
 
     @torch.no_grad()
-    def encode(self, picture: Picture) -> Scene:
-        """All of a picture.
+    def encode(self, picture: Picture, rows: Axis | None = None, cols: Axis | None = None) -> Scene:
+        """A picture encoded for `render`.
+
+        Args:
+            rows, cols: An output grid; then only what is needed for it, and for finer ones within
+                it, is encoded. None: all.
 
         Raises:
             UserError: If the memory does not suffice.
         """
         try:
-            return self._encode_whole(picture)
+            if rows is None or cols is None:
+                return self._encode_whole(picture)
+            seen = Shrinking(rows, cols)
+            return self._encode(picture, *_spans(seen.rows, seen.cols), self._margins(rows, cols))
         except (RuntimeError, MemoryError) as error:
             raise UserError(f"out of memory: {if_out_of_memory(error)}") from None
 
@@ -218,12 +225,15 @@ class Renderer:
             self.model.gen_feat(planes)
         return Scene(len(planes), latent, beyond, (0, 0), {})
 
-    def _margin(self, axis: Axis) -> int:
+    def _margins(self, rows: Axis, cols: Axis) -> Span:
         """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
+        if not self.knows_parts:
+            return 0, 0
         around = self.model.margin
         if self.decoder.guarded:
             around = max(around + PROBED, REACH)
-        return around + math.ceil(axis.cell * axis.size / 4)
+        down, across = (around + math.ceil(axis.cell * axis.size / 4) for axis in (rows, cols))
+        return down, across
 
     def _encode(self, picture: Picture, rows: Span, cols: Span, margins: Span) -> Scene:
         """A tile of a picture."""

@@ -22,6 +22,7 @@ from rendering.given import Given, Kind, take
 from rendering.grid import LARGEST, MAX_PIXELS
 from rendering.job import Wanted, check_target, render_picture
 from rendering.picture import Picture
+from rendering.prints import framed
 from rendering.tiles import Renderer
 from rendering.turns import Turns
 from rendering.writing import format_of
@@ -174,11 +175,13 @@ class Upscaler:
             raise UserError("output= is for an image given by its path: save what is returned")
         results = []
         for picture, scene in zip(given.pictures, scenes, strict=True):
-            rows, cols = wanted.grid(picture.size)
-            notes += (*picture.notes, *self.renderer.notes(picture))
-            bands = self.renderer.render(picture, rows, cols, scene)
+            placed = wanted.fitted(picture.size)
+            notes += (*picture.notes, *self.renderer.notes(picture), *placed.notes)
+            bands = self.renderer.render(picture, *wanted.grid(picture.size), scene)
             kind = picture.channels, picture.pixels.dtype
-            results.append(np.concatenate([picture.rows(band, *kind) for band in bands]))
+            pixels = (picture.rows(band, *kind) for band in bands)
+            framed_pixels = framed(pixels, placed.border, placed.size[1], picture.opaque)
+            results.append(np.concatenate(list(framed_pixels)))
         return given.returned(results)
 
 
@@ -223,9 +226,9 @@ def _target(source: Path, picture: Picture, wanted: Wanted, output: str | Path |
     """The file to write: that which is asked for, or one beside the source."""
     if output is not None:
         return Path(output)
-    rows, cols = wanted.grid(picture.size)
+    rows, cols = wanted.fitted(picture.size).size
     ending = source.suffix if source.suffix.lower() in ENDINGS else ".png"
-    return source.with_name(f"{source.stem}-{len(rows)}x{len(cols)}{ending}")
+    return source.with_name(f"{source.stem}-{rows}x{cols}{ending}")
 
 
 def _copy(picture: Picture) -> Picture:

@@ -8,18 +8,19 @@ from PIL import Image
 
 from configs.spec import UserError
 from engine import super_resolve
+from rendering.compare import compare
 from rendering.grid import output_grid
 from rendering.job import Wanted, render_file
 from rendering.picture import Picture
 from rendering.reading import read_picture
-from rendering.show import compare, zoom
 from rendering.tiles import Renderer
 from rendering.transparency import consistent
 from rendering.upscaler import Upscaler
+from rendering.zoom import zoom
 from tests.cases import GRAY_ARGS, make
 from tests.rendering.corpus import levels
 
-SIZE = (33, 26)
+SIZE = (33, 29)
 ONE_BY_ONE = "red, green and blue are rendered one by one"
 CASES = [*GRAY_ARGS.items(), ("liif", {**GRAY_ARGS["liif"], "input_skip": "bicubic"})]
 
@@ -129,7 +130,7 @@ def test_pillow_images_and_tensors():
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_looking_at_it(channels, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("rendering.show.FRAMES", 3)
+    monkeypatch.setattr("rendering.zoom.FRAMES", 3)
     pixels = levels(24, 30, channels, np.uint8)
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(tmp_path / "a.png")
     renderer, wanted = Renderer(gray()), Wanted(scale=(3.0, 3.0))

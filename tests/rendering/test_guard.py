@@ -115,7 +115,7 @@ def literal_trust(pixels, ask):
                 far[y, x] = abs(given - plain).max(0)
     trust = np.ones((height, width))
     for (y, x), error in far.items():
-        near = [place for place in square(y, x, 2) if place in off]
+        near = [place for place in square(y, x, 3) if place in off]
         mean, loss = (np.mean([of[place] for place in near], 0) for of in (off, lost))
         room = np.clip((3 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
         farthest = np.max([far[place] for place in square(y, x, 1) if place in far], 0)

@@ -1,0 +1,224 @@
+"""Outputs of a shape of their own: papers, and how a picture is fitted to them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from configs.spec import UserError
+from rendering.grid import LARGEST, Region
+from rendering.picture import LARGEST as WHITES
+
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+PER_INCH = {"cm": 2.54, "mm": 25.4, "in": 1.0}
+ISO = {  # millimetres
+    "A0": (841, 1189),
+    "A1": (594, 841),
+    "A2": (420, 594),
+    "A3": (297, 420),
+    "A4": (210, 297),
+    "A5": (148, 210),
+    "A6": (105, 148),
+}
+BAND = 2**20  # pixels of a border that are made at a time
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What a picture is printed on.
+
+    Attributes:
+        width, height: In units.
+        unit: cm, mm or in.
+        turns: Whether it is laid as the picture lies, upright or wide; else it stays as it is.
+    """
+
+    width: float
+    height: float
+    unit: str
+    turns: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.width:g}x{self.height:g}{self.unit}"
+
+    @property
+    def turned(self) -> Paper:
+        return replace(self, width=self.height, height=self.width)
+
+    def under(self, shape: tuple[float, float]) -> Paper:
+        """The paper as it is laid for a picture of (h, w) pixels."""
+        across = (shape[0] - shape[1]) * (self.height - self.width) < 0
+        return self.turned if self.turns and across else self
+
+    def pixels(self, dpi: float) -> tuple[int, int]:
+        """(H, W) at so many pixels per inch.
+
+        Raises:
+            UserError: If that is less than one pixel, or more than any output may have.
+        """
+        inches = [side / PER_INCH[self.unit] for side in (self.height, self.width)]
+        if not all(1 <= side * dpi + 0.5 <= LARGEST for side in inches):
+            raise UserError(
+                f"a print of {self} at {dpi:g} dpi: its sides are not from 1 to {LARGEST} pixels"
+            )
+        rows, cols = (round(side * dpi) for side in inches)
+        return max(rows, 1), max(cols, 1)
+
+    def hint(self, shape: tuple[float, float]) -> str:
+        """What to say of a picture that lies across the paper; nothing if it does not."""
+        lie, laid = math.log(shape[0] / shape[1]), math.log(self.height / self.width)
+        if abs(lie + laid) > abs(lie - laid) / 2:
+            return ""
+        lies = "upright" if shape[0] > shape[1] else "wide"
+        return f"the picture is {lies} and the paper is not: {self.turned} would fit it better"
+
+
+def parse_paper(text: str) -> Paper:
+    """``60x40cm``, width by height, also in mm or in; or A0 to A6, which lie as the picture does.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    if text.upper() in ISO:
+        return Paper(*ISO[text.upper()], "mm", turns=True)
+    number = r"(\d{1,9}(?:\.\d{1,9})?)"
+    match = re.fullmatch(rf"{number} ?[x\u00d7] ?{number} ?(cm|mm|in)", text.strip().lower())
+    if match is None or not all(float(side) > 0 for side in match.groups()[:2]):
+        raise ValueError(
+            "expected width x height and a unit, such as 60x40cm, 24x16in or 105x148.5mm, "
+            f"or A0 to A6: got {text[:40]!r}"
+        )
+    return Paper(float(match[1]), float(match[2]), match[3])
+
+
+class Border(NamedTuple):
+    """Pixels of an output around the picture."""
+
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+
+class Fitted(NamedTuple):
+    """How a picture lies in an output.
+
+    Attributes:
+        part: Of the input that is rendered.
+        counts: Rows and columns that this part becomes.
+        border: What is left around them.
+        notes: What a user should know.
+    """
+
+    part: Region
+    counts: tuple[int, int]
+    border: Border = Border()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the output."""
+        top, bottom, left, right = self.border
+        return self.counts[0] + top + bottom, self.counts[1] + left + right
+
+
+def keeps_shape(shape: tuple[float, float], counts: tuple[int, int]) -> bool:
+    """Whether the one side is in proportion to the other, rounded up or down.
+
+    Args:
+        shape: (h, w) of the input.
+        counts: (H, W) of the output.
+    """
+    rows, cols = counts[1] * shape[0] / shape[1], counts[0] * shape[1] / shape[0]
+    return abs(rows - counts[0]) < 1 or abs(cols - counts[1]) < 1
+
+
+def fitted(part: Region, counts: tuple[int, int], fit: Fit | None = None) -> Fitted:
+    """A part of the input in an output of (H, W) pixels.
+
+    Args:
+        fit: crop: as much of the middle as has the shape of the output; pad: all of it, in the
+            middle, with borders; stretch, or None: all of it in all of the output.
+    """
+    shape = (part.height, part.width)
+    factors = [count / side for count, side in zip(counts, shape, strict=True)]
+    if keeps_shape(shape, counts):
+        return Fitted(part, counts)
+    if fit == "crop":
+        height, width = (count / max(factors) for count in counts)
+        note = f"cropped to {height:.6g}x{width:.6g} of {part.height:g}x{part.width:g} pixels"
+        top, left = part.top + (part.height - height) / 2, part.left + (part.width - width) / 2
+        return Fitted(Region(top, left, height, width), counts, notes=(note,))
+    if fit == "pad":
+        rows, cols = (max(1, round(side * min(factors))) for side in shape)
+        above, before = (counts[0] - rows) // 2, (counts[1] - cols) // 2
+        border = Border(above, counts[0] - rows - above, before, counts[1] - cols - before)
+        return Fitted(part, (rows, cols), border)
+    more = 100 * (max(factors) / min(factors) - 1)
+    side = "height" if factors[0] > factors[1] else "width"
+    note = f"stretched by {more:.3g}% in {side} to {counts[0]}x{counts[1]} pixels"
+    if fit is None:
+        note += "; --fit crop or --fit pad would keep its shape"
+    return Fitted(part, counts, notes=(note,))
+
+
+def printed(part: Region, paper: Paper, dpi: float, fit: Fit | None) -> Fitted:
+    """A part of the input on a paper.
+
+    Raises:
+        UserError: If it has another shape and ``fit`` does not say what to do.
+    """
+    shape = (part.height, part.width)
+    paper = paper.under(shape)
+    counts, hint = paper.pixels(dpi), paper.hint(shape)
+    if fit is None and not keeps_shape(shape, counts):
+        factors = [count / side for count, side in zip(counts, shape, strict=True)]
+        lost = 100 * (1 - min(factors) / max(factors))
+        raise UserError(
+            f"{part.width:g} by {part.height:g} pixels do not have the shape of {paper}: choose "
+            f"--fit crop (cuts off {lost:.2g}%), --fit pad (white borders) or --fit stretch"
+            + (f"; {hint}" if hint else "")
+        )
+    result = fitted(part, counts, fit)
+    return result._replace(notes=(*result.notes, *([hint] if hint else [])))
+
+
+def framed(
+    bands: Iterator[np.ndarray], border: Border, width: int, opaque: bool
+) -> Iterator[np.ndarray]:
+    """Rows of pixels with a border of white, a band at a time.
+
+    Args:
+        bands: (r, w, C), of one dtype, at least one; with alpha where C is 2 or 4.
+        width: Of the output, with its border.
+        opaque: Whether the white of pixels with alpha is opaque; else it is fully transparent.
+    """
+    if border == Border():
+        yield from bands
+        return
+    top = border.top
+    for band in bands:
+        white = np.full(band.shape[2], WHITES[band.dtype], band.dtype)
+        if band.shape[2] in (2, 4) and not opaque:
+            white[-1] = 0
+        yield from _blank(top, width, white)
+        top = 0
+        if border.left or border.right:
+            wide = np.empty((len(band), width, len(white)), band.dtype)
+            wide[:] = white
+            wide[:, border.left : width - border.right] = band
+            band = wide
+        yield band
+    yield from _blank(border.bottom, width, white)
+
+
+def _blank(rows: int, width: int, colour: np.ndarray) -> Iterator[np.ndarray]:
+    step = max(1, BAND // width)
+    for first in range(0, rows, step):
+        yield np.broadcast_to(colour, (min(step, rows - first), width, len(colour))).copy()
