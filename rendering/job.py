@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +21,7 @@ from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
 
 # Called with the rows done, and all rows.
 Progress = Callable[[int, int], None]
+Commit = Callable[[BinaryIO], None]
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,12 @@ def render_file(
     target: str | Path,
     wanted: Wanted,
     progress: Progress | None = None,
+    commit: Commit | None = None,
 ) -> Done:
     """Read, render and write; the output appears whole or not at all.
+
+    Args:
+        commit: Called when the output is written, before it takes its place.
 
     Raises:
         UserError: If the input or the output cannot be what is asked for.
@@ -69,17 +75,43 @@ def render_file(
     format, target = format_of(target), Path(target)
     if target.exists() and Path(source).exists() and target.samefile(source):
         raise UserError(f"{source}: the output would replace it; choose another name")
-    picture = read_picture(source)
+    output = into(target, commit)
+    return render_picture(renderer, read_picture(source), output, format, wanted, progress)
+
+
+def render_picture(
+    renderer: Renderer,
+    picture: Picture,
+    output: AbstractContextManager[BinaryIO],
+    format: Format,
+    wanted: Wanted,
+    progress: Progress | None = None,
+) -> Done:
+    """Render and write to a file, which is opened when all is known to fit.
+
+    Raises:
+        UserError: If the output cannot be what is asked for.
+        OSError: If it cannot be written.
+    """
     rows, cols = wanted.grid(picture.size)
     layout, notes = fit(picture, format, (len(rows), len(cols)), wanted.quality)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(target) as file:
+    with output as file:
         bands = renderer.render(picture, rows, cols)
         if progress is not None:
             bands = _counted(bands, len(rows), progress)
         pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)
         format.write(file, layout, pixels)
     return Done(len(rows), len(cols), (*picture.notes, *renderer.notes(picture), *notes))
+
+
+@contextmanager
+def into(target: str | Path, commit: Commit | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the place of the target at the end, whole, or never; see `render_file`."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as file:
+        yield file
+        if commit is not None:
+            commit(file)
 
 
 def fit(

@@ -16,7 +16,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from configs.command import first_line
 from configs.spec import UserError
-from datasets.image_file import FORMATS
+from datasets.image_file import EXTENSIONS, FORMATS
 from datasets.tiff import (
     MAX_PIXELS,
     ORIENTATION,
@@ -28,6 +28,7 @@ from datasets.tiff import (
 )
 from rendering.picture import Picture
 
+ENDINGS = EXTENSIONS  # of files that can be read
 PNG = b"\x89PNG\r\n\x1a\n"
 MAX_BYTES = 2**32
 
@@ -69,6 +70,16 @@ def read_picture(path: str | Path) -> Picture:
     """
     with _readable(path):
         data = _content(Path(path))
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, name: str) -> Picture:
+    """As `read_picture`, of the content of a file.
+
+    Args:
+        name: For messages.
+    """
+    with _readable(name):
         if data.startswith(PNG) and b"IEND\xaeB`\x82" not in data:  # Pillow does not miss it
             raise ValueError("it is truncated")
         if _is_deep_ppm(data):
