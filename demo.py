@@ -43,9 +43,11 @@ def main() -> None:
     with ending_at_once():  # imported here, as torch takes seconds, and --help shall not
         from parallel import joined, start_each
         from rendering.sources import is_one_file
-        from rendering.standard import STANDARD
+        from rendering.standard import STANDARD, check_standard_output
         from rendering.targets import is_folder
 
+    if args.output == STANDARD:
+        check_standard_output()
     many = not is_one_file(args.input) or is_folder(args.output)
     if many:
         start_each(args.gpu)
@@ -160,7 +162,7 @@ def check(args: argparse.Namespace, many: bool) -> None:
     """Refuse options that do not go together, before any work is done."""
     from rendering.show import check_video
     from rendering.sources import is_one_file
-    from rendering.standard import STANDARD, check_standard_output
+    from rendering.standard import STANDARD
     from rendering.targets import WRITTEN
     from rendering.writing import format_of
 
@@ -178,9 +180,7 @@ def check(args: argparse.Namespace, many: bool) -> None:
         piped = option == "ext" and args.output == STANDARD
         if getattr(args, option) and not many and not piped:
             raise UserError(f"--{option} is for a folder of outputs; {args.input[0]} is one image")
-    if args.output == STANDARD:
-        check_standard_output()
-    elif args.output and not many:
+    if args.output not in (None, STANDARD) and not many:
         format_of(args.output)
     if args.compare:
         format_of(args.compare)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from configs.files import naming
@@ -55,9 +56,12 @@ def standard_output() -> Iterator[BinaryIO]:
     Raises:
         OSError: If it cannot be written; names stdout, or the folder of temporary files.
     """
-    with tempfile.NamedTemporaryFile() as held:  # tifffile wants a name
-        with naming(tempfile.gettempdir()):
-            yield held.file
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(folder, "picture").open("w+b") as held,  # tifffile wants a name
+    ):
+        with naming(folder):
+            yield held
             held.seek(0)
         with naming("stdout"), open(os.dup(1), "wb") as file:  # noqa: PTH123
             shutil.copyfileobj(held, file, PIECE)
