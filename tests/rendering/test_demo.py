@@ -57,7 +57,8 @@ def test_a_region_and_tiles_change_nothing(photos, tmp_path):  # noqa: F811
     succeeds(photos, "demo.py", *args, "--output", tmp_path / "whole.png")
     whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)
     for tile in (16, 33):
-        succeeds(photos, "demo.py", *args, "--tile", tile, "--output", tmp_path / "t.png")
+        output = ["--output", tmp_path / "t.png", "--overwrite"]
+        succeeds(photos, "demo.py", *args, "--tile", tile, *output)
         tiled = np.asarray(Image.open(tmp_path / "t.png")).astype(int)
         assert np.abs(tiled - whole).max() <= 1
         assert (tiled != whole).mean() <= 1e-3
@@ -130,8 +131,13 @@ def test_looks(work):
     assert "c.png: input, bicubic and bicubic" in out
     assert (work / "c.png").exists()
     assert not (work / "output.png").exists()
-    succeeds(work, "demo.py", *args, "--output", "o.png")
+    before = (work / "c.png").read_bytes()
+    there = "c.png: is there already; --overwrite replaces it"
+    assert there in fails(work, "demo.py", *args, "--output", "o.png")
+    assert not (work / "o.png").exists()
+    succeeds(work, "demo.py", *args, "--output", "o.png", "--overwrite")
     assert (work / "o.png").exists()
+    assert (work / "c.png").read_bytes() == before
 
 
 def test_mistakes(work):
@@ -142,16 +148,24 @@ def test_mistakes(work):
 
     (work / "one.png").write_bytes((work / "in/deep/gray.png").read_bytes())
     assert "one.png: is a file; for several" in error(input="in", output="one.png")
-    assert "--compare and --zoom-video take one image" in error("--compare", "c.png", input="in")
+    assert "take one image" in error("--compare", "c.png", input="in", output="out")
     assert "--ext xyz: no image format" in error("--ext", "xyz", input="in", output="out")
     assert "--suffix a/b: is a part" in error("--suffix", "a/b", input="in", output="out")
-    assert "--overwrite is for a folder" in error("--overwrite")
+    assert "--suffix is for a folder" in error("--suffix", "_x2")
+    assert "--ext is for a folder" in error("--ext", "tif")
     assert "--zoom-at needs --zoom-video" in error("--zoom-at", "1,1")
     assert "does not go together" in error("--region", "0,0,2,2", "--compare", "c.png")
     assert "z.avi: a video is" in error("--zoom-video", "z.avi")
     assert "is no zoom" in error("--zoom-video", "z.gif", scale="0.5")
     assert "the output would replace it" in error(input="one.png", output="one.png")
     (work / "o.png").unlink()  # which came before the video
+    assert "one.png: the output would" in error("--compare", "one.png", input="one.png")
+    assert "--compare and --output name the same" in error(
+        "--compare", "../" + work.name + "/o.png"
+    )
+    assert "-: is one picture" in error(input="in", output="-")
+    assert "-: is one picture" in error(input="-", output="in")
+    assert "take one image, from a file" in error("--compare", "c.png", input="-")
     assert "not within the image of 21x17" in error("--region", "0,0,22,3")
     assert "--max-pixels" in error(scale="100000")
     assert "more than the 10 allowed" in error("--max-pixels", "10")
