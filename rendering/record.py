@@ -111,6 +111,7 @@ class Records:
 
     def __init__(self) -> None:
         self._folders: dict[str, Record] = {}
+        self._places: dict[Path, tuple[Record, str]] = {}
 
     def of(self, output: Path) -> list[Entry]:
         """All that was noted of a path, whether or not the file is still the one that was made."""
@@ -141,10 +142,11 @@ class Records:
         return os.path.realpath(Path(self._place(output)[0].folder, entry.source))
 
     def _place(self, output: Path) -> tuple[Record, str]:
-        folder, name = os.path.split(os.path.realpath(output))
-        if folder not in self._folders:
-            self._folders[folder] = Record(folder)
-        return self._folders[folder], name
+        if output not in self._places:
+            folder, name = os.path.split(os.path.realpath(output))
+            record = self._folders.setdefault(folder, Record(folder))
+            self._places[output] = record, name
+        return self._places[output]
 
 
 def asked(wanted: Wanted, model: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The rendering command, as a user types it."""
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 from parallel import Group
 from tests.rendering.corpus import levels
 from tests.test_programs import ROOT, fails, photos, run, succeeds  # noqa: F401  a fixture
+from tests.training import ranks
 
 MODEL = ["--model", "bicubic"]
 
@@ -96,6 +98,58 @@ def test_several_processes_share_a_folder(work):
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr.count("error: in/bad.png") == 1
     assert len(list((work / "out").rglob("*.png"))) == 3
+
+
+def test_processes_tell_one_progress_and_what_was_made(work):
+    program = work / "often.py"  # a line for each band
+    program.write_text(
+        "import runpy, rendering.pace\n"
+        "rendering.pace.INTERVAL = rendering.pace.TALK = 0\n"
+        f"runpy.run_path({str(ROOT / 'demo.py')!r}, run_name='__main__')\n"
+    )
+    (work / "in/x.dng").touch()
+    (work / "in/glass.bmp").write_bytes((work / "in/glass.png").read_bytes())
+    args = ["--input", "in", "--output", "out", "--scale", "2", *MODEL, "--gpu", "cpu"]
+    run(work, "demo.py", *args, "--ext", "png")
+    (work / "out/sixteen.png").unlink()
+    Image.fromarray(levels(9, 8, 1, np.uint8)[..., 0]).save(work / "in/new.png")
+    out, error = ranks.Ranks(work, 2, program, *args, "--ext", "png").finish(1, 1)
+    assert out.startswith("2 rendered, 1 were there already, 2 failed\n")
+    assert out.endswith("1 not read: 1 .dng\n")
+    assert error.count("error: in/glass.") == 2  # before any work, by one of them
+    assert error.index("error: in/glass.png") < error.index("images: ")
+    told = re.findall(r"images: (\d) of 2 images, 0.0 of 0.0 Mpixel", error)
+    assert told == sorted(told)
+    assert len(list((work / "out").rglob("*.png"))) == 3
+    done = run(work, "demo.py", *args, "--ext", "png")
+    assert done.stdout.startswith("0 rendered, 3 were there already, 2 failed\n")
+
+
+def test_one_file_into_a_folder(work):
+    args = ["--input", "in/glass.png", "--scale", "2", *MODEL]
+    assert succeeds(work, "demo.py", *args, "--output", "new/").startswith("1 rendered")
+    size = (34, 42)
+    assert Image.open(work / "new/glass.png").size == size
+    more = ["--suffix", "_x2", "--ext", "tif", "--compare", "c.png"]
+    succeeds(work, "demo.py", *args, "--output", "new", *more)
+    assert Image.open(work / "new/glass_x2.tif").size == size
+    assert (work / "c.png").exists()
+    clash = ["--output", "new", "--suffix", "_2", "--compare", "new/glass_2.png"]
+    assert "--compare and --output name the same" in fails(work, "demo.py", *args, *clash)
+    before = (work / "in/glass.png").read_bytes()
+    assert "the output would replace it" in fails(work, "demo.py", *args, "--output", "in")
+    assert (work / "in/glass.png").read_bytes() == before
+
+
+def test_several_files(work):
+    args = ["--scale", "2", *MODEL, "--input", "in/glass.png", "in/deep/gray.png", "none.png"]
+    done = run(work, "demo.py", *args, "--output", "out")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "2 rendered, 0 were there already, 1 failed",
+        "  none.png: no such image",
+    ]
+    assert {path.name for path in (work / "out").glob("*.png")} == {"glass.png", "gray.png"}
 
 
 @pytest.mark.parametrize("rank", [0, 1])

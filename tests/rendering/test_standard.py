@@ -1,4 +1,4 @@
-"""Pictures through pipes, as a shell makes them."""
+"""Pictures through standard input and output."""
 
 import io
 import os
@@ -12,10 +12,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from configs.spec import UserError
+from rendering.standard import check_standard_output, read_standard
 from tests.rendering.corpus import levels
-from tests.test_programs import ROOT
+from tests.test_programs import ROOT, run
 
-TWICE = [sys.executable, str(ROOT / "demo.py"), "--model", "bicubic", "--scale", "2"]
+TWICE = ["--model", "bicubic", "--scale", "2"]
 
 
 @pytest.fixture
@@ -24,59 +26,80 @@ def png(tmp_path):
     return (tmp_path / "in.png").read_bytes()
 
 
-def pipe(folder, data, *args, **files):
-    files = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **files}
-    given = {} if "stdin" in files else {"input": data}
-    return subprocess.run([*TWICE, *args], cwd=folder, **given, **files, check=False)
+@pytest.fixture
+def pipe(tmp_path, monkeypatch, capfdbinary):
+    """A command that is given bytes; what it exits with, says, and writes to the descriptor 1."""
+
+    def pipe(data, *args):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        done = run(tmp_path, "demo.py", *TWICE, *args)
+        return done, capfdbinary.readouterr().out
+
+    return pipe
 
 
 def test_from_and_to_a_pipe(tmp_path, png):
-    done = pipe(tmp_path, png, "--input", "-", "--output", "-")
+    command = [sys.executable, str(ROOT / "demo.py"), *TWICE, "--input", "-", "--output", "-"]
+    done = subprocess.run(command, cwd=tmp_path, input=png, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"stdout: 18x14 pixels\n")
-    pipe(tmp_path, b"", "--input", "in.png", "--output", "out.png")
+    run(tmp_path, "demo.py", *TWICE, "--input", "in.png", "--output", "out.png")
     assert done.stdout == (tmp_path / "out.png").read_bytes()
     assert imagecodecs.png_decode(done.stdout).shape == (18, 14, 3)
 
 
-def test_other_formats(tmp_path, png):
-    done = pipe(tmp_path, png, "--input", "in.png", "--output", "-", "--ext", "TIF")
-    assert tifffile.imread(io.BytesIO(done.stdout)).shape == (18, 14, 3)
+def test_other_formats(tmp_path, png, pipe):
+    _, data = pipe(b"", "--input", "in.png", "--output", "-", "--ext", "TIF")
+    assert tifffile.imread(io.BytesIO(data)).shape == (18, 14, 3)
     deep = imagecodecs.png_encode(levels(9, 7, 4, np.uint16))
-    done = pipe(tmp_path, deep, "--input", "-", "--output", "o.webp")
-    assert done.stdout == b"o.webp: 18x14 pixels\n"
-    assert b"stdin: WEBP has no pixels of uint16" in done.stderr
+    done, data = pipe(deep, "--input", "-", "--output", "o.webp")
+    assert (done.stdout, data) == ("o.webp: 18x14 pixels\n", b"")
+    assert "stdin: WEBP has no pixels of uint16" in done.stderr
+    assert Image.open(tmp_path / "o.webp").size == (14, 18)
 
 
-def test_what_goes_wrong_with_pipes(tmp_path, png):
-    def error(data, *args, **files):
-        done = pipe(tmp_path, data, *args, **files)
-        assert done.returncode == 1
-        assert not done.stdout
-        (line,) = done.stderr.decode().splitlines()
+def test_what_goes_wrong_with_pipes(tmp_path, png, pipe, monkeypatch):
+    def error(data, *args):
+        done, written = pipe(data, *args)
+        assert (done.returncode, done.stdout, written) == (1, "", b"")
+        (line,) = done.stderr.splitlines()
         return line
 
     through = ("--input", "-", "--output", "-")
     assert error(b"", *through) == "error: stdin: is empty; pipe a picture into it"
     assert "error: stdin: not an image of" in error(b"nothing", *through)
     assert "error: stdin: " in error(png[:60], *through)
-    own, terminal = pty.openpty()
-    told = "error: stdout: is a terminal; redirect it to a file or a pipe"
-    assert error(png, *through, stdout=terminal) == told
-    told = "error: stdin: is a terminal; pipe a picture into it"
-    assert error(None, *through, stdin=terminal) == told
-    for number in (own, terminal):
-        os.close(number)
-    with open("/dev/full", "wb") as full:  # noqa: PTH123
-        done = pipe(tmp_path, png, *through, stdout=full)
-    assert done.returncode == 1
-    assert b"error: stdout: No space left on device" in done.stderr
-    closed = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&-', "sh", *TWICE, *through],
-        cwd=tmp_path,
-        input=png,
-        capture_output=True,
-        check=False,
-    )
-    assert (closed.returncode, closed.stdout) == (1, b"")
-    assert b"error: stdout: is closed" in closed.stderr
+    assert "--ext xyz: no image format" in error(png, *through, "--ext", "xyz")
+    monkeypatch.setattr("rendering.standard.MAX_BYTES", 50)
+    assert error(png, *through) == "error: stdin: has more than 50 bytes"
     assert {path.name for path in tmp_path.iterdir()} == {"in.png"}
+
+
+def test_a_full_disk(png, pipe):
+    own, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, 1)
+    try:
+        done, _ = pipe(png, "--input", "-", "--output", "-")
+    finally:
+        os.dup2(own, 1)
+        for number in (own, full):
+            os.close(number)
+    assert done.returncode == 1
+    assert done.stderr == "error: stdout: No space left on device\n"
+
+
+def test_terminals_and_closed_pipes(monkeypatch):
+    own, terminal = pty.openpty()
+    with os.fdopen(own, "wb"), os.fdopen(terminal, "r+b", buffering=0) as file:
+        stream = io.TextIOWrapper(io.BufferedReader(file))
+        monkeypatch.setattr(sys, "stdin", stream)
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(UserError, match="stdout: is a terminal; redirect it"):
+            check_standard_output()
+        with pytest.raises(UserError, match="stdin: is a terminal; pipe a picture"):
+            read_standard()
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(UserError, match="stdout: is closed"):
+        check_standard_output()
+    with pytest.raises(UserError, match="stdin: is closed"):
+        read_standard()
