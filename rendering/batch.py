@@ -115,7 +115,7 @@ class Batch:
             return len(rows) * len(cols)
         except Kept:
             return 0
-        except (UserError, OSError):  # said when it is rendered
+        except Exception:  # said when it is rendered
             return None
 
 
