@@ -49,7 +49,7 @@ class LostProcessError(UserError):
 class Group:
     """The processes of a run, and which of them this is.
 
-    All of its methods are to be called by all processes, in the same order.
+    All of its methods but `tally` are to be called by all processes, in the same order.
 
     Attributes:
         rank: Number of this process, from 0.
@@ -98,6 +98,11 @@ class Group:
         with self.talking():
             dist.all_gather_object(lists, values)
         return [value for part in lists for value in part]
+
+    def tally(self, name: str, amount: int) -> int:
+        """The sum of what several processes have given so far, without waiting for any."""
+        with self.talking():
+            return dist.distributed_c10d._get_default_store().add(f"tally {name}", amount)
 
     def from_first(self, make: Callable[[], T]) -> T:
         """What ``make`` returns in the first process."""

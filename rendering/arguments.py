@@ -5,11 +5,35 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from configs.spec import UserError
 from rendering.grid import Region
 from rendering.job import Wanted
+from rendering.prints import FITS, Fit
+
+FLAGS = ("strip", "lossless", "wrap")
+
+
+class Options(TypedDict, total=False):
+    """What is asked for less often.
+
+    Attributes:
+        fit: Where size has another shape than the image: "crop", "pad", or "stretch", which is done
+            by default, with a warning.
+        wrap: The image is a texture, whose edges fit the opposite ones.
+        dpi: Pixels per inch, of the file or of a Pillow image; by default that of the input.
+        strip: Leave out EXIF, XMP, IPTC, texts and density.
+        lossless: Of a WebP.
+        max_input_pixels: Of the largest file that is read; by default 2**28.
+    """
+
+    fit: Fit
+    wrap: bool
+    dpi: float
+    strip: bool
+    lossless: bool
+    max_input_pixels: int
 
 
 def read_wanted(
@@ -19,6 +43,7 @@ def read_wanted(
     region: Sequence[float] | None,
     max_pixels: int,
     quality: int,
+    options: Options,
 ) -> Wanted:
     """What a caller of `Upscaler` asks for.
 
@@ -27,6 +52,8 @@ def read_wanted(
     """
     if sum(way is not None for way in (scale, size, long_side)) != 1:
         raise UserError("give exactly one of scale, size and long_side")
+    if unknown := set(options) - set(Options.__annotations__):
+        raise UserError(f"there is no argument {', '.join(sorted(unknown))}")
     single = scale is not None and not isinstance(scale, (tuple, list))
     return Wanted(
         _numbers("scale", (scale, scale) if single else scale, float, 2),
@@ -35,7 +62,25 @@ def read_wanted(
         None if region is None else Region(*_numbers("region", region, float, 4)),
         whole_number("max_pixels", max_pixels, 1, 2**40),
         whole_number("quality", quality, 1, 100),
+        **_checked(options),
     )
+
+
+def _checked(options: Options) -> dict[str, Any]:
+    found: dict[str, Any] = {**options}
+    for name in FLAGS:
+        if not isinstance(found.get(name, False), bool):
+            raise UserError(f"{name}: expected True or False, got {found[name]!r}")
+    if found.get("fit") not in (None, *FITS):
+        raise UserError(f"fit: expected one of {', '.join(FITS)}, got {found['fit']!r}")
+    if found.get("dpi") is not None:
+        (found["dpi"],) = _numbers("dpi", [found["dpi"]], float, 1)
+        if not 1 <= found["dpi"] <= 65535:
+            raise UserError(f"dpi: expected a number from 1 to 65535, got {found['dpi']:g}")
+    if "max_input_pixels" in found:
+        limit = found["max_input_pixels"]
+        found["max_input_pixels"] = whole_number("max_input_pixels", limit, 1, 2**40)
+    return found
 
 
 def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:

@@ -1,31 +1,22 @@
-"""Many pictures: which, to where, and what has become of them."""
+"""Many pictures: what is to be done, what is done already, and what has become of them."""
 
 from __future__ import annotations
 
-import glob
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from configs.command import is_out_of_memory
 from configs.spec import UserError
-from engine import progress_bar
+from datasets.header import read_header
 from parallel import Group
-from rendering.job import Wanted, render_file
+from rendering.job import Done, Wanted, render_file
+from rendering.pace import Pace
+from rendering.record import Records, Stamp, asked
+from rendering.targets import Plan, Task
 from rendering.tiles import Renderer
-from rendering.writing import FORMATS
-
-ENDINGS = {ending for format in FORMATS for ending in format.endings}
-
-
-@dataclass(frozen=True)
-class Task:
-    """An input and its output."""
-
-    source: Path
-    target: Path
 
 
 @dataclass
@@ -33,127 +24,161 @@ class Report:
     """What has become of the tasks.
 
     Attributes:
-        failed: A line each.
+        skipped: How many were there already, of the same source, options and model.
+        failed, kept: A line each. Kept are files that are not of this program.
+        unread: See `Plan`.
     """
 
     rendered: int = 0
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    unread: str = ""
 
     def __str__(self) -> str:
         counts = f"{self.rendered} rendered, {self.skipped} were there already"
-        return "\n".join([f"{counts}, {len(self.failed)} failed", *map("  ".__add__, self.failed)])
+        lines = [f"{counts}, {len(self.failed)} failed", *map("  ".__add__, self.failed)]
+        if self.kept:
+            lines.append(f"{len(self.kept)} kept; --overwrite replaces them")
+            lines += map("  ".__add__, self.kept)
+        return "\n".join([*lines, self.unread] if self.unread else lines)
 
 
-def names_many(pattern: str) -> bool:
-    """Whether an ``--input`` is a folder or a pattern rather than one file."""
-    return Path(pattern).is_dir() or (glob.has_magic(pattern) and not Path(pattern).exists())
+class Kept(Exception):  # noqa: N818  nothing went wrong
+    """An output is not rendered, since a file is there that is not of this program."""
 
 
-def find_tasks(
-    pattern: str, output: str, suffix: str = "", ending: str | None = None
-) -> tuple[list[Task], list[str]]:
-    """The images of a folder or a pattern, and outputs with the same relative paths.
+class Batch:
+    """What is asked of all tasks of a run, and what earlier ones have made of them.
 
     Args:
-        pattern: A folder, searched to its depths, or a pattern such as ``photos/**/*.png``.
-        output: A folder; what lies in it, or is an output, is no input.
-        suffix: Appended to the names, before the ending.
-        ending: Of the outputs; as of the inputs if None.
-
-    Returns:
-        The tasks, and a line for each folder that cannot be read.
-
-    Raises:
-        UserError: If there is no image, or the output is a file.
+        model: What `rendering.record.identity` says.
+        overwrite: Render again what is there, whoever made it.
     """
-    target = Path(output)
-    unreadable: list[str] = []
-    if Path(pattern).is_dir():
-        root = Path(pattern)
-        found = _walk(root, unreadable)
-    else:
-        root, rest = _split(pattern)
-        found = (path for path in root.glob(rest) if not path.is_dir())
-    inside = {path for path in found if path.suffix.lower() in ENDINGS}
-    if target.resolve() != root.resolve():
-        inside = {path for path in inside if not _is_below(path, target)}
-    tasks = []
-    for source in sorted(inside):
-        place = source.relative_to(root)
-        name = place.stem + suffix + (ending or place.suffix)
-        tasks.append(Task(source, target / place.parent / name))
-    outputs = {task.target for task in tasks}
-    tasks = [task for task in tasks if task.source not in outputs or task.source == task.target]
-    if not tasks and not unreadable:
-        raise UserError(f"{pattern}: no images ({', '.join(sorted(ENDINGS))})")
-    if target.exists() and not target.is_dir():
-        raise UserError(f"{output}: is a file; for several inputs name a folder")
-    return tasks, unreadable
+
+    def __init__(self, wanted: Wanted, model: str, overwrite: bool) -> None:
+        self.wanted, self.overwrite = wanted, overwrite
+        self._records, self._asked = Records(), asked(wanted, model)
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the output is there as it would be rendered now.
+
+        Raises:
+            Kept: If it is not of this program.
+            UserError: If it is the rendering of another input.
+        """
+        if self.overwrite or not task.target.exists() or not task.source.exists():
+            return False
+        entry = self._records.made(task.target)
+        if entry is None:
+            known = bool(self._records.of(task.target))
+            told = "was changed since" if known else "was there already, and not made by"
+            raise Kept(f"{task.target}: {told} this program{' made it' if known else ''}")
+        path = self._records.source(task.target, entry)
+        stamp = Stamp.of(task.source)
+        same = entry.source_stamp == stamp and Path(path).name == task.source.resolve().name
+        if not same and path != os.path.realpath(task.source):
+            raise UserError(
+                f"{task.target} is the rendering of {path}; choose another folder or --suffix"
+            )
+        return same and entry.asked == self._asked
+
+    def render(self, renderer: Renderer, task: Task, progress: Callable[[int, int], None]) -> Done:
+        """Render a task, and note it; see `render_file`."""
+        before = Stamp.of(task.source) if task.source.exists() else Stamp(0, 0)
+        noted: list[Stamp] = []
+
+        def note(stamp: Stamp) -> None:
+            self._records.add(task.target, stamp, task.source, before, self._asked)
+            noted.append(stamp)
+
+        def commit(file: BinaryIO) -> None:
+            file.flush()
+            os.fsync(file.fileno())  # disks of a network tell the time only then
+            there = not self.overwrite and task.target.exists()
+            if there and self._records.made(task.target) is None:
+                raise Kept(f"{task.target}: was changed meanwhile, not by this program")
+            note(Stamp.of(file.fileno()))
+
+        done = render_file(renderer, task.source, task.target, self.wanted, progress, commit)
+        if (stamp := Stamp.of(task.target)) not in noted:  # some systems tell it on closing
+            note(stamp)
+        return done
+
+    def pixels(self, task: Task) -> int | None:
+        """Of the output, from the header of the input; 0 if there is nothing to do."""
+        try:
+            if self.is_done(task):
+                return 0
+            header = read_header(task.source)
+            rows, cols = self.wanted.grid((header.height, header.width))
+            return len(rows) * len(cols)
+        except Kept:
+            return 0
+        except Exception:  # said when it is rendered
+            return None
 
 
-def _walk(root: Path, unreadable: list[str]) -> Iterator[Path]:
-    """All files below, links followed, none of its folders twice."""
-
-    def fail(error: OSError) -> None:
-        unreadable.append(f"{error.filename}: cannot be read: {error.strerror}")
-
-    seen = set()
-    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
-        here = Path(folder).resolve()
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        yield from (Path(folder) / name for name in files)
-
-
-def _is_below(path: Path, folder: Path) -> bool:
-    return path.parent.resolve().is_relative_to(folder.resolve())
-
-
-def _split(pattern: str) -> tuple[Path, str]:
-    """The folders of a pattern before its first wildcard, and the rest."""
-    parts = Path(pattern).parts
-    first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
-    return Path(*parts[:first]), str(Path(*parts[first:]))
-
-
-def render_all(
-    renderer: Renderer,
-    tasks: list[Task],
-    wanted: Wanted,
-    overwrite: bool,
-    group: Group,
-) -> Report:
+def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Report:
     """Render this process's share of the tasks; a bad file is a line, and the rest goes on.
 
     Returns:
         The report of all processes.
     """
     report = Report()
-    owners: dict[Path, Path] = {}
-    for task in tasks:
-        owners.setdefault(task.target, task.source)
-    mine = progress_bar(tasks[group.rank :: group.world], "images", unit="image")
-    for task in mine:
+    if group.is_first:
+        report.failed += plan.failed
+        report.unread = plan.unread
+    tasks = plan.tasks[group.rank :: group.world]
+    sizes, pace = _expected(batch, tasks, group)
+    for task, size in zip(tasks, sizes, strict=True):
+        done = _Part(pace, size)
         try:
-            if owners[task.target] != task.source:
-                raise UserError(f"{task.target} is the output of {owners[task.target]} already")
-            same = task.target.exists() and task.target.samefile(task.source)
-            if task.target.exists() and not overwrite and not same:
+            if batch.is_done(task):
                 report.skipped += 1
                 continue
-            done = render_file(renderer, task.source, task.target, wanted)
+            notes = batch.render(renderer, task, done.reach).notes
+        except Kept as kept:
+            report.kept.append(str(kept))
         except Exception as error:  # whatever a file or a model does, the others are rendered
             line = _one_line(task.source, error)
             report.failed.append(line)
-            mine.write(f"error: {line}", file=sys.stderr)
+            pace.say(f"error: {line}")
         else:
             report.rendered += 1
-            for note in done.notes:
-                mine.write(f"{task.source}: {note}", file=sys.stderr)
+            for note in notes:
+                pace.say(f"{task.source}: {note}")
+        finally:
+            done.reach(1, 1)
+            pace.add(0, images=int(size > 0))
+    pace.close()
     return _sum(group.gather([report]))
+
+
+def _expected(batch: Batch, tasks: list[Task], group: Group) -> tuple[list[int], Pace]:
+    """Pixels of each output of this process, and the progress of all.
+
+    Where the size of an input is not known yet, it is taken for one of the mean size.
+    """
+    known = [batch.pixels(task) for task in tasks]
+    sizes = [size for size in known if size]
+    mean = sum(sizes) // len(sizes) if sizes else 1
+    own = [mean if size is None else size for size in known]
+    every = group.gather(own)
+    return own, Pace("images", sum(every), sum(size > 0 for size in every), group)
+
+
+class _Part:
+    """One image in the progress of all."""
+
+    def __init__(self, pace: Pace, pixels: int) -> None:
+        self._pace, self._pixels, self._told = pace, pixels, 0
+
+    def reach(self, done: int, total: int) -> None:
+        """So many rows of all are done."""
+        now = self._pixels * done // total
+        self._pace.add(now - self._told)
+        self._told = now
 
 
 def _one_line(source: Path, error: Exception) -> str:
@@ -169,4 +194,6 @@ def _sum(reports: list[Report]) -> Report:
         sum(report.rendered for report in reports),
         sum(report.skipped for report in reports),
         [line for report in reports for line in report.failed],
+        [line for report in reports for line in report.kept],
+        "".join(report.unread for report in reports),
     )

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from configs.spec import UserError
+from datasets.opening import MAX_PIXELS
 from rendering.picture import Picture
 from rendering.reading import from_pillow, read_picture
 
@@ -28,22 +29,27 @@ class Given:
         returned: Makes of their rendered pixels (H, W, C), which have the type of theirs, what is
             returned; of an image in a file, of the `Path` that was written.
         path: Of the file.
+        image: Of Pillow.
     """
 
     pictures: tuple[Picture, ...]
     returned: Callable[[Any], Any]
     path: Path | None = None
+    image: Image.Image | None = None
 
 
-def take(image: Any) -> Given:
+def take(image: Any, max_pixels: int = MAX_PIXELS) -> Given:
     """The pictures of an image of any kind.
+
+    Args:
+        max_pixels: Of the largest file that is read.
 
     Raises:
         UserError: If it is of another kind, or cannot be rendered.
     """
     if isinstance(image, (str, Path)):
         kind = str if isinstance(image, str) else Path
-        return Given((read_picture(image),), kind, Path(image))
+        return Given((read_picture(image, max_pixels),), kind, Path(image))
     if isinstance(image, Image.Image):
         return _take_pillow(image)
     if isinstance(image, np.ndarray):
@@ -67,7 +73,7 @@ def _take_pillow(image: Image.Image) -> Given:
             result.info["icc_profile"] = picture.icc
         return result
 
-    return Given((picture,), returned)
+    return Given((picture,), returned, image=image)
 
 
 def _take_array(image: np.ndarray) -> Given:

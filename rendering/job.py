@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -29,10 +30,12 @@ from rendering.picture import Picture
 from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
 from rendering.reading import read_picture
 from rendering.tiles import Renderer
+from rendering.wrapping import wrapped
 from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
 
 # Called with the rows done, and all rows.
 Progress = Callable[[int, int], None]
+Commit = Callable[[BinaryIO], None]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Wanted:
         strip: Of what the input says beside its pixels keep the colour profile only.
         lossless: Of formats that can be both.
         max_input_pixels: Of the largest input.
+        wrap: The input is a texture, whose edges fit the opposite ones.
     """
 
     scale: tuple[float, float] | None = None
@@ -63,6 +67,7 @@ class Wanted:
     strip: bool = False
     lossless: bool = False
     max_input_pixels: int = MAX_INPUT_PIXELS
+    wrap: bool = False
 
     def fitted(self, size: tuple[int, int]) -> Fitted:
         """How an input of (h, w) pixels lies in the output.
@@ -96,6 +101,18 @@ class Wanted:
         counts = output_counts(size, self.scale, self.resolution, self.long_side)
         return counts[0] / size[0], counts[1] / size[1]
 
+    def factors_of_all(
+        self, size: tuple[int, int], output: tuple[int, int]
+    ) -> tuple[float, float] | None:
+        """By which places of the input become those of the output; None if it is not all of it.
+
+        Args:
+            size, output: (h, w).
+        """
+        if self.region is not None or self.fit in ("crop", "pad"):
+            return None
+        return output[0] / size[0], output[1] / size[1]
+
 
 class Done(NamedTuple):
     """A written picture: its size, and what the user should know."""
@@ -111,18 +128,22 @@ def render_file(
     target: str | Path,
     wanted: Wanted,
     progress: Progress | None = None,
+    commit: Commit | None = None,
 ) -> Done:
     """Read, render and write; the output appears whole or not at all.
+
+    Args:
+        commit: Called when the output is written, before it takes its place.
 
     Raises:
         UserError: If the input or the output cannot be what is asked for.
         OSError: If it cannot be written.
     """
-    format_of(target)
+    format = format_of(target)
     check_target(source, target)
-    return render_picture(
-        renderer, read_picture(source, wanted.max_input_pixels), target, wanted, progress
-    )
+    output = into(target, commit)
+    picture = read_picture(source, wanted.max_input_pixels)
+    return render_picture(renderer, picture, output, format, wanted, progress)
 
 
 def check_target(source: str | Path, target: str | Path) -> None:
@@ -135,32 +156,65 @@ def check_target(source: str | Path, target: str | Path) -> None:
 def render_picture(
     renderer: Renderer,
     picture: Picture,
-    target: str | Path,
+    output: AbstractContextManager[BinaryIO],
+    format: Format,
     wanted: Wanted,
     progress: Progress | None = None,
     scene: Scene | None = None,
 ) -> Done:
-    """Render and write what is read already.
+    """Render and write to a file, which is opened when all is known to fit.
 
     Args:
         scene: The picture, encoded; see `Renderer.render`.
 
     Raises:
-        UserError, OSError: As `render_file`.
+        UserError: If the output cannot be what is asked for.
+        OSError: If it cannot be written.
     """
-    format, target = format_of(target), Path(target)
     placed = wanted.fitted(picture.size)
-    rows, cols = wanted.grid(picture.size)
+    wanted.grid(picture.size)  # it can be
     layout, notes = fit(picture, format, placed.size, wanted)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(target) as file:
-        bands = renderer.render(picture, rows, cols, scene)
-        if progress is not None:
-            bands = _counted(bands, len(rows), progress)
-        pixels = (picture.rows(band, layout.channels, layout.dtype) for band in bands)
-        format.write(file, layout, framed(pixels, placed.border, layout.width, picture.opaque))
+    kind = layout.channels, layout.dtype
+    with output as file:
+        format.write(file, layout, render_bands(renderer, picture, wanted, kind, progress, scene))
     notes = [*picture.notes, *renderer.notes(picture), *placed.notes, *notes]
     return Done(*placed.size, tuple(notes))
+
+
+def render_bands(
+    renderer: Renderer,
+    picture: Picture,
+    wanted: Wanted,
+    kind: tuple[int, np.dtype],
+    progress: Progress | None = None,
+    scene: Scene | None = None,
+) -> Iterator[np.ndarray]:
+    """Rows of pixels of an output (r, W, C), from the top.
+
+    Args:
+        kind: Channels and dtype.
+        progress, scene: As of `render_picture`.
+    """
+    placed, source = wanted.fitted(picture.size), picture
+    rows, cols = wanted.grid(picture.size)
+    if wanted.wrap:
+        source, rows, cols = wrapped(renderer, picture, rows, cols)
+        scene = None
+    bands = renderer.render(source, rows, cols, scene)
+    if progress is not None:
+        bands = _counted(bands, len(rows), progress)
+    pixels = (picture.rows(band, *kind) for band in bands)
+    return framed(pixels, placed.border, placed.size[1], picture.opaque)
+
+
+@contextmanager
+def into(target: str | Path, commit: Commit | None = None) -> Iterator[BinaryIO]:
+    """A file that takes the place of the target at the end, whole, or never; see `render_file`."""
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(target) as file:
+        yield file
+        if commit is not None:
+            commit(file)
 
 
 def fit(
@@ -198,15 +252,9 @@ def fit(
     cicp = picture.cicp if format.name == "PNG" else None
     if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
         notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
-    h, w = picture.size
-    whole = wanted.region is None and wanted.fit in (None, "stretch")
-    metadata, lost = carried(
-        None if wanted.strip else picture.metadata,
-        format.room,
-        size,
-        (size[0] / h, size[1] / w) if whole else None,
-        wanted.dpi,
-    )
+    said = None if wanted.strip else picture.metadata
+    factors = wanted.factors_of_all(picture.size, size)
+    metadata, lost = carried(said, format.room, size, factors, wanted.dpi)
     layout = Layout(
         *size, channels, dtype, icc, wanted.quality, wanted.lossless, metadata=metadata, cicp=cicp
     )

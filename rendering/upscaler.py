@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, Unpack
 
 import numpy as np
 import torch
@@ -15,14 +15,14 @@ from torch import Tensor
 from configs.command import DEFAULT_MODEL, first_line
 from configs.spec import UserError
 from models.checkpoint import load_model
-from rendering.arguments import read_wanted, whole_number
-from rendering.batch import ENDINGS
+from rendering.arguments import Options, read_wanted, whole_number
 from rendering.decoding import Scene
 from rendering.given import Given, Kind, take
 from rendering.grid import LARGEST, MAX_PIXELS
-from rendering.job import Wanted, check_target, render_picture
+from rendering.job import Wanted, check_target, into, render_bands, render_picture
+from rendering.metadata.pillow import kept_info
 from rendering.picture import Picture
-from rendering.prints import framed
+from rendering.targets import WRITTEN
 from rendering.tiles import Renderer
 from rendering.turns import Turns
 from rendering.writing import format_of
@@ -87,6 +87,7 @@ class Upscaler:
         max_pixels: int = MAX_PIXELS,
         quality: int = 95,
         overwrite: bool = False,
+        **options: Unpack[Options],
     ) -> Kind:
         """Render an image at another size, given in exactly one of three ways.
 
@@ -105,6 +106,7 @@ class Upscaler:
             max_pixels: Largest result.
             quality: Of the file, if it is a JPEG or WebP; 1 to 100.
             overwrite: Replace the file if there is one; never the image itself.
+            options: See `Options`.
 
         Returns:
             What was given: a path for a path, an array for an array, of the same type.
@@ -113,10 +115,10 @@ class Upscaler:
             UserError: If the image or the size cannot be, or the file is there already.
             OSError: If it cannot be written.
         """
-        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality)
+        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality, options)
         notes = _gradients(image)
         with self._turns.turn(notes):
-            given = take(image)
+            given = take(image, wanted.max_input_pixels)
             scenes: Scenes = (None,) * len(given.pictures)
             result = self._render(given, scenes, wanted, output, overwrite, notes)
         _warn(notes)
@@ -164,11 +166,13 @@ class Upscaler:
         """What `upscale` returns; what gets lost is appended to the notes."""
         if given.path is not None:
             target = _target(given.path, given.pictures[0], wanted, output)
-            format_of(target)
+            format = format_of(target)
             check_target(given.path, target)
             if target.exists() and not overwrite:
                 raise UserError(f"{target}: is there already; set overwrite=True, or name another")
-            done = render_picture(self.renderer, given.pictures[0], target, wanted, scene=scenes[0])
+            file = into(target)
+            picture, scene = given.pictures[0], scenes[0]
+            done = render_picture(self.renderer, picture, file, format, wanted, scene=scene)
             notes += done.notes
             return given.returned(target)
         if output is not None:
@@ -177,12 +181,17 @@ class Upscaler:
         for picture, scene in zip(given.pictures, scenes, strict=True):
             placed = wanted.fitted(picture.size)
             notes += (*picture.notes, *self.renderer.notes(picture), *placed.notes)
-            bands = self.renderer.render(picture, *wanted.grid(picture.size), scene)
             kind = picture.channels, picture.pixels.dtype
-            pixels = (picture.rows(band, *kind) for band in bands)
-            framed_pixels = framed(pixels, placed.border, placed.size[1], picture.opaque)
-            results.append(np.concatenate(list(framed_pixels)))
-        return given.returned(results)
+            bands = render_bands(self.renderer, picture, wanted, kind, scene=scene)
+            results.append(np.concatenate(list(bands)))
+        result = given.returned(results)
+        if given.image is not None and not wanted.strip:
+            size = results[0].shape[:2]
+            factors = wanted.factors_of_all(given.pictures[0].size, size)
+            info, lost = kept_info(given.image, size, factors, wanted.dpi)
+            result.info |= info
+            notes += lost
+        return result
 
 
 class Encoded(Generic[Kind]):
@@ -206,13 +215,14 @@ class Encoded(Generic[Kind]):
         max_pixels: int = MAX_PIXELS,
         quality: int = 95,
         overwrite: bool = False,
+        **options: Unpack[Options],
     ) -> Kind:
         """The image at another size: what `Upscaler.upscale` returns for the same arguments.
 
         Raises:
             UserError, OSError: As `Upscaler.upscale`.
         """
-        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality)
+        wanted = read_wanted(scale, size, long_side, region, max_pixels, quality, options)
         notes: list[str] = []
         with self._upscaler._turns.turn(notes):
             result = self._upscaler._render(
@@ -227,7 +237,7 @@ def _target(source: Path, picture: Picture, wanted: Wanted, output: str | Path |
     if output is not None:
         return Path(output)
     rows, cols = wanted.fitted(picture.size).size
-    ending = source.suffix if source.suffix.lower() in ENDINGS else ".png"
+    ending = source.suffix if source.suffix.lower() in WRITTEN else ".png"
     return source.with_name(f"{source.stem}-{rows}x{cols}{ending}")
 
 

@@ -9,4 +9,4 @@ for model in bicubic save/quickstart/epoch-best.pth; do
     python test.py --config configs/quickstart/test.yaml --model "$model" | grep '^|'
 done
 python demo.py --input load/quickstart/rocket.png --model save/quickstart/epoch-best.pth \
-    --scale 3.7 --output output-trained.png
+    --scale 3.7 --output output-trained.png --overwrite

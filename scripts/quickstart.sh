@@ -7,5 +7,5 @@ for model in bicubic fast; do
     python test.py --config configs/quickstart/test.yaml --model "$model" | grep '^|'
 done
 python scripts/compare.py --config configs/quickstart/test.yaml --scale 4 --output comparison.png
-python demo.py --input load/quickstart/rocket.png --scale 4 --output output.png
-python demo.py --input load/quickstart/rocket.png --scale 3.7 --output output-x3.7.png
+python demo.py --input load/quickstart/rocket.png --scale 4 --output output.png --overwrite
+python demo.py --input load/quickstart/rocket.png --scale 3.7 --output output-x3.7.png --overwrite

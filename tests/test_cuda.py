@@ -167,7 +167,7 @@ def test_a_run_that_was_stopped_goes_on(folder, changes):
     picture = folder / "o.png"
     Image.fromarray(data.chelsea()[:60, :80]).save(folder / "i.png")
     model = folder / "save/parts/epoch-best.pth"
-    args = ["--input", folder / "i.png", "--model", model, "--scale", 2.5]
+    args = ["--input", folder / "i.png", "--model", model, "--scale", 2.5, "--overwrite"]
     succeeds(folder, "demo.py", *args, "--output", picture)
     succeeds(folder, "demo.py", *args, "--gpu", "cpu", "--output", folder / "cpu.png")
     ours, wanted = (

@@ -485,8 +485,8 @@ def test_user_mistakes_in_rendering(photos, tmp_path):
     assert "less than one" in error(scale="0.001")
     assert "at most" in error(scale="1e300")
     assert "more than the" in error(scale="1e5")
-    (tmp_path / "d.png").mkdir()
-    assert "d.png: is a folder" in error(output=tmp_path / "d.png")
+    (tmp_path / "o.jpg").touch()
+    assert "o.jpg: is there already; --overwrite" in error(output=tmp_path / "o.jpg")
     assert "--gpu x" in error(gpu="x")
     for scale in ("0", "-1", "nan", "inf", "1,2,3", "a"):
         done = run(

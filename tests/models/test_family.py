@@ -217,7 +217,8 @@ def test_a_published_checkpoint_is_evaluated_and_rendered(name, tmp_path):
         small.crop((0, 0, *size)).resize((w, h), Image.Resampling.BICUBIC).save(tmp_path / "lr.png")
         render = ["--input", "lr.png", "--resolution", f"{size[1]},{size[0]}", "--output", "o.png"]
         tile = 0 if model.margin is None else 24
-        succeeds(tmp_path, "demo.py", "--model", "m.pth", *render, "--tile", tile)
+        args = ["--model", "m.pth", *render, "--tile", tile, "--overwrite"]
+        succeeds(tmp_path, "demo.py", *args)
         evaluated = np.asarray(
             Image.open(tmp_path / "saved" / "Photos" / f"x{row['scale']:g}" / "1.png")
         )

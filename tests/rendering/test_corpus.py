@@ -38,7 +38,7 @@ def render(folder, cuts, sizes):
 def check(folder, cuts, sizes):
     whole, cut, done = render(folder, cuts, sizes)
     assert done.returncode == (1 if cut else 0)
-    written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*.*")}
+    written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("[!.]*.*")}
     assert written == whole
     lines = done.stdout.splitlines()
     assert lines[0] == f"{len(whole)} rendered, 0 were there already, {len(cut)} failed"

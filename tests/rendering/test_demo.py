@@ -1,6 +1,7 @@
 """The rendering command, as a user types it."""
 
 import contextlib
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 from parallel import Group
 from tests.rendering.corpus import levels
 from tests.test_programs import ROOT, fails, photos, run, succeeds  # noqa: F401  a fixture
+from tests.training import ranks
 
 MODEL = ["--model", "bicubic"]
 
@@ -57,7 +59,8 @@ def test_a_region_and_tiles_change_nothing(photos, tmp_path):  # noqa: F811
     succeeds(photos, "demo.py", *args, "--output", tmp_path / "whole.png")
     whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)
     for tile in (16, 33):
-        succeeds(photos, "demo.py", *args, "--tile", tile, "--output", tmp_path / "t.png")
+        output = ["--output", tmp_path / "t.png", "--overwrite"]
+        succeeds(photos, "demo.py", *args, "--tile", tile, *output)
         tiled = np.asarray(Image.open(tmp_path / "t.png")).astype(int)
         assert np.abs(tiled - whole).max() <= 1
         assert (tiled != whole).mean() <= 1e-3
@@ -97,6 +100,58 @@ def test_several_processes_share_a_folder(work):
     assert len(list((work / "out").rglob("*.png"))) == 3
 
 
+def test_processes_tell_one_progress_and_what_was_made(work):
+    program = work / "often.py"  # a line for each band
+    program.write_text(
+        "import runpy, rendering.pace\n"
+        "rendering.pace.INTERVAL = rendering.pace.TALK = 0\n"
+        f"runpy.run_path({str(ROOT / 'demo.py')!r}, run_name='__main__')\n"
+    )
+    (work / "in/x.dng").touch()
+    (work / "in/glass.bmp").write_bytes((work / "in/glass.png").read_bytes())
+    args = ["--input", "in", "--output", "out", "--scale", "2", *MODEL, "--gpu", "cpu"]
+    run(work, "demo.py", *args, "--ext", "png")
+    (work / "out/sixteen.png").unlink()
+    Image.fromarray(levels(9, 8, 1, np.uint8)[..., 0]).save(work / "in/new.png")
+    out, error = ranks.Ranks(work, 2, program, *args, "--ext", "png").finish(1, 1)
+    assert out.startswith("2 rendered, 1 were there already, 2 failed\n")
+    assert out.endswith("1 not read: 1 .dng\n")
+    assert error.count("error: in/glass.") == 2  # before any work, by one of them
+    assert error.index("error: in/glass.png") < error.index("images: ")
+    told = re.findall(r"images: (\d) of 2 images, 0.0 of 0.0 Mpixel", error)
+    assert told == sorted(told)
+    assert len(list((work / "out").rglob("*.png"))) == 3
+    done = run(work, "demo.py", *args, "--ext", "png")
+    assert done.stdout.startswith("0 rendered, 3 were there already, 2 failed\n")
+
+
+def test_one_file_into_a_folder(work):
+    args = ["--input", "in/glass.png", "--scale", "2", *MODEL]
+    assert succeeds(work, "demo.py", *args, "--output", "new/").startswith("1 rendered")
+    size = (34, 42)
+    assert Image.open(work / "new/glass.png").size == size
+    more = ["--suffix", "_x2", "--ext", "tif", "--compare", "c.png"]
+    succeeds(work, "demo.py", *args, "--output", "new", *more)
+    assert Image.open(work / "new/glass_x2.tif").size == size
+    assert (work / "c.png").exists()
+    clash = ["--output", "new", "--suffix", "_2", "--compare", "new/glass_2.png"]
+    assert "--compare and --output name the same" in fails(work, "demo.py", *args, *clash)
+    before = (work / "in/glass.png").read_bytes()
+    assert "the output would replace it" in fails(work, "demo.py", *args, "--output", "in")
+    assert (work / "in/glass.png").read_bytes() == before
+
+
+def test_several_files(work):
+    args = ["--scale", "2", *MODEL, "--input", "in/glass.png", "in/deep/gray.png", "none.png"]
+    done = run(work, "demo.py", *args, "--output", "out")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "2 rendered, 0 were there already, 1 failed",
+        "  none.png: no such image",
+    ]
+    assert {path.name for path in (work / "out").glob("*.png")} == {"glass.png", "gray.png"}
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_image_is_the_work_of_one_process(work, monkeypatch, rank):
     monkeypatch.setattr("parallel.joined", lambda gpu: contextlib.nullcontext(Group(rank, 2)))
@@ -130,8 +185,13 @@ def test_looks(work):
     assert "c.png: input, bicubic and bicubic" in out
     assert (work / "c.png").exists()
     assert not (work / "output.png").exists()
-    succeeds(work, "demo.py", *args, "--output", "o.png")
+    before = (work / "c.png").read_bytes()
+    there = "c.png: is there already; --overwrite replaces it"
+    assert there in fails(work, "demo.py", *args, "--output", "o.png")
+    assert not (work / "o.png").exists()
+    succeeds(work, "demo.py", *args, "--output", "o.png", "--overwrite")
     assert (work / "o.png").exists()
+    assert (work / "c.png").read_bytes() == before
 
 
 def test_mistakes(work):
@@ -142,16 +202,24 @@ def test_mistakes(work):
 
     (work / "one.png").write_bytes((work / "in/deep/gray.png").read_bytes())
     assert "one.png: is a file; for several" in error(input="in", output="one.png")
-    assert "--compare and --zoom-video take one image" in error("--compare", "c.png", input="in")
+    assert "take one image" in error("--compare", "c.png", input="in", output="out")
     assert "--ext xyz: no image format" in error("--ext", "xyz", input="in", output="out")
     assert "--suffix a/b: is a part" in error("--suffix", "a/b", input="in", output="out")
-    assert "--overwrite is for a folder" in error("--overwrite")
+    assert "--suffix is for a folder" in error("--suffix", "_x2")
+    assert "--ext is for a folder" in error("--ext", "tif")
     assert "--zoom-at needs --zoom-video" in error("--zoom-at", "1,1")
     assert "does not go together" in error("--region", "0,0,2,2", "--compare", "c.png")
     assert "z.avi: a video is" in error("--zoom-video", "z.avi")
     assert "is no zoom" in error("--zoom-video", "z.gif", scale="0.5")
     assert "the output would replace it" in error(input="one.png", output="one.png")
     (work / "o.png").unlink()  # which came before the video
+    assert "one.png: the output would" in error("--compare", "one.png", input="one.png")
+    assert "--compare and --output name the same" in error(
+        "--compare", "../" + work.name + "/o.png"
+    )
+    assert "-: is one picture" in error(input="in", output="-")
+    assert "-: is one picture" in error(input="-", output="in")
+    assert "take one image, from a file" in error("--compare", "c.png", input="-")
     assert "not within the image of 21x17" in error("--region", "0,0,22,3")
     assert "--max-pixels" in error(scale="100000")
     assert "more than the 10 allowed" in error("--max-pixels", "10")

@@ -423,7 +423,8 @@ def test_a_checkpoint_from_several_gpus_goes_on_bit_for_bit(folder, published):
                     place[key] = {f"module.{k}": value for k, value in place[key].items()}
             saved.update(epoch=np.int64(2), best=np.float64(saved.get("best", 0)))
         torch.save(saved, path)
-        succeeds(folder, "demo.py", "--input", "photos/0.png", "--scale", 2, "--model", path)
+        args = ["--input", "photos/0.png", "--scale", 2, "--model", path, "--overwrite"]
+        succeeds(folder, "demo.py", *args)
         train(folder, "--name", name, "--resume", "--force", ema=0.5)
     plain, wrapped = (ended(folder / "save" / name) for name in ("plain", "wrapped"))
     assert wrapped["epoch"] == 4

@@ -1,0 +1,47 @@
+"""One picture, from a file or standard input, to a file or standard output."""
+
+from __future__ import annotations
+
+from rendering.job import Done, Wanted, into, render_picture
+from rendering.pace import Pace
+from rendering.reading import read_picture
+from rendering.standard import STANDARD, read_standard, standard_output
+from rendering.tiles import Renderer
+from rendering.writing import FORMATS, format_of
+
+
+def render_single(
+    renderer: Renderer, source: str, target: str, wanted: Wanted, ending: str
+) -> Done:
+    """Read, render and write, and show the progress; the output appears whole or not at all.
+
+    Args:
+        source: A file, or ``-`` for standard input.
+        target: A file, or ``-`` for standard output.
+        ending: Of the format that goes to standard output.
+
+    Raises:
+        UserError: If the input or the output cannot be what is asked for.
+        OSError: If it cannot be written.
+    """
+    piped = target == STANDARD
+    format = next(f for f in FORMATS if ending in f.endings) if piped else format_of(target)
+    picture = (
+        read_standard(wanted.max_input_pixels)
+        if source == STANDARD
+        else read_picture(source, wanted.max_input_pixels)
+    )
+    rows, cols = wanted.grid(picture.size)
+    pace = Pace("stdout" if piped else target, len(rows) * len(cols))
+    told = 0
+
+    def progress(done: int, _: int) -> None:
+        nonlocal told
+        pace.add((done - told) * len(cols))
+        told = done
+
+    output = standard_output() if piped else into(target)
+    try:
+        return render_picture(renderer, picture, output, format, wanted, progress)
+    finally:
+        pace.close()

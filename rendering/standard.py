@@ -1,0 +1,67 @@
+"""Pictures from standard input and to standard output, for which ``-`` stands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from configs.files import naming
+from configs.spec import UserError
+from rendering.picture import Picture
+from rendering.reading import MAX_BYTES, read_bytes
+
+STANDARD = "-"  # on the command line
+PIECE = 2**20
+
+
+def read_standard(max_pixels: int) -> Picture:
+    """The picture that is piped in.
+
+    Raises:
+        UserError: If nothing is, or it is no picture, or has no end.
+    """
+    if sys.stdin is None:
+        raise UserError("stdin: is closed; pipe a picture into it")
+    if sys.stdin.isatty():
+        raise UserError("stdin: is a terminal; pipe a picture into it")
+    data = bytearray()
+    with naming("stdin"):
+        while piece := sys.stdin.buffer.read(PIECE):
+            data += piece
+            if len(data) > MAX_BYTES:
+                raise UserError(f"stdin: has more than {MAX_BYTES} bytes")
+    if not data:
+        raise UserError("stdin: is empty; pipe a picture into it")
+    return read_bytes(bytes(data), "stdin", max_pixels)
+
+
+def check_standard_output() -> None:
+    """Raise a `UserError` where no picture should be written to standard output."""
+    if sys.stdout is None:
+        raise UserError("stdout: is closed; redirect it to a file or a pipe")
+    if sys.stdout.isatty():
+        raise UserError("stdout: is a terminal; redirect it to a file or a pipe")
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """A file to write to, whose content goes to standard output at the end, or not at all.
+
+    Raises:
+        OSError: If it cannot be written; names stdout, or the folder of temporary files.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(folder, "picture").open("w+b") as held,  # tifffile wants a name
+    ):
+        with naming(folder):
+            yield held
+            held.seek(0)
+        with naming("stdout"), open(os.dup(1), "wb") as file:  # noqa: PTH123
+            shutil.copyfileobj(held, file, PIECE)

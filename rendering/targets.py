@@ -1,0 +1,170 @@
+"""Where outputs go: one rule for all of them.
+
+An input is never written, two results never share a file, and what is there is only replaced when
+that is asked for, or when a record says that this program has made it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from configs.spec import UserError
+from rendering.record import Records
+from rendering.sources import find_sources
+from rendering.writing import FORMATS
+
+WRITTEN = frozenset(ending for format in FORMATS for ending in format.endings)
+# Of photographs, which are written as JPEG where their own format cannot be.
+PHOTOGRAPHS = frozenset({".heic", ".heif", ".hif", ".avif", ".jfif", ".jpe", ".mpo"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """An input and its output."""
+
+    source: Path
+    target: Path
+
+
+@dataclass
+class Plan:
+    """What is to be done, and what is known before it is.
+
+    Attributes:
+        failed: A line for each input that cannot be rendered, or not found.
+        notes: Further lines for the user.
+        unread: A line of the files that cannot be read here; empty without any.
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    unread: str = ""
+
+
+class Inputs:
+    """The files that a run reads, under any of their names."""
+
+    def __init__(self, paths: Iterable[str | Path]) -> None:
+        self._known: dict[object, Path] = {}
+        for path in map(Path, paths):
+            self._known.update(dict.fromkeys(_identities(path), path))
+
+    def find(self, path: str | Path) -> Path | None:
+        """The input that a path leads to."""
+        found = (self._known.get(identity) for identity in _identities(Path(path)))
+        return next(filter(None, found), None)
+
+
+def is_folder(output: str | None) -> bool:
+    """Whether an ``--output`` names a folder, there or to be made."""
+    separators = tuple(filter(None, (os.sep, os.altsep)))
+    return bool(output) and (Path(str(output)).is_dir() or str(output).endswith(separators))
+
+
+def check_targets(targets: Mapping[str, str], source: str | None, overwrite: bool) -> None:
+    """Refuse single outputs of one run that would lose something.
+
+    Args:
+        targets: Paths by the options that name them.
+        source: The input; None if it is no file.
+        overwrite: Whether a file that is there may be replaced.
+
+    Raises:
+        UserError: If one is the input, is there already, or is the same as another.
+    """
+    inputs = Inputs([source] if source else [])
+    taken: dict[str, str] = {}
+    for option, target in targets.items():
+        if inputs.find(target):
+            raise UserError(f"{source}: the output would replace it; choose another name")
+        other = taken.setdefault(_key(Path(target)), option)
+        if other != option:
+            raise UserError(f"{target}: {other} and {option} name the same file")
+        if not overwrite and Path(target).exists() and not Path(target).is_dir():
+            raise UserError(f"{target}: is there already; --overwrite replaces it")
+
+
+def plan(inputs: Sequence[str], output: str, suffix: str = "", ending: str | None = None) -> Plan:
+    """The pictures that inputs name, and their outputs, in a folder with the same relative paths.
+
+    Args:
+        inputs: See `find_sources`.
+        output: A folder.
+        suffix: Appended to the names, before the ending.
+        ending: Of the outputs; if None as of the inputs where that format can be written, .jpg of
+            other photographs, and else .png.
+
+    Raises:
+        UserError: If there is no picture, or the output is a file.
+    """
+    if Path(output).exists() and not Path(output).is_dir():
+        raise UserError(f"{output}: is a file; for several inputs name a folder")
+    found = find_sources(inputs, output, Records())
+    made = Plan(failed=found.failed, unread=found.unread_line() if found.unread else "")
+    if found.made:
+        made.notes.append(f"outputs of earlier runs, which are no inputs: {found.made}")
+    changed: Counter[tuple[str, str]] = Counter()
+    tasks = []
+    for source in found.sources:
+        own = source.place.suffix.lower()
+        chosen = ending or _ending(source.place.suffix)
+        if ending is None and chosen.lower() != own:
+            changed[own, chosen] += 1
+        name = source.place.stem + suffix + chosen
+        tasks.append(Task(source.path, Path(output, source.place.parent, name)))
+    for (own, chosen), count in changed.items():
+        made.notes.append(f"{count} {own or 'without an ending'} as {chosen}: --ext chooses")
+    made.tasks = _apart(tasks, made.failed)
+    return made
+
+
+def _ending(own: str) -> str:
+    """Of an output, for that of its input."""
+    if own.lower() in WRITTEN:
+        return own
+    return ".jpg" if own.lower() in PHOTOGRAPHS else ".png"
+
+
+def _apart(tasks: list[Task], failed: list[str]) -> list[Task]:
+    """The tasks whose outputs are no inputs and differ; the others become lines."""
+    inputs = Inputs(task.source for task in tasks)
+    sharing: dict[str, list[Task]] = defaultdict(list)
+    for task in tasks:
+        sharing[_key(task.target)].append(task)
+    left = []
+    for task in tasks:
+        others = [other for other in sharing[_key(task.target)] if other.source != task.source]
+        replaced = inputs.find(task.target)
+        if others:
+            failed.append(
+                f"{task.source}: not rendered: {others[0].source} would have the same output, "
+                f"{task.target}; rename one, or render them into different folders"
+            )
+        elif replaced is not None:
+            what = "it" if replaced == task.source else f"the input {replaced}"
+            failed.append(
+                f"{task.source}: the output would replace {what}; "
+                "choose another folder, or names with --suffix"
+            )
+        else:
+            left.append(task)
+    return left
+
+
+def _identities(path: Path) -> list[object]:
+    """What two names of one file have in common: the path without links, and the file itself."""
+    try:
+        status = path.stat()
+    except OSError:
+        return [_key(path)]
+    return [_key(path), (status.st_dev, status.st_ino)]
+
+
+def _key(path: Path) -> str:
+    """The same for all paths to one file, there or not."""
+    return os.path.normcase(os.path.realpath(path))
