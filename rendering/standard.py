@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from configs.files import naming
 from configs.spec import UserError
+from datasets.opening import MAX_PIXELS
 from rendering.picture import Picture
 from rendering.reading import MAX_BYTES, read_bytes
 
@@ -20,7 +21,7 @@ STANDARD = "-"  # on the command line
 PIECE = 2**20
 
 
-def read_standard(max_pixels: int) -> Picture:
+def read_standard(max_pixels: int = MAX_PIXELS) -> Picture:
     """The picture that is piped in.
 
     Raises:
