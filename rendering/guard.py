@@ -17,8 +17,9 @@ from torch import Tensor
 
 from utils import sample_bicubic, sample_bilinear
 
-MEAN = 3 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
-FAR = 0.4  # that a colour may differ from it
+MEAN = 4 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
+FAR = 0.4  # that a colour may differ from it, but for a few:
+FEW, MANY = 0.1, 0.2  # parts of the points around; from `MANY` on, none may
 AROUND = 7
 # Mean second difference of both axes, over `FINE_AROUND` pixels, from which the network is doubted,
 # and from which it counts no more than its points say.
@@ -114,8 +115,11 @@ class Guard:
         # What bicubic interpolation itself loses where it leaves [0, 1] leaves the less room.
         room = MEAN - lost * off.sign()
         by_mean = (room / off.abs().clamp(min=1e-9)).clamp(0, 1)
-        farthest = F.max_pool2d(far.amax(-1), 3, 1, 1)
-        return torch.minimum(by_mean, FAR / farthest.clamp(min=FAR)).amin(1, keepdim=True)
+        farthest = F.max_pool2d(far.amax(-1), 3, 1, 1).clamp(min=FAR)
+        part = _means((far > FAR).float().mean(-1), AROUND) / count
+        too_many = ((part - FEW) / (MANY - FEW)).clamp(0, 1)
+        by_distance = 1 - too_many * (1 - FAR / farthest)
+        return torch.minimum(by_mean, by_distance).amin(1, keepdim=True)
 
     def _map(self, where: Tensor, values: Tensor) -> Tensor:
         """Values (K, N, P, C) of pixels as a map (K, C, h, w, P), zero elsewhere."""

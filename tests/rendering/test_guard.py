@@ -112,20 +112,20 @@ def literal_trust(pixels, ask):
                 shown = np.clip(plain + np.clip(given - plain, -0.4, 0.4), 0, 1)
                 off[y, x] = (shown - np.clip(plain, 0, 1)).mean(0)
                 lost[y, x] = (np.clip(plain, 0, 1) - plain).mean(0)
-                far[y, x] = abs(given - plain).max(0)
+                far[y, x] = abs(given - plain)
     trust = np.ones((height, width))
-    for (y, x), error in far.items():
+    for y, x in far:
         near = [place for place in square(y, x, 3) if place in off]
         mean, loss = (np.mean([of[place] for place in near], 0) for of in (off, lost))
-        room = np.clip((3 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
-        farthest = np.max([far[place] for place in square(y, x, 1) if place in far], 0)
-        trusted = np.minimum(room, 0.4 / np.maximum(farthest, 0.4)).min()
-        trust[y, x] = 1 - doubt[y, x] * (1 - trusted)
-        assert error.shape == (pixels.shape[2],)
+        room = np.clip((4 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
+        farthest = np.max([far[place].max(0) for place in square(y, x, 1) if place in far], 0)
+        part = np.mean([(far[place] > 0.4).mean(0) for place in near], 0)
+        near_enough = 1 - np.clip(part * 10 - 1, 0, 1) * (1 - 0.4 / np.maximum(farthest, 0.4))
+        trust[y, x] = 1 - doubt[y, x] * (1 - np.minimum(room, near_enough).min())
     return trust
 
 
-@pytest.mark.parametrize("kind", ["fax", "few colours", "bayer 8"])
+@pytest.mark.parametrize("kind", ["fax", "checkers of colours", "bayer 8"])
 def test_trust_is_the_formula(models, kind):
     model = models["fast"][0]
     pixels = graphic(kind)[20:44, 30:50]
