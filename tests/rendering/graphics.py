@@ -68,7 +68,7 @@ GRAPHICS: dict[str, Callable[[], np.ndarray]] = {
     "floyd-steinberg": lambda: diffused(np.asarray(photograph().convert("L"))),
     "floyd-steinberg, level": lambda: diffused(np.full((SIDE, SIDE), 90)),
     "few colours": lambda: np.asarray(
-        photograph().convert("P", palette=1, colors=6).convert("RGB")
+        photograph().convert("P", palette=Image.Palette.ADAPTIVE, colors=6).convert("RGB")
     ),
     "screen": lambda: screen(5) > 0.3,
     "screen of a ramp": lambda: screen(4.2) > RAMP / 64 - 2,
