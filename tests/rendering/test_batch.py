@@ -254,3 +254,11 @@ def test_progress_counts_the_pixels_of_what_is_to_be_made(photos, run, monkeypat
     mean = sum(sizes) // 3  # of the file that tells no size
     assert paces[0].asked[:3] == ("images", sum(sizes) + mean, 4)
     assert paces[0]._own == (sum(sizes) + mean, 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_with_the_name_of_an_image_does_not_hang(photos, renderer):
+    os.mkfifo("in/pipe.png")
+    report = render_all(renderer, plan(["in"], "out"), Batch(TWICE, "", False), ALONE)
+    assert report.failed == ["in/pipe.png: not a readable image: it is no file"]
+    assert report.rendered == 4
