@@ -62,6 +62,7 @@ def test_a_named_paper_lies_as_the_picture_and_numbers_stay():
     assert not numbers.hint((3000, 2000))
     assert not numbers.hint((1000, 1010))  # as good as square
     assert not Paper(10, 10, "cm").hint((3, 2))
+    assert not Paper(10, 10, "cm").hint((5, 5))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0.6, 40), st.integers(1, 9000))
