@@ -198,6 +198,7 @@ def test_a_decimal_comma_is_asked_about(tmp_path):
         "for the number write 3.07; to stretch add --fit stretch"
     )
     assert not (tmp_path / "o.png").exists()
+    assert "for the number write 0.5" in run(tmp_path, "demo.py", *args, "0,5").stderr
     done = run(tmp_path, "demo.py", *args, "3,7", "--fit", "stretch")
     assert (done.returncode, Image.open(tmp_path / "o.png").size) == (0, (42, 15))
     assert "stretched by 133% in width" in done.stderr
