@@ -184,3 +184,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def first_line(error: BaseException) -> str:
     """Of what it says, or its name if that is nothing."""
     return (str(error) or type(error).__name__).splitlines()[0][:200]
+
+
+def one_line(text: str) -> str:
+    """The same without line breaks, which names of files may have."""
+    return " ".join(text.splitlines())

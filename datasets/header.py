@@ -39,6 +39,8 @@ def read_header(path: str | Path) -> Header:
 
 
 def _header(path: Path) -> Header:
+    if path.exists() and not path.is_file():  # to open a pipe may never end
+        raise ValueError("it is no file")
     with path.open("rb") as file:
         start = file.read(26)
         file.seek(0)

@@ -7,6 +7,8 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
+import numpy as np
+
 from configs.spec import UserError
 from rendering.grid import Region
 from rendering.job import Wanted
@@ -54,11 +56,12 @@ def read_wanted(
         raise UserError("give exactly one of scale, size and long_side")
     if unknown := set(options) - set(Options.__annotations__):
         raise UserError(f"there is no argument {', '.join(sorted(unknown))}")
-    single = scale is not None and not isinstance(scale, (tuple, list))
+    if long_side is not None and options.get("fit") is not None:
+        raise UserError("fit is for an output of a given height and width; long_side has none")
     return Wanted(
-        _numbers("scale", (scale, scale) if single else scale, float, 2),
+        _scale(scale),
         _numbers("size", size, operator.index, 2),
-        None if long_side is None else _numbers("long_side", [long_side], operator.index, 1)[0],
+        None if long_side is None else whole_number("long_side", long_side, 1, 2**40),
         None if region is None else Region(*_numbers("region", region, float, 4)),
         whole_number("max_pixels", max_pixels, 1, 2**40),
         whole_number("quality", quality, 1, 100),
@@ -74,13 +77,30 @@ def _checked(options: Options) -> dict[str, Any]:
     if found.get("fit") not in (None, *FITS):
         raise UserError(f"fit: expected one of {', '.join(FITS)}, got {found['fit']!r}")
     if found.get("dpi") is not None:
-        (found["dpi"],) = _numbers("dpi", [found["dpi"]], float, 1)
+        found["dpi"] = _number("dpi", found["dpi"])
         if not 1 <= found["dpi"] <= 65535:
             raise UserError(f"dpi: expected a number from 1 to 65535, got {found['dpi']:g}")
     if "max_input_pixels" in found:
         limit = found["max_input_pixels"]
         found["max_input_pixels"] = whole_number("max_input_pixels", limit, 1, 2**40)
     return found
+
+
+def _scale(scale: Any) -> Any:
+    """Factors of rows and columns, of both or of one that is for both; None stays None."""
+    if scale is None or np.ndim(scale):
+        return _numbers("scale", scale, float, 2)
+    return (_number("scale", scale),) * 2
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{name}: expected a number, got {value!r}")
+    return number
 
 
 def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:

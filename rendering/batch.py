@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from configs.command import is_out_of_memory
+from configs.command import describe, is_out_of_memory, one_line
 from configs.spec import UserError
 from datasets.header import read_header
 from parallel import Group
@@ -139,7 +139,7 @@ def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Re
                 continue
             notes = batch.render(renderer, task, done.reach).notes
         except Kept as kept:
-            report.kept.append(str(kept))
+            report.kept.append(one_line(str(kept)))
         except Exception as error:  # whatever a file or a model does, the others are rendered
             line = _one_line(task.source, error)
             report.failed.append(line)
@@ -147,7 +147,7 @@ def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Re
         else:
             report.rendered += 1
             for note in notes:
-                pace.say(f"{task.source}: {note}")
+                pace.say(one_line(f"{task.source}: {note}"))
         finally:
             done.reach(1, 1)
             pace.add(0, images=int(size > 0))
@@ -183,10 +183,13 @@ class _Part:
 
 def _one_line(source: Path, error: Exception) -> str:
     """What went wrong, with the name of the file in front."""
-    known = isinstance(error, (UserError, OSError)) or is_out_of_memory(error)
-    reason = str(error) if known and str(error) else f"{type(error).__name__}: {error}"
-    reason = reason.removeprefix(f"{source}: ")
-    return " ".join(f"{source}: {reason}".splitlines())
+    if isinstance(error, OSError):
+        reason = describe(error).removeprefix("error: ")
+    elif (isinstance(error, UserError) or is_out_of_memory(error)) and str(error):
+        reason = str(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    return one_line(f"{source}: {reason.removeprefix(f'{source}: ')}")
 
 
 def _sum(reports: list[Report]) -> Report:

@@ -24,6 +24,11 @@ def check(args: argparse.Namespace, many: bool) -> None:
     Raises:
         UserError: If some do not.
     """
+    names = {"input": args.input, "output": [args.output]}
+    names |= {"compare": [args.compare], "zoom-video": [args.zoom_video]}
+    for option, given in names.items():
+        if "" in given:  # as of a variable of the shell that is not set
+            raise UserError(f"--{option}: the name is empty")
     if looks(args) and (not is_one_file(args.input) or args.input == [STANDARD]):
         raise UserError("--compare and --zoom-video take one image, from a file")
     if many and STANDARD in (*args.input, args.output):

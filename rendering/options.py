@@ -126,6 +126,9 @@ class Scale(tuple[float, float]):
 
 
 def _scale(text: str) -> Scale:
+    rows, comma, cols = text.partition(",")
+    if comma and cols.isdecimal() and rows.strip("0") == "":
+        raise argparse.ArgumentTypeError(f"{text!r}: for the number write 0.{cols}")
     scale = Scale(parse_pair(text, float))
     scale.text = text
     return scale

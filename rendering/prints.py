@@ -73,7 +73,7 @@ class Paper:
     def hint(self, shape: tuple[float, float]) -> str:
         """What to say of a picture that lies across the paper; nothing if it does not."""
         lie, laid = math.log(shape[0] / shape[1]), math.log(self.height / self.width)
-        if abs(lie + laid) > abs(lie - laid) / 2:
+        if abs(lie + laid) >= abs(lie - laid) / 2:  # both 0 of squares
             return ""
         lies = "upright" if shape[0] > shape[1] else "wide"
         return f"the picture is {lies} and the paper is not: {self.turned} would fit it better"

@@ -96,7 +96,8 @@ def find_sources(inputs: Sequence[str], output: str | Path, records: Records) ->
                 found.unread[ending or "without an ending"] += 1
         if before == len(found.sources) + found.unread.total() + len(found.failed):
             found.failed.append(f"{given}: no images ({', '.join(sorted(ENDINGS))})")
-    every = sorted(set(found.sources))
+    # Each file once, by whichever of its names it is given.
+    every = sorted({(os.path.realpath(s.path), s.place): s for s in found.sources}.values())
     paths = {os.path.realpath(source.path) for source in every}
     found.sources = [s for s in every if not _is_made(s.path, paths, folder, records)]
     found.made = len(every) - len(found.sources)

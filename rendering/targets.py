@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from configs.command import one_line
 from configs.spec import UserError
 from rendering.record import Records
 from rendering.sources import find_sources
@@ -120,6 +121,7 @@ def plan(inputs: Sequence[str], output: str, suffix: str = "", ending: str | Non
     for (own, chosen), count in changed.items():
         made.notes.append(f"{count} {own or 'without an ending'} as {chosen}: --ext chooses")
     made.tasks = _apart(tasks, made.failed)
+    made.failed = [*map(one_line, made.failed)]
     return made
 
 

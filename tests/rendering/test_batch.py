@@ -254,3 +254,26 @@ def test_progress_counts_the_pixels_of_what_is_to_be_made(photos, run, monkeypat
     mean = sum(sizes) // 3  # of the file that tells no size
     assert paces[0].asked[:3] == ("images", sum(sizes) + mean, 4)
     assert paces[0]._own == (sum(sizes) + mean, 4)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_with_the_name_of_an_image_does_not_hang(photos, renderer):
+    os.mkfifo("in/pipe.png")
+    report = render_all(renderer, plan(["in"], "out"), Batch(TWICE, "", False), ALONE)
+    assert report.failed == ["in/pipe.png: not a readable image: it is no file"]
+    assert report.rendered == 4
+
+
+def test_each_failure_is_one_plain_line(photos, run):
+    (photos / "in/two\nlines.png").write_bytes((photos / "in/a.png").read_bytes())
+    made = plan(["in"], "in")
+    assert "in/two lines.png: the output would replace it" in "\n".join(made.failed)
+    (photos / "out/deep").parent.mkdir()
+    (photos / "out/deep").touch()
+    (photos / "out/two\nlines.png").touch()
+    (photos / "in/bad\nfile.png").touch()
+    report = run()
+    assert report.rendered == 2
+    assert len(str(report).splitlines()) == 1 + 3 + 1 + 1  # counts, failed, and what is kept
+    assert report.failed[0] == "in/bad file.png: not a readable image: it is empty"
+    assert report.failed[1] == "in/deep/c d.png: out/deep: File exists"

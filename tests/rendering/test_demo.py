@@ -224,6 +224,9 @@ def test_mistakes(work):
     assert "--max-pixels" in error(scale="100000")
     assert "more than the 10 allowed" in error("--max-pixels", "10")
     assert "in/nothing: no such image" in error(input="in/nothing")
+    for option in ("input", "output", "compare", "zoom-video"):
+        assert f"--{option}: the name is empty" in error(**{"output": "out", option: ""})
+    assert not (work / "out").exists()
     assert "no/*.png: no images" in error(input="no/*.png", output="out")
     done = run(work, "demo.py", "--input", "in", "--scale", "2", *MODEL)
     assert "for several inputs name a folder" in done.stderr

@@ -62,6 +62,7 @@ def test_a_named_paper_lies_as_the_picture_and_numbers_stay():
     assert not numbers.hint((3000, 2000))
     assert not numbers.hint((1000, 1010))  # as good as square
     assert not Paper(10, 10, "cm").hint((3, 2))
+    assert not Paper(10, 10, "cm").hint((5, 5))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0.6, 40), st.integers(1, 9000))
@@ -197,6 +198,7 @@ def test_a_decimal_comma_is_asked_about(tmp_path):
         "for the number write 3.07; to stretch add --fit stretch"
     )
     assert not (tmp_path / "o.png").exists()
+    assert "for the number write 0.5" in run(tmp_path, "demo.py", *args, "0,5").stderr
     done = run(tmp_path, "demo.py", *args, "3,7", "--fit", "stretch")
     assert (done.returncode, Image.open(tmp_path / "o.png").size) == (0, (42, 15))
     assert "stretched by 133% in width" in done.stderr

@@ -46,6 +46,7 @@ def test_several_inputs(folder):
         *("b.JPG", "e.png", "in/a.png", "in/b.JPG", "in/deep/c d.png", "in/deep/größe.png")
     ]
     assert places("in/a.png", "in/a.png") == ["a.png"]
+    assert places("in/a.png", str(folder / "in/a.png")) == ["a.png"]
 
 
 def test_one_file():

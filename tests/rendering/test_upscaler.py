@@ -117,12 +117,12 @@ def test_paths(up, tmp_path):
         (torch.zeros(0, 3, 4, 4), {"scale": 2}, "with pixels"),
         (np.zeros((4, 4)), {"scale": (2,)}, "scale: expected 2 numbers"),
         (np.zeros((4, 4)), {"scale": (2, 3, 4)}, "scale: expected 2 numbers"),
-        (np.zeros((4, 4)), {"scale": float("nan")}, "scale: expected 2 numbers"),
+        (np.zeros((4, 4)), {"scale": float("nan")}, "scale: expected a number"),
         (np.zeros((4, 4)), {"scale": -1}, "above 0"),
         (np.zeros((4, 4)), {"size": (3.5, 5)}, "size: expected 2 numbers"),
         (np.zeros((4, 4)), {"size": 5}, "size: expected 2 numbers"),
         (np.zeros((4, 4)), {"size": (0, 5)}, "above 0"),
-        (np.zeros((4, 4)), {"long_side": -5}, "above 0"),
+        (np.zeros((4, 4)), {"long_side": -5}, "long_side: expected a whole number from 1"),
         (np.zeros((4, 4)), {"scale": 2, "region": (0, 0, 1)}, "region: expected 4 numbers"),
         (7, {"scale": 2}, "cannot render a int"),
         (np.zeros((4, 4)), {"scale": 2, "output": "a.png"}, "save what is returned"),
@@ -229,3 +229,21 @@ def test_torch_hub_among_packages_of_the_same_names(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "b.tif").exists()
+
+
+def test_sizes_as_arrays_and_messages_of_one_number():
+    up, image = load("bicubic", "cpu"), np.zeros((4, 6, 3), np.uint8)
+    for factors in (np.array([2, 3]), torch.tensor([2.0, 3.0])):
+        assert up.upscale(image, factors, fit="stretch").shape == (8, 18, 3)
+    for factor in (np.float32(2), np.array(2.0), torch.tensor(2.0)):
+        assert up.upscale(image, factor).shape == (8, 12, 3)
+    with pytest.raises(UserError, match=r"^dpi: expected a number, got 'x'$"):
+        up.upscale(image, 2, dpi="x")
+    with pytest.raises(UserError, match="scale: expected a number, got nan"):
+        up.upscale(image, float("nan"))
+    with pytest.raises(
+        UserError, match=r"long_side: expected a whole number from 1 to \d+, got 2\.5"
+    ):
+        up.upscale(image, long_side=2.5)
+    with pytest.raises(UserError, match="fit is for an output of a given height and width"):
+        up.upscale(image, long_side=9, fit="crop")

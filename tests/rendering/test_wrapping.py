@@ -50,7 +50,7 @@ def test_a_region_of_a_texture(up):
         ({"wrap": 1}, "wrap: expected True or False"),
         ({"fit": "cut"}, "fit: expected one of crop, pad, stretch"),
         ({"dpi": 0}, "dpi: expected a number from 1"),
-        ({"dpi": "many"}, "dpi: expected 1 numbers"),
+        ({"dpi": "many"}, "dpi: expected a number"),
         ({"max_input_pixels": 0}, "max_input_pixels: expected a whole number"),
         ({"quick": True}, "there is no argument quick"),
     ],
