@@ -229,3 +229,14 @@ def test_torch_hub_among_packages_of_the_same_names(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "b.tif").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_at_its_own_size_a_picture_keeps_what_its_alpha_hides(up, channels, dtype):
+    image = levels(20, 30, channels, dtype)
+    image[:10, :, -1] = 0
+    image[10, :, -1] = 1 if dtype is not np.float32 else 1e-5
+    np.testing.assert_array_equal(up.upscale(image, scale=1.0), image)
+    part = up.upscale(image, scale=1.0, region=(3, 4, 10, 12))
+    np.testing.assert_array_equal(part, image[3:13, 4:16])
