@@ -36,6 +36,7 @@ from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
 # Called with the rows done, and all rows.
 Progress = Callable[[int, int], None]
 Commit = Callable[[BinaryIO], None]
+SAME_ROWS = 256  # handed on at a time where nothing is changed
 
 
 @dataclass(frozen=True)
@@ -200,11 +201,36 @@ def render_bands(
     if wanted.wrap:
         source, rows, cols = wrapped(renderer, picture, rows, cols)
         scene = None
+    if kind == (picture.channels, picture.pixels.dtype) and (seen := _same_pixels(rows, cols)):
+        same = _as_it_is(source, *seen, progress)
+        return framed(same, placed.border, placed.size[1], picture.opaque)
     bands = renderer.render(source, rows, cols, scene)
     if progress is not None:
         bands = _counted(bands, len(rows), progress)
     pixels = (picture.rows(band, *kind) for band in bands)
     return framed(pixels, placed.border, placed.size[1], picture.opaque)
+
+
+def _same_pixels(rows: Axis, cols: Axis) -> tuple[slice, slice] | None:
+    """The part of the input whose pixels are those of the output; None if others are asked for."""
+    axes = (rows, cols)
+    if any(axis.step != 1 or not float(axis.start).is_integer() for axis in axes):
+        return None
+    top, left = (int(axis.start) for axis in axes)
+    inside = all(axis.start + len(axis) <= axis.size for axis in axes)
+    return (slice(top, top + len(rows)), slice(left, left + len(cols))) if inside else None
+
+
+def _as_it_is(
+    picture: Picture, rows: slice, cols: slice, progress: Progress | None
+) -> Iterator[np.ndarray]:
+    """Bands of the input, with the colours under its transparent pixels, too."""
+    count = rows.stop - rows.start
+    for top in range(rows.start, rows.stop, SAME_ROWS):
+        stop = min(top + SAME_ROWS, rows.stop)
+        yield picture.pixels[top:stop, cols].copy()
+        if progress is not None:
+            progress(stop - rows.start, count)
 
 
 @contextmanager

@@ -69,4 +69,5 @@ def find_levels(colours: np.ndarray) -> Levels:
     inside = least.min() >= 0 and most.max() <= 1
     if inside and (high - low >= LEAST_SPAN or high <= low or len(least) < FEW):
         return UNIT
-    return Levels(low, high if high > low else low + 1)
+    # Of one level: 1 more, or as much as floats of its size tell from it.
+    return Levels(low, high if high > low else low + max(1.0, abs(low) * 2.0**-20))

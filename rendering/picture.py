@@ -113,9 +113,7 @@ class Picture:
         elif alpha is not None:
             colour = colour + (1 - alpha)
         if self.channels < 3:
-            mean = colour.mean(0, keepdim=True)
-            same = (colour == colour[:1]).all(0)  # of equal numbers the mean is not always theirs
-            colour = torch.where(same, colour[:1], mean).expand(1 if channels < 3 else 3, -1, -1)
+            colour = colour.mean(0, keepdim=True).expand(1 if channels < 3 else 3, -1, -1)
         elif channels < 3:
             raise AssertionError("colours are never made gray")
         if channels in (2, 4):

@@ -92,3 +92,9 @@ def test_ranges():
     sky[:3] = 40  # stars
     assert find_levels(sky) == Levels(0, 40)
     assert find_levels(np.zeros((0, 3))) == UNIT
+
+
+@pytest.mark.parametrize("level", [1e20, -1e20, 3e38])
+def test_one_level_stays_it_however_large(up, level):
+    got = up.upscale(np.full((12, 12, 3), level, np.float32), scale=2)
+    np.testing.assert_allclose(got, np.float32(level), rtol=1e-5)

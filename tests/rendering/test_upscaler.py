@@ -247,3 +247,14 @@ def test_sizes_as_arrays_and_messages_of_one_number():
         up.upscale(image, long_side=2.5)
     with pytest.raises(UserError, match="fit is for an output of a given height and width"):
         up.upscale(image, long_side=9, fit="crop")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("channels", [2, 4])
+def test_at_its_own_size_a_picture_keeps_what_its_alpha_hides(up, channels, dtype):
+    image = levels(20, 30, channels, dtype)
+    image[:10, :, -1] = 0
+    image[10, :, -1] = 1 if dtype is not np.float32 else 1e-5
+    np.testing.assert_array_equal(up.upscale(image, scale=1.0), image)
+    part = up.upscale(image, scale=1.0, region=(3, 4, 10, 12))
+    np.testing.assert_array_equal(part, image[3:13, 4:16])
