@@ -35,7 +35,7 @@ class Scene(NamedTuple):
         latent: What they were encoded to; None: the model remembers it.
         beyond: What the planes have beyond [0, 1], which the model was not given; None: nothing.
         margins: Rows and columns around the tile.
-        guards: By the size of the output pixels.
+        guards: The latest one, by the size of the output pixels.
     """
 
     planes: int
@@ -123,6 +123,7 @@ class Decoder:
         if key not in scene.guards:
             pixels = denormalise(latent.inp, self.norm["inp"], 1)
             place = (latent.whole, latent.origin, scene.margins)
+            scene.guards.clear()  # each is as large as the picture
             scene.guards[key] = Guard(pixels, *place, colours)
         return scene.guards[key]
 
