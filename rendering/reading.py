@@ -18,7 +18,7 @@ from configs.command import first_line
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
 from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned
-from rendering.colour import PNG, Colour, colour_of_info, colour_of_png
+from rendering.colour import Colour, colour_of_info, colour_of_png
 from rendering.jxl import is_jxl
 from rendering.kinds import (
     colour_of_avif,
@@ -32,6 +32,7 @@ from rendering.kinds import (
 )
 from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
+from rendering.png import PNG
 
 MAX_BYTES = 2**32  # of a file, or 16 for each pixel that is allowed
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # that Pillow reads

@@ -50,7 +50,7 @@ def density_options(metadata: Metadata, largest: int = 2**20) -> dict[str, Any]:
     return {"dpi": dpi} if dpi and min(dpi) > 0.5 and max(dpi) <= largest else {}
 
 
-def png_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+def png_parts(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of chunks before the pixels."""
     if metadata.dpi:
         x, y = (min(round(each / 0.0254), 2**31 - 1) for each in metadata.dpi)
