@@ -24,8 +24,22 @@ HEIF_OR_AVIF = {b"mif1", b"msf1"}
 RAW_ENDINGS = frozenset(
     f".{name}"
     for name in (
-        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "kdc", "mef"),
-        *("mos", "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf"),
+        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "gpr", "iiq", "kdc"),
+        *(
+            "mef",
+            "mos",
+            "mrw",
+            "nef",
+            "nrw",
+            "orf",
+            "pef",
+            "raf",
+            "raw",
+            "rw2",
+            "rwl",
+            "sr2",
+            "srf",
+        ),
         *("srw", "x3f"),
     )
 )
