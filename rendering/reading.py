@@ -17,7 +17,7 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from configs.command import first_line
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
-from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned
+from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned, with_channels
 from rendering.colour import Colour, colour_of_info, colour_of_png
 from rendering.jxl import is_jxl
 from rendering.kinds import (
@@ -200,7 +200,7 @@ def _plain_picture(image: Image.Image) -> Picture:
         pixels = sixteen_bits(np.asarray(upright))
     else:
         pixels = np.array(upright if upright.mode == mode else upright.convert(mode))
-    return Picture(pixels[..., None] if pixels.ndim == 2 else pixels, icc, tuple(notes))
+    return Picture(with_channels(pixels), icc, tuple(notes))
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:

@@ -141,7 +141,7 @@ def test_videos(renderer, photo, tmp_path, monkeypatch, ending, capsys):
     if ending == ".mp4":
         pytest.importorskip("av")
     monkeypatch.setattr(module, "VIDEO_SIDE", 64)
-    monkeypatch.setattr(module, "SAID_EVERY", 0)
+    monkeypatch.setattr(module, "INTERVAL", 0)
     target = tmp_path / f"new/zoom{ending}"
     zoom(renderer, photo, target, Wanted(scale=(8.0, 8.0)), [115.0, 145.0])
     plugin = {"plugin": "pyav"} if ending == ".mp4" else {}
