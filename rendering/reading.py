@@ -34,7 +34,7 @@ from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
 from rendering.png import PNG
 
-MAX_BYTES = 2**32  # of a file, or 16 for each pixel that is allowed
+MAX_BYTES = 2**32  # of a file, unless many pixels are allowed
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # that Pillow reads
 KINDS = (*FORMATS, "TGA", "HEIC", "JPEG XL")
 # Of all files that can be read.
@@ -87,8 +87,13 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
             that cannot be rendered.
     """
     with _readable(path):
-        data = _content(Path(path), max(MAX_BYTES, 16 * max_pixels))
+        data = _content(Path(path), most_bytes(max_pixels))
     return read_bytes(data, str(path), max_pixels)
+
+
+def most_bytes(max_pixels: int) -> int:
+    """Bytes of the largest file that is read; 16 a pixel are those of floats with alpha."""
+    return max(MAX_BYTES, 16 * max_pixels)
 
 
 def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
