@@ -84,7 +84,7 @@ def _checked(options: Options) -> dict[str, Any]:
 
 
 def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:
-    """So many numbers of a kind; None stays None."""
+    """Convert so many numbers of a kind; None stays None."""
     if values is None:
         return None
     try:

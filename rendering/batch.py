@@ -106,7 +106,7 @@ class Batch:
         return done
 
     def pixels(self, task: Task) -> int | None:
-        """Of the output, from the header of the input; 0 if there is nothing to do."""
+        """Count those of the output, by the header of the input; 0 if there is nothing to do."""
         try:
             if self.is_done(task):
                 return 0

@@ -102,7 +102,7 @@ class Decoder:
         return torch.cat(parts, dim=2)
 
     def _colours(self, scene: Scene, coord: Tensor, cell: Tensor) -> Tensor:
-        """Of the model, at coord (K, Q, 2): (K, Q, C)."""
+        """Colours that the model gives at coord (K, Q, 2): (K, Q, C)."""
         known = {} if scene.latent is None else {"latent": scene.latent}
         return denormalise(self.model.query_rgb(coord, cell, **known), self.norm["gt"], 2)
 
@@ -145,7 +145,7 @@ class Decoder:
 
 
 def picture_size(rows: Axis, cols: Axis) -> tuple[int, int]:
-    """Of the whole picture, though only a part of it be rendered."""
+    """(H, W) of the whole output, though only a part of it be rendered."""
     return round(2 / rows.cell), round(2 / cols.cell)
 
 

@@ -30,7 +30,7 @@ LENGTH: Choices = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 
 class JxlHeader(NamedTuple):
-    """Of the image as it is stored, which its orientation may turn."""
+    """Size and colours of the image as it is stored, which its orientation may turn."""
 
     height: int
     width: int

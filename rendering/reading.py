@@ -97,7 +97,7 @@ def most_bytes(max_pixels: int) -> int:
 
 
 def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """As `read_picture`, of the content of a file.
+    """The picture in the content of a file; see `read_picture`.
 
     Args:
         name: Of the file, for messages.
@@ -187,7 +187,7 @@ def from_pillow(image: Image.Image) -> Picture:
 
 
 def _plain_picture(image: Image.Image) -> Picture:
-    """Of a loaded image, with no other colours than those of its profile."""
+    """The picture of a loaded image, with no other colours than those of its profile."""
     if image.mode not in MODES:
         raise ValueError(f"pixels of mode {image.mode} cannot be rendered")
     icc, notes = image.info.get("icc_profile"), []
@@ -209,7 +209,7 @@ def _plain_picture(image: Image.Image) -> Picture:
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
-    """In RGB, and whether by its profile."""
+    """The image in RGB, and whether it was converted by its profile."""
     srgb = ImageCms.createProfile("sRGB")
     try:
         if image.mode == "LAB":

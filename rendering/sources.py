@@ -53,7 +53,7 @@ class Found:
     failed: list[str] = field(default_factory=list)
 
     def unread_line(self) -> str:
-        """Such as ``29 not read: 20 .heic, 9 .dng``."""
+        """A line such as ``29 not read: 20 .heic, 9 .dng``."""
         counts = ", ".join(f"{count} {ending}" for ending, count in self.unread.most_common())
         return f"{self.unread.total()} not read: {counts}"
 

@@ -127,7 +127,7 @@ def _write_by_pillow(name: str) -> Write:
 
 
 def _options(name: str, layout: Layout) -> dict[str, Any]:
-    """Of Pillow, for a format."""
+    """Options of Pillow for a format."""
     metadata = layout.metadata or Metadata()
     options: dict[str, Any] = {"icc_profile": layout.icc} if layout.icc else {}
     if name == "JPEG":
