@@ -11,12 +11,13 @@ from tests.rendering.spoken import ENDINGS
 
 
 @pytest.fixture(scope="module")
-def bicubic():
+def renderer():
+    """That of bicubic interpolation."""
     return Renderer(models.make({"name": "bicubic"}).eval())
 
 
 @pytest.fixture(scope="module")
-def through(bicubic, tmp_path_factory):
+def through(renderer, tmp_path_factory):
     """Renders the content of a file twice as large; returns that of the output, and the notes."""
     folder = tmp_path_factory.mktemp("through")
 
@@ -25,7 +26,7 @@ def through(bicubic, tmp_path_factory):
         (folder / "input").write_bytes(data)
         output = folder / f"output.{ENDINGS[target]}"
         wanted = Wanted(**{"scale": (2, 2), **options})
-        done = render_file(bicubic, folder / "input", output, wanted)
+        done = render_file(renderer, folder / "input", output, wanted)
         return output.read_bytes(), done.notes
 
     return render

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import models
 from configs.files import written_whole
 from configs.spec import UserError
 from models.checkpoint import load_model
@@ -21,11 +20,6 @@ from tests.cases import SMALL_ARGS, make
 from tests.rendering.corpus import levels
 
 UINT8 = np.dtype(np.uint8)
-
-
-@pytest.fixture
-def renderer():
-    return Renderer(models.make({"name": "bicubic"}).eval())
 
 
 @pytest.fixture
