@@ -58,6 +58,7 @@ def main() -> None:
 
 
 def render(args: argparse.Namespace, many: bool, group: Group) -> None:
+    from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
     from models.checkpoint import load_model
     from rendering.checks import check
     from rendering.grid import MAX_PIXELS
@@ -77,7 +78,7 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         args.fit,
         strip=args.strip,
         lossless=args.lossless,
-        max_input_pixels=args.max_input_pixels,
+        max_input_pixels=args.max_input_pixels or MAX_INPUT_PIXELS,
         wrap=args.wrap,
     )
     if not many and not group.is_first:

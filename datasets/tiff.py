@@ -118,7 +118,7 @@ def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
             raise ValueError(f"TIFF with axes {page.axes} is not supported")
         extra, frames = page.extrasamples, len(file.pages)
         orientation, icc = page_orientation(page), page.iccprofile
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = with_channels(pixels)
     colours = 1 if gray else 3
     alpha = colours < pixels.shape[2] and bool(extra) and extra[0] != 0
     left_out = pixels.shape[2] - colours - alpha
@@ -182,9 +182,14 @@ def unmultiplied(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([colour.astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
+def with_channels(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) or (H, W, C) as (H, W, C)."""
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Pixels (H, W[, C]) as (H, W, C), upright."""
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = with_channels(pixels)
     swapped, flipped = ORIENTATIONS.get(orientation, (False, ()))
     if swapped:
         pixels = pixels.swapaxes(0, 1)

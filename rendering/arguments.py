@@ -104,7 +104,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:
-    """So many numbers of a kind; None stays None."""
+    """Convert so many numbers of a kind; None stays None."""
     if values is None:
         return None
     try:

@@ -13,7 +13,7 @@ from configs.spec import UserError
 from datasets.header import read_header
 from parallel import Group
 from rendering.job import Done, Wanted, render_file
-from rendering.pace import Pace
+from rendering.pace import Pace, Part
 from rendering.record import Records, Stamp, asked
 from rendering.targets import Plan, Task
 from rendering.tiles import Renderer
@@ -106,7 +106,7 @@ class Batch:
         return done
 
     def pixels(self, task: Task) -> int | None:
-        """Of the output, from the header of the input; 0 if there is nothing to do."""
+        """Count those of the output, by the header of the input; 0 if there is nothing to do."""
         try:
             if self.is_done(task):
                 return 0
@@ -132,7 +132,7 @@ def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Re
     tasks = plan.tasks[group.rank :: group.world]
     sizes, pace = _expected(batch, tasks, group)
     for task, size in zip(tasks, sizes, strict=True):
-        done = _Part(pace, size)
+        done = Part(pace, size)
         try:
             if batch.is_done(task):
                 report.skipped += 1
@@ -166,19 +166,6 @@ def _expected(batch: Batch, tasks: list[Task], group: Group) -> tuple[list[int],
     own = [mean if size is None else size for size in known]
     every = group.gather(own)
     return own, Pace("images", sum(every), sum(size > 0 for size in every), group)
-
-
-class _Part:
-    """One image in the progress of all."""
-
-    def __init__(self, pace: Pace, pixels: int) -> None:
-        self._pace, self._pixels, self._told = pace, pixels, 0
-
-    def reach(self, done: int, total: int) -> None:
-        """So many rows of all are done."""
-        now = self._pixels * done // total
-        self._pace.add(now - self._told)
-        self._told = now
 
 
 def _one_line(source: Path, error: Exception) -> str:

@@ -8,13 +8,13 @@ gAMA and cHRM. sBIT and bKGD change no colours and are not kept.
 from __future__ import annotations
 
 import struct
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-PNG = b"\x89PNG\r\n\x1a\n"
+from rendering.png import png_chunk, png_chunks
+
 SRGB_GAMMA = 45455  # in gAMA
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # in cHRM
 UNIT = 100000  # of these
@@ -61,19 +61,13 @@ class Colour(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
-    checksum = zlib.crc32(data, zlib.crc32(kind))
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-
 def colour_of_png(data: bytes, icc: bytes | None) -> Colour:
     """What a PNG says of its colours.
 
     Args:
         icc: The profile of its iCCP.
     """
-    chunks = dict(_chunks(data))
+    chunks = _chunks_before_pixels(data)
     gray = data[25] in (0, 4)
     cicp = chunks.get(b"cICP", b"")
     if len(cicp) == 4:
@@ -132,16 +126,14 @@ def only_in_png(cicp: bytes) -> str | None:
     return HDR_CURVES.get(transfer, f"cICP {primaries}, {transfer}")
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the chunks before the pixels; the first of a kind comes last."""
-    found, place = [], len(PNG)
-    while place + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, place)
+def _chunks_before_pixels(data: bytes) -> dict[bytes, bytes]:
+    """Content of the chunks before the pixels by their kind; the first of a kind counts."""
+    found: dict[bytes, bytes] = {}
+    for _, kind, content in png_chunks(data):
         if kind == b"IDAT":
             break
-        found.append((kind, data[place + 8 : place + 8 + size]))
-        place += size + 12
-    return reversed(found)
+        found.setdefault(kind, content)
+    return found
 
 
 def _colour_of_numbers(gamma: int | None, points: tuple[int, ...] | None, gray: bool) -> Colour:

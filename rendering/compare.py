@@ -146,7 +146,7 @@ def _gradients(picture: Picture, height: int, width: int) -> Iterator[np.ndarray
 
 
 def _sums_across(picture: Picture, width: int) -> Iterator[np.ndarray]:
-    """Of each row, the sums of its gradients over so many columns, by the first of them."""
+    """For each row, the sums of its gradients over so many columns, by the first of them."""
     rows, cols = picture.size
     step = max(1, BAND // cols)
     for first in range(0, rows, step):

@@ -35,7 +35,7 @@ class Scene(NamedTuple):
         latent: What they were encoded to; None: the model remembers it.
         beyond: What the planes have beyond [0, 1], which the model was not given; None: nothing.
         margins: Rows and columns around the tile.
-        guards: By the size of the output pixels.
+        guards: The latest one, by the size of the output pixels.
     """
 
     planes: int
@@ -102,7 +102,7 @@ class Decoder:
         return torch.cat(parts, dim=2)
 
     def _colours(self, scene: Scene, coord: Tensor, cell: Tensor) -> Tensor:
-        """Of the model, at coord (K, Q, 2): (K, Q, C)."""
+        """Colours that the model gives at coord (K, Q, 2): (K, Q, C)."""
         known = {} if scene.latent is None else {"latent": scene.latent}
         return denormalise(self.model.query_rgb(coord, cell, **known), self.norm["gt"], 2)
 
@@ -123,6 +123,7 @@ class Decoder:
         if key not in scene.guards:
             pixels = denormalise(latent.inp, self.norm["inp"], 1)
             place = (latent.whole, latent.origin, scene.margins)
+            scene.guards.clear()  # each is as large as the picture
             scene.guards[key] = Guard(pixels, *place, colours)
         return scene.guards[key]
 
@@ -144,7 +145,7 @@ class Decoder:
 
 
 def picture_size(rows: Axis, cols: Axis) -> tuple[int, int]:
-    """Of the whole picture, though only a part of it be rendered."""
+    """(H, W) of the whole output, though only a part of it be rendered."""
     return round(2 / rows.cell), round(2 / cols.cell)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS
+from datasets.tiff import with_channels
 from rendering.picture import Picture
 from rendering.reading import from_pillow, read_picture
 
@@ -90,7 +91,7 @@ def _take_array(image: np.ndarray) -> Given:
 
 
 def _picture(image: np.ndarray) -> Picture:
-    pixels = np.asarray(image[..., None] if image.ndim == 2 else image)
+    pixels = np.asarray(with_channels(image))
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or not pixels.size:
         raise UserError(f"an array (h, w) or (h, w, 1 to 4) is wanted, got {image.shape}")
     if pixels.dtype.kind == "f":

@@ -13,7 +13,7 @@ STARTS = (BARE, b"\0\0\0\x0cJXL \r\n\x87\n")
 HEADER = 4096  # bytes that are looked at
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 ALPHA, SPOT, CFA = 0, 2, 5  # kinds of further channels
-GRAY, UNKNOWN_SPACE = 1, 3
+GRAY, XYB = 1, 2  # of spaces; 3 is an unknown one
 SRGB, CUSTOM = 1, 2  # of primaries; 1 of the white point is that of D65
 P3, P3_BY_D65 = 11, 12
 UNKNOWN = Colour(notes=("the colour profile of a JPEG XL is not read here: taken for sRGB",))
@@ -30,7 +30,7 @@ LENGTH: Choices = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 
 class JxlHeader(NamedTuple):
-    """Of the image as it is stored, which its orientation may turn."""
+    """Size and colours of the image as it is stored, which its orientation may turn."""
 
     height: int
     width: int
@@ -145,7 +145,7 @@ def _colour(bits: _Bits) -> Colour:
         return UNKNOWN
     space = bits.choose(ENUM)
     white = bits.choose(ENUM)
-    if white == CUSTOM or space >= CUSTOM:
+    if white == CUSTOM or space >= XYB:
         return UNKNOWN
     primaries = SRGB if space == GRAY else bits.choose(ENUM)
     if primaries == CUSTOM or bits.flag():  # points, a gamma

@@ -13,7 +13,7 @@ import numpy as np
 from configs.spec import UserError
 from datasets.opening import check_size
 from datasets.raw import RAW
-from datasets.tiff import finite, scaled, unmultiplied
+from datasets.tiff import finite, scaled, unmultiplied, with_channels
 from rendering.colour import Colour, colour_of_codes
 from rendering.jxl import jxl_info, read_jxl_header
 from rendering.metadata.reading import read_metadata
@@ -24,8 +24,22 @@ HEIF_OR_AVIF = {b"mif1", b"msf1"}
 RAW_ENDINGS = frozenset(
     f".{name}"
     for name in (
-        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "iiq", "kdc", "mef"),
-        *("mos", "mrw", "nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf"),
+        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "gpr", "iiq", "kdc"),
+        *(
+            "mef",
+            "mos",
+            "mrw",
+            "nef",
+            "nrw",
+            "orf",
+            "pef",
+            "raf",
+            "raw",
+            "rw2",
+            "rwl",
+            "sr2",
+            "srf",
+        ),
         *("srw", "x3f"),
     )
 )
@@ -82,7 +96,7 @@ def read_heif(data: bytes, max_pixels: int) -> Picture:
     check_size(image.size, max_pixels)
     info: dict[str, Any] = image.info
     pixels, bits = np.asarray(image), int(info["bit_depth"])
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = with_channels(pixels)
     if bits > 8:
         pixels = scaled(pixels, bits)
     icc, nclx = info.get("icc_profile"), info.get("nclx_profile")
@@ -104,7 +118,7 @@ def read_deep_avif(data: bytes) -> np.ndarray:
     import imagecodecs
 
     pixels = np.asarray(imagecodecs.avif_decode(data, index=0))
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = with_channels(pixels)
     return scaled(pixels, _avif_bits(data))
 
 
@@ -130,7 +144,7 @@ def read_jxl(data: bytes, max_pixels: int) -> Picture:
     pixels: Any = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
     if pixels.dtype.kind == "f":
         pixels = finite(pixels.astype(np.float32))
-    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = with_channels(pixels)
     metadata = read_metadata(data, jxl_info(data))
     return Picture(pixels, header.colour.icc, header.colour.notes, header.colour.cicp, metadata)
 

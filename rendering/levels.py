@@ -35,15 +35,19 @@ class Levels(NamedTuple):
         """
         if self == UNIT:
             return planes
-        low = self.low * planes[colours:] if len(planes) > colours else self.low
-        return torch.cat([(planes[:colours] - low) / self.span, planes[colours:]])
+        colour, alpha = planes[:colours], planes[colours:]
+        return torch.cat([(colour - self._low_under(alpha)) / self.span, alpha])
 
     def from_unit(self, planes: Tensor, colours: int) -> Tensor:
         """The opposite of `as_unit`."""
         if self == UNIT:
             return planes
-        low = self.low * planes[colours:] if len(planes) > colours else self.low
-        return torch.cat([planes[:colours] * self.span + low, planes[colours:]])
+        colour, alpha = planes[:colours], planes[colours:]
+        return torch.cat([colour * self.span + self._low_under(alpha), alpha])
+
+    def _low_under(self, alpha: Tensor) -> Tensor | float:
+        """What colours of the lowest level are, multiplied by the alpha if there is one."""
+        return self.low * alpha if len(alpha) else self.low
 
 
 UNIT = Levels(0.0, 1.0)

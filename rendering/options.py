@@ -87,7 +87,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-input-pixels",
         type=_count,
-        default=2**28,
         metavar="N",
         help="the largest input; default 268435456",
     )

@@ -46,7 +46,7 @@ class Pace:
         )
 
     def add(self, pixels: int, images: int = 0) -> None:
-        """So much more is done."""
+        """Count so much more as done, and show it."""
         self._own = self._own[0] + pixels, self._own[1] + images
         now = self._clock()
         if self._group.world == 1:
@@ -85,6 +85,19 @@ class Pace:
         if 0 < done <= total:
             parts.append(f"{_duration(seconds * (total - done) / done)} left")
         return f"{self._title}: {', '.join(parts)}"
+
+
+class Part:
+    """One image in the progress of all."""
+
+    def __init__(self, pace: Pace, pixels: int) -> None:
+        self._pace, self._pixels, self._told = pace, pixels, 0
+
+    def reach(self, done: int, total: int) -> None:
+        """Count what is new of ``done`` rows of ``total``."""
+        now = self._pixels * done // total
+        self._pace.add(now - self._told)
+        self._told = now
 
 
 def _number(value: float) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from rendering.levels import UNIT, Levels, find_levels
 from rendering.metadata.parts import Metadata
 
-LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+WHITES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 # Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
 TRANSPARENT = 0.5 / 255
 
@@ -56,7 +56,7 @@ class Picture:
 
     @property
     def white(self) -> float:
-        return LARGEST[self.pixels.dtype]
+        return WHITES[self.pixels.dtype]
 
     @cached_property
     def levels(self) -> Levels:
@@ -120,5 +120,5 @@ class Picture:
             opacity = torch.ones_like(colour[0]) if alpha is None else alpha
             colour = torch.cat([colour, opacity.unsqueeze(0)])
         if dtype != np.float32:
-            colour = (colour.clamp(0, 1) * LARGEST[np.dtype(dtype)]).round()
+            colour = (colour.clamp(0, 1) * WHITES[np.dtype(dtype)]).round()
         return np.ascontiguousarray(colour.permute(1, 2, 0).numpy().astype(dtype))

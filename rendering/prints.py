@@ -12,7 +12,7 @@ import numpy as np
 
 from configs.spec import UserError
 from rendering.grid import LARGEST, Region
-from rendering.picture import LARGEST as WHITES
+from rendering.picture import WHITES
 
 Fit = Literal["crop", "pad", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)

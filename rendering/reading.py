@@ -17,8 +17,8 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from configs.command import first_line
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
-from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned
-from rendering.colour import PNG, Colour, colour_of_info, colour_of_png
+from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned, with_channels
+from rendering.colour import Colour, colour_of_info, colour_of_png
 from rendering.jxl import is_jxl
 from rendering.kinds import (
     colour_of_avif,
@@ -32,8 +32,9 @@ from rendering.kinds import (
 )
 from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
+from rendering.png import PNG
 
-MAX_BYTES = 2**32  # of a file, or 16 for each pixel that is allowed
+MAX_BYTES = 2**32  # of a file, unless many pixels are allowed
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # that Pillow reads
 KINDS = (*FORMATS, "TGA", "HEIC", "JPEG XL")
 # Of all files that can be read.
@@ -86,12 +87,17 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
             that cannot be rendered.
     """
     with _readable(path):
-        data = _content(Path(path), max(MAX_BYTES, 16 * max_pixels))
+        data = _content(Path(path), most_bytes(max_pixels))
     return read_bytes(data, str(path), max_pixels)
 
 
+def most_bytes(max_pixels: int) -> int:
+    """Bytes of the largest file that is read; 16 a pixel are those of floats with alpha."""
+    return max(MAX_BYTES, 16 * max_pixels)
+
+
 def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """As `read_picture`, of the content of a file.
+    """The picture in the content of a file; see `read_picture`.
 
     Args:
         name: Of the file, for messages.
@@ -181,7 +187,7 @@ def from_pillow(image: Image.Image) -> Picture:
 
 
 def _plain_picture(image: Image.Image) -> Picture:
-    """Of a loaded image, with no other colours than those of its profile."""
+    """The picture of a loaded image, with no other colours than those of its profile."""
     if image.mode not in MODES:
         raise ValueError(f"pixels of mode {image.mode} cannot be rendered")
     icc, notes = image.info.get("icc_profile"), []
@@ -199,11 +205,11 @@ def _plain_picture(image: Image.Image) -> Picture:
         pixels = sixteen_bits(np.asarray(upright))
     else:
         pixels = np.array(upright if upright.mode == mode else upright.convert(mode))
-    return Picture(pixels[..., None] if pixels.ndim == 2 else pixels, icc, tuple(notes))
+    return Picture(with_channels(pixels), icc, tuple(notes))
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
-    """In RGB, and whether by its profile."""
+    """The image in RGB, and whether it was converted by its profile."""
     srgb = ImageCms.createProfile("sRGB")
     try:
         if image.mode == "LAB":

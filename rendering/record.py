@@ -25,7 +25,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, file: str | Path | int) -> Stamp:
-        """Of a path or an open file.
+        """The stamp of a path or an open file.
 
         Raises:
             OSError: If there is none.

@@ -17,7 +17,7 @@ UINT8 = np.dtype(np.uint8)
 
 
 def read_to_show(renderer: Renderer, source: str | Path, max_pixels: int) -> Picture:
-    """On white where it is transparent; what the user should know is said.
+    """Read a picture, on white where it is transparent, and say what the user should know.
 
     Raises:
         UserError: If it cannot be read.

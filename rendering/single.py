@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rendering.job import Done, Wanted, into, render_picture
-from rendering.pace import Pace
+from rendering.pace import Pace, Part
 from rendering.reading import read_picture
 from rendering.standard import STANDARD, read_standard, standard_output
 from rendering.tiles import Renderer
@@ -32,14 +32,9 @@ def render_single(
         else read_picture(source, wanted.max_input_pixels)
     )
     rows, cols = wanted.grid(picture.size)
-    pace = Pace("stdout" if piped else target, len(rows) * len(cols))
-    told = 0
-
-    def progress(done: int, _: int) -> None:
-        nonlocal told
-        pace.add((done - told) * len(cols))
-        told = done
-
+    pixels = len(rows) * len(cols)
+    pace = Pace("stdout" if piped else target, pixels)
+    progress = Part(pace, pixels).reach
     output = standard_output() if piped else into(target)
     try:
         return render_picture(renderer, picture, output, format, wanted, progress)

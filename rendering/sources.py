@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.spec import UserError
+from rendering.kinds import RAW_ENDINGS
 from rendering.reading import ENDINGS
 from rendering.record import Records
 
-# Endings of images, camera raws and videos, whose files are counted where they cannot be read.
+# Endings of images and videos, whose files are counted where they cannot be read, as raws are.
 KINDS = (
     "avif avifs bmp dds dib exr fits gif hdr heic heics heif hif icns ico j2c j2k",
     "jfif jfi jif jp2 jpe jpeg jpf jpg jpx jxl jxr kra mpo pam pbm pcx pfm pgm",
     "png apng pnm ppm psb psd qoi ras sgi svg tga tif tiff webp wdp xcf eps",
-    "3fr arw cr2 cr3 crw dcr dng erf fff gpr iiq kdc mef mos mrw nef nrw orf",
-    "pef raf raw rw2 rwl sr2 srf srw x3f",
     "3gp avi m4v mkv mov mp4 mpg mts webm wmv",
 )
-PICTURES = frozenset(f".{ending}" for line in KINDS for ending in line.split())
+PICTURES = RAW_ENDINGS | {f".{ending}" for line in KINDS for ending in line.split()}
 # Folders and files of systems, beside those whose names begin with a dot.
 SYSTEM = frozenset(
     {"thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__macosx", "$recycle.bin"}
@@ -54,7 +53,7 @@ class Found:
     failed: list[str] = field(default_factory=list)
 
     def unread_line(self) -> str:
-        """Such as ``29 not read: 20 .heic, 9 .dng``."""
+        """A line such as ``29 not read: 20 .heic, 9 .dng``."""
         counts = ", ".join(f"{count} {ending}" for ending, count in self.unread.most_common())
         return f"{self.unread.total()} not read: {counts}"
 

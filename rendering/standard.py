@@ -15,7 +15,7 @@ from configs.files import naming
 from configs.spec import UserError
 from datasets.opening import MAX_PIXELS
 from rendering.picture import Picture
-from rendering.reading import MAX_BYTES, read_bytes
+from rendering.reading import most_bytes, read_bytes
 
 STANDARD = "-"  # on the command line
 PIECE = 2**20
@@ -35,8 +35,8 @@ def read_standard(max_pixels: int = MAX_PIXELS) -> Picture:
     with naming("stdin"):
         while piece := sys.stdin.buffer.read(PIECE):
             data += piece
-            if len(data) > MAX_BYTES:
-                raise UserError(f"stdin: has more than {MAX_BYTES} bytes")
+            if len(data) > most_bytes(max_pixels):
+                raise UserError(f"stdin: has more than {most_bytes(max_pixels)} bytes")
     if not data:
         raise UserError("stdin: is empty; pipe a picture into it")
     return read_bytes(bytes(data), "stdin", max_pixels)

@@ -126,7 +126,7 @@ def plan(inputs: Sequence[str], output: str, suffix: str = "", ending: str | Non
 
 
 def _ending(own: str) -> str:
-    """Of an output, for that of its input."""
+    """The ending of an output, for that of its input."""
     if own.lower() in WRITTEN:
         return own
     return ".jpg" if own.lower() in PHOTOGRAPHS else ".png"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -86,8 +85,7 @@ class _Appended:
         return entry
 
     def numbers(self, kind: int, *numbers: int) -> Entry:
-        code = {SHORT: "H", LONG: "I", LONG8: "Q"}[kind]
-        return self.entry(kind, struct.pack(f"{self.start.order}{len(numbers)}{code}", *numbers))
+        return self.entry(kind, self.start.packed(kind, *numbers))
 
 
 def _beginning(layout: Layout, big: bool) -> tuple[Structure, dict[int, Entry]]:

@@ -14,7 +14,6 @@ OVERLAP = (
 )
 SMALLEST = 32
 SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, SMALLEST)
-BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more is faster only for a long reach
 
 
 def free_memory(device: torch.device) -> float:

@@ -260,7 +260,7 @@ class Renderer:
     def _planes(
         self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)
     ) -> tuple[Tensor, Tensor | None]:
-        """Of a part what the model is given, and what is beyond the levels that it knows."""
+        """What the model is given of a part, and what is beyond the levels that it knows."""
         planes = picture.planes(rows, cols, self.channels).to(self.device)
         planes = picture.levels.as_unit(planes, picture.colours(self.channels))
         known, beyond = planes, None

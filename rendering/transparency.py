@@ -42,7 +42,7 @@ def consistent(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> Tensor
 
 
 def _fit_colours(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> None:
-    """See `consistent`; in place."""
+    """Fit the colours of a band in place; see `consistent`."""
     reach = [max(1, math.ceil(axis.cell * axis.size)) for axis in (rows, cols)]
     nearest = [nearest_index(axis.centres, axis.size) for axis in (rows, cols)]
     first, last = [], []

@@ -75,7 +75,7 @@ class Turns:
 
 
 def _renew() -> None:
-    """In the child of a fork: locks that other threads held would never be given back."""
+    """Renew the locks in the child of a fork, where those of other threads are never given back."""
     global _forked
     _forked = True
     for turns in _known:

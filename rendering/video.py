@@ -104,7 +104,7 @@ def _write_gif(file: BinaryIO, frames: Iterator[np.ndarray], delay: int) -> None
 
 
 def _gif_image(frame: np.ndarray) -> tuple[bytes, bytes, bytes]:
-    """Of a frame as a GIF: width and height, colour table, and compressed pixels."""
+    """Width and height, colour table, and compressed pixels of a frame as a GIF."""
     encoded = io.BytesIO()
     Image.fromarray(frame).quantize(256).save(encoded, format="GIF", interlace=0)
     gif = encoded.getvalue()

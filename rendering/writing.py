@@ -17,15 +17,15 @@ import numpy as np
 from PIL import Image
 
 from configs.spec import UserError
-from rendering.colour import png_chunk
 from rendering.metadata.embedding import (
     JPEG_LIMITS,
     density_options,
     jpeg_options,
-    png_chunks,
+    png_parts,
     webp_options,
 )
 from rendering.metadata.parts import Metadata, Room
+from rendering.png import PNG, png_chunk
 from rendering.tiff import write_tiff
 
 LEVEL = 3  # of zlib: a fifth larger than its best, in a tenth of the time
@@ -94,12 +94,12 @@ def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
 
     depth = layout.dtype.itemsize * 8
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[layout.channels]
-    file.write(b"\x89PNG\r\n\x1a\n")
+    file.write(PNG)
     chunk(b"IHDR", struct.pack(">IIBBBBB", layout.width, layout.height, depth, colour, 0, 0, 0))
     file.write(layout.cicp or b"")
     if layout.icc:
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
-    for kind, data in png_chunks(layout.metadata or Metadata()):
+    for kind, data in png_parts(layout.metadata or Metadata()):
         chunk(kind, data)
     deflate = zlib.compressobj(LEVEL)
     above = np.zeros((1, layout.width * layout.channels * layout.dtype.itemsize), np.uint8)
@@ -127,7 +127,7 @@ def _write_by_pillow(name: str) -> Write:
 
 
 def _options(name: str, layout: Layout) -> dict[str, Any]:
-    """Of Pillow, for a format."""
+    """Options of Pillow for a format."""
     metadata = layout.metadata or Metadata()
     options: dict[str, Any] = {"icc_profile": layout.icc} if layout.icc else {}
     if name == "JPEG":

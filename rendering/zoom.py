@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.files import written_whole
 from configs.spec import UserError
 from engine import progress_bar
 from rendering.decoding import Scene
 from rendering.grid import Axis
-from rendering.job import Wanted
+from rendering.job import Wanted, into
+from rendering.pace import INTERVAL
 from rendering.picture import Picture
 from rendering.show import UINT8, read_to_show
 from rendering.tiles import Renderer
@@ -25,7 +25,6 @@ FRAMES, RATE = 120, 24
 VIDEO_SIDE = 720
 BUDGET = 2**30  # bytes for what is encoded once for many frames
 AROUND = 8  # pixels around a frame, besides those that a model sees
-SAID_EVERY = 30  # seconds, where there is no terminal
 
 
 def zoom(
@@ -59,8 +58,7 @@ def zoom(
     # Even sides, as H.264 wants them.
     rows, cols = (max(2, round(n * factor / 2) * 2) for n in (height, width))
     frames = render_frames(renderer, picture, (rows, cols), (y, x), last)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(target) as file:
+    with into(target) as file:
         write_video(file, target.suffix.lower(), _counted(frames, target.name), RATE)
     print(f"{target}: {FRAMES} frames of {rows}x{cols} pixels, up to x{last:g}")
 
@@ -112,11 +110,11 @@ def _encoded(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> Sc
 
 
 def _counted(frames: Iterable[np.ndarray], title: str) -> Iterator[np.ndarray]:
-    """The same, with a progress bar; without a terminal a line every `SAID_EVERY` seconds."""
+    """The same, with a progress bar; without a terminal a line every `INTERVAL` seconds."""
     bar = progress_bar(frames, title, total=FRAMES, unit="frame")
     said = time.monotonic()
     for count, frame in enumerate(bar, start=1):
         yield frame
-        if bar.disable and time.monotonic() - said >= SAID_EVERY:
+        if bar.disable and time.monotonic() - said >= INTERVAL:
             said = time.monotonic()
             print(f"{title}: {count} of {FRAMES} frames", file=sys.stderr)

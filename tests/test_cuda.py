@@ -24,11 +24,10 @@ from tests.datasets.test_workers import WRAPPERS
 from tests.golden import rules
 from tests.models.test_formulas import gradients
 from tests.models.test_golden import FILES
-from tests.test_programs import folder, load, photos, succeeds, train
+from tests.test_programs import load, succeeds, train
 from training.recipe import make_optimizer
 from training.step import train_step
 
-__all__ = ["folder", "photos"]  # fixtures
 GPU = torch.device("cuda", 0)
 
 pytestmark = pytest.mark.cuda

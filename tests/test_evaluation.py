@@ -20,18 +20,8 @@ from configs.load import load_test
 from configs.spec import UserError
 from evaluation.check import expected_scale
 from evaluation.pictures import distinct_names
-from tests.test_programs import (
-    fails,
-    load,
-    photos,
-    pillow_bicubic,
-    run,
-    save_checkpoint,
-    succeeds,
-)
+from tests.test_programs import fails, load, pillow_bicubic, run, save_checkpoint, succeeds
 from tests.training.ranks import Ranks
-
-__all__ = ["photos"]  # fixture
 
 
 @pytest.fixture

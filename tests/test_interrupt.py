@@ -13,10 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.test_programs import photos, train_config
+from tests.test_programs import train_config
 from tests.training import ranks
 
-__all__ = ["photos"]  # a fixture
 ROOT = Path(__file__).parents[1]
 COMMANDS = {
     "train_liif.py": ["--config", "c.yaml"],

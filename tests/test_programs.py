@@ -14,10 +14,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from skimage import data
 
 from models.checkpoint import save_checkpoint
-from tests.cases import SPECS, make
+from tests.cases import SPECS
 
 ROOT = Path(__file__).parents[1]
 NORM = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [0.5]}}
@@ -57,22 +56,6 @@ def fails(cwd, program, *args):
     return "\n".join(lines)
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """A working folder outside the repository with images, and a model."""
-    root = tmp_path_factory.mktemp("work")
-    (root / "photos").mkdir()
-    image = data.astronaut()
-    for i, (top, left) in enumerate([(0, 150), (200, 100), (300, 300)]):
-        crop = image[top : top + 90, left : left + 100]
-        Image.fromarray(crop).save(root / "photos" / f"{i}.png")
-    model = make("liif", input_skip="bicubic")
-    args = {**SPECS["liif"]["args"], "input_skip": "bicubic"}
-    spec = {"name": "liif", "args": args, "sd": model.state_dict()}
-    save_checkpoint(root / "m.pth", {"model": spec, "data_norm": NORM})
-    return root
-
-
 def train_config(**changes):
     wrapper = {"inp_size": 8, "scale_max": 3, "augment": True, "sample_q": 64}
     folder = {"name": "image-folder", "args": {"root_path": "photos"}}
@@ -99,12 +82,6 @@ def train_config(**changes):
         "num_workers": 0,
         **changes,
     }
-
-
-@pytest.fixture
-def folder(photos, tmp_path):
-    (tmp_path / "photos").symlink_to(photos / "photos")
-    return tmp_path
 
 
 def train(folder, *args, **changes):

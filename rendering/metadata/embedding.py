@@ -18,7 +18,7 @@ LONG_TEXT = 1024  # bytes from which texts are compressed
 
 
 def jpeg_options(metadata: Metadata) -> dict[str, Any]:
-    """Of Pillow, for a JPEG."""
+    """Options of Pillow for a JPEG."""
     extra = _segment(0xE1, XMP_MARK + metadata.xmp) if metadata.xmp else b""
     rest = metadata.extension
     for at in range(0, len(rest), EXTENSION_PART):
@@ -40,17 +40,17 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 
 def webp_options(metadata: Metadata) -> dict[str, Any]:
-    """Of Pillow, for a WebP."""
+    """Options of Pillow for a WebP."""
     return {"exif": metadata.exif or b"", "xmp": metadata.xmp or b""}
 
 
 def density_options(metadata: Metadata, largest: int = 2**20) -> dict[str, Any]:
-    """Of Pillow, for formats that have only a density."""
+    """Options of Pillow for formats that have only a density."""
     dpi = metadata.dpi
     return {"dpi": dpi} if dpi and min(dpi) > 0.5 and max(dpi) <= largest else {}
 
 
-def png_chunks(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+def png_parts(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of chunks before the pixels."""
     if metadata.dpi:
         x, y = (min(round(each / 0.0254), 2**31 - 1) for each in metadata.dpi)

@@ -76,7 +76,7 @@ def density(structure: Structure) -> tuple[float, float] | None:
 
 
 def density_of(blob: bytes) -> tuple[float, float] | None:
-    """As `density`, of EXIF."""
+    """Pixels per inch, in x and y, if EXIF says them."""
     return density(Structure(blob))
 
 

@@ -83,12 +83,12 @@ class Found:
             self.add_text(Text("Comment", text))
 
     def set_density(self, x: float, y: float) -> None:
-        """In pixels per inch; the first that makes sense counts."""
+        """Note pixels per inch; the first that make sense count."""
         if self.dpi is None and 0 < x < 2**31 and 0 < y < 2**31:
             self.dpi = (x, y)
 
     def per_metre(self, x: int, y: int) -> None:
-        """As `set_density`, in pixels per metre, which are rounded inches mostly."""
+        """Note pixels per metre, most of which were rounded from inches; see `set_density`."""
         self.set_density(_inches(x), _inches(y))
 
     def _is_small(self, part: bytes, name: str) -> bool:

@@ -13,8 +13,9 @@ from rendering.metadata import exif
 from rendering.metadata.found import MOST, Found
 from rendering.metadata.parts import Metadata, Text
 from rendering.metadata.structure import Structure, copied
+from rendering.png import PNG, png_chunks
 
-JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8\xff"
 EXIF_MARK, XMP_MARK = b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION_MARK, PHOTOSHOP_MARK = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 
@@ -127,18 +128,8 @@ def _read_jpeg(data: bytes, found: Found) -> None:
         found.add_resources(resources)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Place, kind and content of the chunks but the pixels."""
-    at = 8
-    while at + 12 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        if kind != b"IDAT":
-            yield at, kind, data[at + 8 : at + 8 + size]
-        at += 12 + size
-
-
 def _read_png(data: bytes, found: Found) -> None:
-    for _, kind, part in _png_chunks(data):
+    for _, kind, part in png_chunks(data):
         if kind == b"pHYs" and len(part) == 9 and part[8:] == b"\1":
             found.per_metre(*struct.unpack(">II", part[:8]))
         elif kind == b"eXIf":
@@ -155,7 +146,7 @@ def _read_png(data: bytes, found: Found) -> None:
 def without_long_texts(data: bytes) -> bytes:
     """A PNG without texts of a size at which Pillow refuses the picture."""
     kept, start = [], 0
-    for at, kind, part in _png_chunks(data):
+    for at, kind, part in png_chunks(data):
         if kind in (b"zTXt", b"iTXt"):
             try:
                 long = len(_png_text(kind, part).text) > PngImagePlugin.MAX_TEXT_CHUNK

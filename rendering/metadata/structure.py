@@ -19,6 +19,8 @@ PINNED = 2**16  # a maker note further behind than this is moved
 MOST = 2**16 - 1  # entries of a directory, and
 LARGEST = 2**26  # bytes of a value or of all that is copied; more is taken for damage
 Order = Literal["<", ">"]
+# Of whole numbers, as `struct` names them.
+CODES = {1: "B", SHORT: "H", LONG: "I", 6: "b", 8: "h", 9: "i", 13: "I", LONG8: "Q", 18: "Q"}
 
 
 class Entry(NamedTuple):
@@ -139,10 +141,9 @@ class Structure:
             parts = struct.unpack(f"{self.order}{2 * entry.length}{code}", raw)
             pairs = zip(parts[::2], parts[1::2], strict=True)
             return [above / below if below else 0.0 for above, below in pairs]
-        known = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
-        if entry.kind not in known:
+        if entry.kind not in CODES:
             return []
-        return [*map(float, struct.unpack(f"{self.order}{entry.length}{known[entry.kind]}", raw))]
+        return [*map(float, struct.unpack(f"{self.order}{entry.length}{CODES[entry.kind]}", raw))]
 
     def entry(self, kind: int, raw: bytes, at: int | None = None) -> Entry:
         """A new entry; a value that does not fit into the field is appended.
@@ -163,8 +164,11 @@ class Structure:
 
     def of_numbers(self, kind: int, *numbers: int) -> Entry:
         """A new entry of whole numbers; see `entry`."""
-        code = {3: "H", 4: "I", 16: "Q"}[kind]
-        return self.entry(kind, struct.pack(f"{self.order}{len(numbers)}{code}", *numbers))
+        return self.entry(kind, self.packed(kind, *numbers))
+
+    def packed(self, kind: int, *numbers: int) -> bytes:
+        """Whole numbers as the value of an entry."""
+        return struct.pack(f"{self.order}{len(numbers)}{CODES[kind]}", *numbers)
 
     def fraction(self, number: float) -> bytes:
         """A positive number as the value of an entry, a fraction."""

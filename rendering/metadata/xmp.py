@@ -145,7 +145,7 @@ def value(packet: bytes, uri: str, name: str) -> str | None:
 
 
 def _replaced(packet: bytes, uri: str, name: str, change: Callable[[str], str]) -> bytes:
-    """With another value of a property."""
+    """The packet with another value of a property."""
 
     def changed(match: re.Match[bytes]) -> bytes:
         before, value, after = match.group("before", "value", "after")
@@ -165,7 +165,7 @@ def _replaced(packet: bytes, uri: str, name: str, change: Callable[[str], str]) 
 
 
 def _removed(packet: bytes, uri: str, name: str | None) -> bytes:
-    """Without a property, or without all of a namespace."""
+    """The packet without a property, or without all of a namespace."""
     for prefix in _prefixes(packet, uri):
         tag = prefix + b":" + (name.encode() + rb"(?![\w.-])" if name else rb"[\w.-]+")
         packet = re.sub(rb"\s" + tag + rb"""\s*=\s*("[^"<]*"|'[^'<]*')""", b"", packet)
@@ -196,7 +196,7 @@ def merged(packet: bytes, extension: bytes) -> bytes | None:
 
 
 def trimmed(packet: bytes) -> bytes:
-    """Without the room that a packet has for changes in its place."""
+    """The packet without the room that it has for changes in its place."""
     end = packet.rfind(b"<?xpacket end")
     return packet if end < 0 else packet[:end].rstrip() + b"\n" + packet[end:]
 

@@ -1,13 +1,11 @@
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
 
 from configs.schema import DataSection
 from configs.spec import UserError
-from datasets.image_file import write_pixels
 from datasets.loader import BatchLoader, make_loader
 from datasets.order import EpochBatches
 from datasets.wrappers import SRImplicitDownsampled
@@ -15,14 +13,10 @@ from parallel import Group
 
 
 @pytest.fixture
-def section(tmp_path):
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-        write_pixels(tmp_path / "photos" / f"{i}.png", pixels)
+def section(noise):
     wrapper = {"inp_size": 6, "scale_max": 4, "augment": True, "sample_q": 10}
     return DataSection(
-        dataset={"name": "image-folder", "args": {"root_path": str(tmp_path / "photos")}},
+        dataset={"name": "image-folder", "args": {"root_path": noise}},
         wrapper={"name": "sr-implicit-downsampled", "args": wrapper},
         batch_size=2,
     )

@@ -9,13 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 import torch
 from torch.utils.data import Dataset
 
-from datasets.image_file import write_pixels
 from datasets.image_folder import ImageFolder
 from datasets.loader import BatchLoader
 from datasets.wrappers import (
@@ -29,12 +27,8 @@ SAMPLING = {"inp_size": 6, "scale_max": 4, "augment": True}
 
 
 @pytest.fixture
-def folder(tmp_path):
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
-        write_pixels(tmp_path / "photos" / f"{i}.png", pixels)
-    return ImageFolder(str(tmp_path / "photos"))
+def folder(noise):
+    return ImageFolder(noise)
 
 
 class Pairs(Dataset):

@@ -1,4 +1,4 @@
-"""Files with metadata, made byte by byte or with other libraries than the code under test."""
+"""Files with metadata, made and read by hand or with other libraries than the code under test."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from functools import partial
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, IptcImagePlugin
 
 from tests.rendering.corpus import levels
 
 HEIGHT, WIDTH = 12, 16
+SIZE = (2 * WIDTH, 2 * HEIGHT)  # (height, width) of twice the picture, which lies on its side
+ENDINGS = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "BMP": "bmp", "PPM": "ppm"}
+EXIF_IFD = 0x8769
 MAKER = b"MAKER\0pointing inside"
 MAKER_AT = 200  # where it stands in the structure of `exif`
 THUMBNAIL = b"\xff\xd8thumbnail\xff\xd9"
@@ -202,3 +205,37 @@ def tiff(blob: bytes | None = None) -> bytes:
     with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:  # which is right
         assert np.array_equal(file.asarray(), np.asarray(picture()))
     return bytes(data)
+
+
+def opened(data):
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def xmp_of(data):
+    info = opened(data).info
+    packet = info.get("xmp") or info.get("XML:com.adobe.xmp")
+    return packet.encode() if isinstance(packet, str) else packet
+
+
+def chunks(data):
+    """Kind and content of the chunks of a PNG."""
+    at = 8
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def iptc_of(data):
+    """The records of IPTC, by Pillow; it knows none of a PNG."""
+    if data.startswith(b"\x89PNG"):
+        texts = [part for kind, part in chunks(data) if kind == b"zTXt"]
+        (profile,) = (t for t in texts if t.startswith(b"Raw profile type iptc\0\0"))
+        lines = zlib.decompress(profile.split(b"\0\0", 1)[1]).decode().split("\n")
+        block = bytes.fromhex("".join(lines[3:]))
+        assert (lines[1], int(lines[2])) == ("iptc", len(block))
+        assert block[:6] == b"8BIM\4\4"
+        return {(2, 120): b"A brook", (2, 25): b"wet"} if IPTC in block else None
+    return IptcImagePlugin.getiptcinfo(opened(data))

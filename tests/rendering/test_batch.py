@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import models
 from parallel import ALONE, Group
 from rendering import batch
 from rendering.batch import Batch, Report, render_all
@@ -12,15 +11,9 @@ from rendering.job import Wanted
 from rendering.pace import Pace
 from rendering.record import NAME
 from rendering.targets import plan
-from rendering.tiles import Renderer
 from tests.rendering.corpus import levels
 
 TWICE = Wanted(scale=(2.0, 2.0))
-
-
-@pytest.fixture
-def renderer():
-    return Renderer(models.make({"name": "bicubic"}).eval())
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from models import make
-from rendering.colour import PNG, png_chunk
 from rendering.job import Wanted, fit, render_file
 from rendering.picture import Picture
+from rendering.png import PNG, png_chunk
 from rendering.reading import from_pillow, read_bytes, read_picture
 from rendering.tiles import Renderer
 from rendering.writing import format_of

@@ -7,18 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import models
 from rendering import compare as module
 from rendering.compare import GAP, INSET, LABEL, Box, compare, detailed
 from rendering.job import Wanted
 from rendering.picture import Picture
-from rendering.tiles import Renderer
 from tests.rendering.corpus import levels
-
-
-@pytest.fixture
-def renderer():
-    return Renderer(models.make({"name": "bicubic"}).eval())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from PIL import Image
 
 from parallel import Group
 from tests.rendering.corpus import levels
-from tests.test_programs import ROOT, fails, photos, run, succeeds  # noqa: F401  a fixture
+from tests.test_programs import ROOT, fails, run, succeeds
 from tests.training import ranks
 
 MODEL = ["--model", "bicubic"]
@@ -54,7 +54,7 @@ def test_what_gets_lost_is_said(work):
     assert Image.open(work / "o.jpg").size == (40, 50)
 
 
-def test_a_region_and_tiles_change_nothing(photos, tmp_path):  # noqa: F811
+def test_a_region_and_tiles_change_nothing(photos, tmp_path):
     args = ["--input", "photos/0.png", "--model", "m.pth", "--scale", "2.5"]
     succeeds(photos, "demo.py", *args, "--output", tmp_path / "whole.png")
     whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)

@@ -1,9 +1,12 @@
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from configs.spec import UserError
+from rendering import decoding
 from rendering.tiles import Renderer
 from rendering.upscaler import Upscaler, load
 from tests.cases import CONTINUOUS, make
@@ -82,3 +85,21 @@ def test_an_encoded_image_that_is_too_large_to_keep(monkeypatch):
     assert not given
     np.testing.assert_allclose(encoded.render(scale=2), right, rtol=0, atol=1e-5)
     assert given
+
+
+def test_of_many_sizes_the_memory_stays_the_same(monkeypatch):
+    made = []
+
+    class Counted(decoding.Guard):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(decoding, "Guard", Counted)
+    up = load("compact", "cpu")
+    checker = (np.indices((40, 40)).sum(0) % 2 * 255).astype(np.uint8)
+    encoded = up.encode(checker)
+    for side in range(50, 60):
+        encoded.render(size=(side, side))
+    assert len(made) == 10
+    assert sum(guard() is not None for guard in made) <= 1

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from configs.spec import UserError
 from rendering import kinds
-from rendering.colour import png_chunk
+from rendering.png import png_chunk
 from rendering.reading import ENDINGS, read_bytes
 from tests.rendering.corpus import levels, of_mode
 

@@ -5,22 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import models
 from configs.spec import UserError
 from rendering import prints
 from rendering.grid import Region, output_counts
 from rendering.job import Wanted, render_file
 from rendering.prints import Border, Paper, fitted, keeps_shape, parse_paper
-from rendering.tiles import Renderer
 from tests.rendering.corpus import levels
 from tests.test_programs import fails, run, succeeds
 
 MODEL = ["--model", "bicubic"]
-
-
-@pytest.fixture
-def renderer():
-    return Renderer(models.make({"name": "bicubic"}).eval())
 
 
 @pytest.mark.parametrize(

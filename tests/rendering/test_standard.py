@@ -69,8 +69,11 @@ def test_what_goes_wrong_with_pipes(tmp_path, png, pipe, monkeypatch):
     assert "error: stdin: not an image of" in error(b"nothing", *through)
     assert "error: stdin: " in error(png[:60], *through)
     assert "--ext xyz: no image format" in error(png, *through, "--ext", "xyz")
-    monkeypatch.setattr("rendering.standard.MAX_BYTES", 50)
-    assert error(png, *through) == "error: stdin: has more than 50 bytes"
+    monkeypatch.setattr("rendering.reading.MAX_BYTES", 50)
+    few = (*through, "--max-input-pixels", "3")
+    assert error(png, *few) == "error: stdin: has more than 50 bytes"
+    enough = ("--max-input-pixels", str(len(png)))  # as of a file, more pixels may take more bytes
+    assert pipe(png, *through, *enough)[0].returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == {"in.png"}
 
 

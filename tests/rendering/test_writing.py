@@ -11,6 +11,7 @@ from PIL import Image, ImageCms
 from configs.spec import UserError
 from rendering.writing import FORMATS, Layout, format_of
 from tests.rendering.corpus import levels
+from tests.rendering.spoken import opened
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -90,3 +91,14 @@ def test_endings():
     assert format_of("a/b.TIFF").name == "TIFF"
     with pytest.raises(UserError, match=r"x\.gif: cannot tell"):
         format_of("x.gif")
+
+
+def test_lossless_webp(through):
+    buffer = io.BytesIO()
+    Image.fromarray(levels(20, 30, 4, np.uint8)).save(buffer, "PNG")
+    exact = np.asarray(opened(through(buffer.getvalue(), "PNG")[0]))
+    for lossless in (False, True):
+        data, _ = through(buffer.getvalue(), "WEBP", lossless=lossless)
+        assert np.array_equal(np.asarray(opened(data)), exact) == lossless
+    with pytest.raises(UserError, match="JPEG always loses"):
+        through(buffer.getvalue(), "JPEG", lossless=True)

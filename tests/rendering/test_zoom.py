@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import models
 from configs.files import written_whole
 from configs.spec import UserError
 from models.checkpoint import load_model
@@ -21,11 +20,6 @@ from tests.cases import SMALL_ARGS, make
 from tests.rendering.corpus import levels
 
 UINT8 = np.dtype(np.uint8)
-
-
-@pytest.fixture
-def renderer():
-    return Renderer(models.make({"name": "bicubic"}).eval())
 
 
 @pytest.fixture
@@ -141,7 +135,7 @@ def test_videos(renderer, photo, tmp_path, monkeypatch, ending, capsys):
     if ending == ".mp4":
         pytest.importorskip("av")
     monkeypatch.setattr(module, "VIDEO_SIDE", 64)
-    monkeypatch.setattr(module, "SAID_EVERY", 0)
+    monkeypatch.setattr(module, "INTERVAL", 0)
     target = tmp_path / f"new/zoom{ending}"
     zoom(renderer, photo, target, Wanted(scale=(8.0, 8.0)), [115.0, 145.0])
     plugin = {"plugin": "pyav"} if ending == ".mp4" else {}

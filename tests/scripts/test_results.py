@@ -9,20 +9,9 @@ import yaml
 from PIL import Image
 
 from tests.cases import SPECS, make
-from tests.test_programs import (
-    NORM,
-    fails,
-    folder,
-    load,
-    photos,
-    save_checkpoint,
-    succeeds,
-    write_tests,
-)
+from tests.test_programs import NORM, fails, load, save_checkpoint, succeeds, write_tests
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-__all__ = ["folder", "photos"]  # fixtures
 
 
 def test_exported_weights_render_as_the_checkpoint_and_hold_no_more(photos, tmp_path):

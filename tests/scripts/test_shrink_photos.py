@@ -1,9 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from tests.test_programs import fails, photos, succeeds
-
-__all__ = ["photos"]  # a fixture
+from tests.test_programs import fails, succeeds
 
 
 def test_copies_are_pillows(photos, tmp_path):

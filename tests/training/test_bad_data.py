@@ -8,19 +8,8 @@ import yaml
 from PIL import Image
 
 from tests.cases import IMNET, SPECS
-from tests.test_programs import (
-    ended,
-    fails,
-    folder,
-    load,
-    photos,
-    run,
-    same,
-    succeeds,
-    train_config,
-)
+from tests.test_programs import ended, fails, load, run, same, succeeds, train_config
 
-__all__ = ["folder", "photos"]  # fixtures
 NEW = ["--config", "c.yaml", "--name", "r"]
 
 

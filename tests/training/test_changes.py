@@ -10,19 +10,8 @@ import yaml
 
 import models
 from tests.cases import SPECS, make
-from tests.test_programs import (
-    ended,
-    fails,
-    folder,
-    load,
-    photos,
-    same,
-    succeeds,
-    train,
-    train_config,
-)
+from tests.test_programs import ended, fails, load, same, succeeds, train, train_config
 
-__all__ = ["folder", "photos"]  # fixtures
 RESUME = ["--config", "c.yaml", "--name", "r", "--resume"]
 
 

@@ -11,13 +11,12 @@ import pytest
 import torch
 import yaml
 
-from tests.test_programs import ended, fails, folder, load, photos, run, same, train, train_config
+from tests.test_programs import ended, fails, load, run, same, train, train_config
 from tests.training import ranks
 from tests.training.test_survival import logged
 from training.board import Board
 from training.signals import Signals
 
-__all__ = ["folder", "photos"]  # fixtures
 LONG = {"val_dataset": None, "epoch_val": None, "epoch_save": None}
 
 

@@ -12,11 +12,10 @@ import pytest
 import torch
 import yaml
 
-from tests.test_programs import ended, folder, load, photos, run, same, train_config
+from tests.test_programs import ended, load, run, same, train_config
 from tests.training.ranks import Ranks
 from tests.training.test_survival import logged
 
-__all__ = ["folder", "photos"]  # fixtures
 ROOT = Path(__file__).parents[2]
 DOUBLE, SINGLE = "tests/training/in_double.py", "train_liif.py"
 

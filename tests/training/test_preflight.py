@@ -20,9 +20,7 @@ from tests.test_programs import (
     ROOT,
     ended,
     fails,
-    folder,
     load,
-    photos,
     run,
     same,
     succeeds,
@@ -32,7 +30,6 @@ from tests.test_programs import (
 from tests.training.test_changes import adam, rates, write
 from training.preflight import preflight
 
-__all__ = ["folder", "photos"]  # fixtures
 TRAININGS = [*ROOT.glob("configs/train-*/*.yaml"), ROOT / "configs/quickstart/train.yaml"]
 
 

@@ -23,9 +23,7 @@ from tests.test_programs import (
     CLOCKED,
     ended,
     fails,
-    folder,
     load,
-    photos,
     run,
     same,
     succeeds,
@@ -34,7 +32,6 @@ from tests.test_programs import (
 )
 from training.run_folder import to_continue
 
-__all__ = ["folder", "photos"]  # fixtures
 ROOT = Path(__file__).parents[2]
 FILES = ("epoch-last.pth", "epoch-best.pth", "epoch-2.pth", "epoch-4.pth")
 

@@ -1,0 +1,24 @@
+"""The chunks that a PNG consists of."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Place, kind and content of each chunk; the content of pixels is left out, for their size."""
+    at = len(PNG)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield at, kind, b"" if kind == b"IDAT" else data[at + 8 : at + 8 + size]
+        at += 12 + size
