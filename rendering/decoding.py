@@ -35,7 +35,7 @@ class Scene(NamedTuple):
         latent: What they were encoded to; None: the model remembers it.
         beyond: What the planes have beyond [0, 1], which the model was not given; None: nothing.
         margins: Rows and columns around the tile.
-        guards: The latest one, by the size of the output pixels.
+        guards: The latest one, by the output's grid.
     """
 
     planes: int
@@ -89,7 +89,7 @@ class Decoder:
             self.queries //= 2
 
     def _decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
-        guard = self._guard(scene, self._cell(rows, cols))
+        guard = self._guard(scene, rows, cols)
         parts = []
         for coord, cell, shape in self.pieces(scene, rows, cols):
             colours = self._colours(scene, coord, cell)
@@ -106,9 +106,9 @@ class Decoder:
         known = {} if scene.latent is None else {"latent": scene.latent}
         return denormalise(self.model.query_rgb(coord, cell, **known), self.norm["gt"], 2)
 
-    def _guard(self, scene: Scene, cell: Tensor) -> Guard | None:
-        """That of a scene for pixels of size cell (2,); None for a model that needs none."""
-        latent = scene.latent
+    def _guard(self, scene: Scene, rows: Axis, cols: Axis) -> Guard | None:
+        """The guard of a scene for an output; None for a model that needs none."""
+        latent, cell = scene.latent, self._cell(rows, cols)
         if latent is None or not self.guarded:
             return None
 
@@ -119,10 +119,10 @@ class Decoder:
             )
             return torch.cat(list(parts), dim=1).float()
 
-        key = tuple(cell.tolist())
+        key = rows.phase, cols.phase
         if key not in scene.guards:
             pixels = denormalise(latent.inp, self.norm["inp"], 1)
-            place = (latent.whole, latent.origin, scene.margins)
+            place = (latent.whole, latent.origin, scene.margins, (rows, cols))
             scene.guards.clear()  # each is as large as the picture
             scene.guards[key] = Guard(pixels, *place, colours)
         return scene.guards[key]

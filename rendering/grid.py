@@ -81,6 +81,19 @@ class Axis:
         """The centres in input pixels (N,), float64: 0.5 is that of the first one."""
         return self.start + (torch.arange(len(self), dtype=torch.float64) + 0.5) * self.step
 
+    @property
+    def phase(self) -> tuple[float, float]:
+        """What all parts of one grid have in common."""
+        return self.step, round(self.start / self.step % 1, 6) % 1
+
+    def nearest(self, places: Tensor) -> Tensor:
+        """The centres of the output pixels that places lie in, all in input pixels, float64.
+
+        Also of places beside the axis, where the grid goes on; within the image.
+        """
+        number = ((places - self.start) / self.step + 1e-6).floor()
+        return (self.start + (number + 0.5) * self.step).clamp(0, self.size)
+
     @cached_property
     def _pixels(self) -> Tensor:
         """The input pixel that each output pixel lies in, in ascending order."""

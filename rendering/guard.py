@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rendering.grid import Axis
 from utils import sample_bicubic, sample_bilinear
 
 MEAN = 4 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
@@ -25,10 +26,12 @@ AROUND = 7
 # and from which it counts no more than its points say.
 FINE, FINEST = 60 / 255, 90 / 255
 FINE_AROUND = 7
-REACH = 8  # pixels around one that its trust depends on
-PROBED = 4  # pixels around one of which points are asked for
-# Where a pixel is asked for, in halves of it: four points see four rows and four columns.
-POINTS = ((-0.75, -0.25), (-0.25, 0.75), (0.25, -0.75), (0.75, 0.25))
+REACH = 9  # pixels around one that its trust depends on
+PROBED = 5  # pixels around one of which points are asked for
+BESIDE = 1  # pixels that a point may lie beside its own
+# Where a pixel is asked for, in eighths of it: four points see four rows and four columns. The
+# output's pixels that these lie in are looked at, so that it is what is shown that counts.
+POINTS = ((1, 3), (3, 7), (5, 1), (7, 5))
 TRUSTED = 0.999  # from here on, rounding is all that is missing
 
 Size = tuple[int, int]
@@ -42,8 +45,9 @@ class Guard:
         size: (h, w) of the whole picture.
         origin: Row and column of the part's first pixel in it.
         margins: Rows and columns of the part that only serve the others; at least `REACH`.
-        colours: Of the network at coordinates (Q, 2), for pixels of the size that is rendered:
-            (K, Q, C), as of ``pixels``.
+        axes: Rows and columns of the output.
+        colours: Of the network at coordinates (Q, 2), for pixels of the output's size: (K, Q, C),
+            as of ``pixels``.
     """
 
     def __init__(
@@ -52,9 +56,10 @@ class Guard:
         size: Size,
         origin: Size,
         margins: Size,
+        axes: tuple[Axis, Axis],
         colours: Callable[[Tensor], Tensor],
     ) -> None:
-        self.pixels, self.size, self.origin = pixels, size, origin
+        self.pixels, self.size, self.origin, self.axes = pixels, size, origin, axes
         doubt = ((fineness(pixels) - FINE) / (FINEST - FINE)).clamp(0, 1)
         doubt = doubt * self._asked(margins)
         where = doubt.amax((0, 1)).nonzero()
@@ -94,10 +99,7 @@ class Guard:
 
     def _agreement(self, where: Tensor, colours: Callable[[Tensor], Tensor]) -> Tensor:
         """(K, 1, h, w) in [0, 1]: what to trust by the points of pixels at (row, column) (N, 2)."""
-        start, size = (where.new_tensor(x) for x in (self.origin, self.size))
-        points = torch.tensor(POINTS, dtype=torch.float64, device=where.device)
-        centres = 2 * (where + start).double().unsqueeze(1) + 1
-        coord = ((centres + points) / size - 1).flatten(0, 1).to(self.pixels.dtype)
+        coord = self._points(where)
         given = colours(coord)
         plain = sample_bicubic(
             self.pixels, coord.expand(len(given), -1, -1), self.size, self.origin
@@ -115,11 +117,23 @@ class Guard:
         # What bicubic interpolation itself loses where it leaves [0, 1] leaves the less room.
         room = MEAN - lost * off.sign()
         by_mean = (room / off.abs().clamp(min=1e-9)).clamp(0, 1)
+        # The least of those around, since a mean of a pattern may be right at every other pixel.
+        by_mean = -F.max_pool2d(-by_mean, 3, 1, 1)
         farthest = F.max_pool2d(far.amax(-1), 3, 1, 1).clamp(min=FAR)
         part = _means((far > FAR).float().mean(-1), AROUND) / count
         too_many = ((part - FEW) / (MANY - FEW)).clamp(0, 1)
         by_distance = 1 - too_many * (1 - FAR / farthest)
         return torch.minimum(by_mean, by_distance).amin(1, keepdim=True)
+
+    def _points(self, where: Tensor) -> Tensor:
+        """Coordinates (N * P, 2) of the points of pixels at (row, column) (N, 2) of the part."""
+        parts = torch.tensor(POINTS, dtype=torch.float64, device=where.device) / 8
+        places = (where + where.new_tensor(self.origin)).double().unsqueeze(1) + parts
+        coords = (
+            axis.nearest(place) * (2 / axis.size) - 1
+            for axis, place in zip(self.axes, places.flatten(0, 1).unbind(1), strict=True)
+        )
+        return torch.stack(list(coords), dim=1).to(self.pixels.dtype)
 
     def _map(self, where: Tensor, values: Tensor) -> Tensor:
         """Values (K, N, P, C) of pixels as a map (K, C, h, w, P), zero elsewhere."""

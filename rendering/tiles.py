@@ -21,7 +21,7 @@ from models.base import ContinuousModel, colour_channels
 from models.latent import Latent
 from rendering.decoding import Decoder, Scene, Span, if_out_of_memory, picture_size
 from rendering.grid import Axis
-from rendering.guard import PROBED, REACH
+from rendering.guard import BESIDE, PROBED, REACH
 from rendering.picture import Picture
 from rendering.reach import Memory, alignment, find_memory, find_reach
 from rendering.shrink import Shrinking
@@ -231,7 +231,7 @@ class Renderer:
             return 0, 0
         around = self.model.margin
         if self.decoder.guarded:
-            around = max(around + PROBED, REACH)
+            around = max(around + PROBED + BESIDE, REACH)
         down, across = (around + math.ceil(axis.cell * axis.size / 4) for axis in (rows, cols))
         return down, across
 

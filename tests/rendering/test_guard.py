@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from models.checkpoint import load_checkpoint, load_model, save_checkpoint
-from rendering.grid import Region, output_grid
+from rendering.grid import Axis, Region, output_grid
 from rendering.guard import Guard, fineness
 from rendering.picture import Picture
 from rendering.tiles import Renderer
@@ -36,7 +36,7 @@ def rendered(models, name, pixels, scale, tile=None, region=None):
 @pytest.mark.parametrize("kind", GRAPHICS)
 def test_a_fine_picture_keeps_its_levels(models, kind, name):
     pixels = graphic(kind)
-    for scale in (2, 3.3):
+    for scale in (1.25, 2, 3.3):
         got = rendered(models, name, pixels, scale).astype(float)
         bicubic = rendered(models, "bicubic", pixels, scale).astype(float)
         assert abs(got.mean() - pixels.mean()) <= 8
@@ -95,6 +95,9 @@ def literal_trust(pixels, ask):
         steps = range(-reach, reach + 1)
         return [(y + i, x + j) for i in steps for j in steps if inside(y + i, x + j)]
 
+    def snap(eighths):  # to the pixels of the output, which are twice as many
+        return 0.25 if eighths < 4 else 0.75
+
     @cache
     def turns(y, x):
         down = at(y - 1, x) - 2 * at(y, x) + at(y + 1, x)
@@ -108,21 +111,29 @@ def literal_trust(pixels, ask):
             doubt[y, x] = np.clip((fine - 60 / 255) / (30 / 255), 0, 1)
             if doubt[y, x] > 0:
                 steps = ((1, 3), (3, 7), (5, 1), (7, 5))
-                points = [(y + i / 8, x + j / 8) for i, j in steps]
+                points = [(y + snap(i), x + snap(j)) for i, j in steps]
                 given, plain = ask(points)
                 shown = np.clip(plain + np.clip(given - plain, -0.4, 0.4), 0, 1)
                 off[y, x] = (shown - np.clip(plain, 0, 1)).mean(0)
                 lost[y, x] = (np.clip(plain, 0, 1) - plain).mean(0)
                 far[y, x] = abs(given - plain)
+
+    @cache
+    def room(y, x):
+        near = [place for place in square(y, x, 3) if place in off]
+        if not near:
+            return 1.0
+        mean, loss = (np.mean([of[place] for place in near], 0) for of in (off, lost))
+        return np.clip((4 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
+
     trust = np.ones((height, width))
     for y, x in far:
         near = [place for place in square(y, x, 3) if place in off]
-        mean, loss = (np.mean([of[place] for place in near], 0) for of in (off, lost))
-        room = np.clip((4 / 255 - loss * np.sign(mean)) / np.maximum(abs(mean), 1e-9), 0, 1)
+        least = np.min([np.broadcast_to(room(*place), 3) for place in square(y, x, 1)], 0)
         farthest = np.max([far[place].max(0) for place in square(y, x, 1) if place in far], 0)
         part = np.mean([(far[place] > 0.4).mean(0) for place in near], 0)
         near_enough = 1 - np.clip(part * 10 - 1, 0, 1) * (1 - 0.4 / np.maximum(farthest, 0.4))
-        trust[y, x] = 1 - doubt[y, x] * (1 - np.minimum(room, near_enough).min())
+        trust[y, x] = 1 - doubt[y, x] * (1 - np.minimum(least, near_enough).min())
     return trust
 
 
@@ -144,7 +155,8 @@ def test_trust_is_the_formula(models, kind):
         return colours(coord)[0].numpy(), plain[0].numpy()
 
     with torch.no_grad():
-        guard = Guard(planes, (24, 20), (0, 0), (0, 0), colours)
+        axes = Axis.over(24, 48), Axis.over(20, 40)
+        guard = Guard(planes, (24, 20), (0, 0), (0, 0), axes, colours)
         wanted = literal_trust(planes[0].permute(1, 2, 0).numpy(), ask)
     assert guard.trust is not None
     assert wanted.min() < 0.9
@@ -155,9 +167,10 @@ def test_smooth_pictures_are_not_looked_at():
     def colours(coord):
         raise AssertionError("asked")
 
+    axes = Axis.over(64, 128), Axis.over(64, 128)
     ramp = torch.linspace(0, 1, 64).expand(1, 3, 64, 64)
     assert fineness(ramp).max() < 0.02
-    assert Guard(ramp, (64, 64), (0, 0), (0, 0), colours).trust is None
+    assert Guard(ramp, (64, 64), (0, 0), (0, 0), axes, colours).trust is None
 
 
 def test_a_checkpoint_can_do_without(tmp_path):
