@@ -24,7 +24,7 @@ FEW, MANY = 0.1, 0.2  # parts of the points around; from `MANY` on, none may
 AROUND = 7
 # Mean second difference of both axes, over `FINE_AROUND` pixels, from which the network is doubted,
 # and from which it counts no more than its points say.
-FINE, FINEST = 60 / 255, 90 / 255
+FINE, FINEST = 45 / 255, 65 / 255
 FINE_AROUND = 7
 REACH = 9  # pixels around one that its trust depends on
 PROBED = 5  # pixels around one of which points are asked for

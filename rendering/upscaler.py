@@ -14,6 +14,7 @@ from torch import Tensor
 
 from configs.command import DEFAULT_MODEL, first_line
 from configs.spec import UserError
+from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
 from models.checkpoint import load_model
 from rendering.arguments import Options, read_wanted, whole_number
 from rendering.decoding import Scene
@@ -124,11 +125,12 @@ class Upscaler:
         _warn(notes)
         return result
 
-    def encode(self, image: Kind) -> Encoded[Kind]:
+    def encode(self, image: Kind, max_input_pixels: int = MAX_INPUT_PIXELS) -> Encoded[Kind]:
         """Encode an image once, to render it often: at several sizes, or region by region.
 
         Args:
             image: As of `upscale`; a copy of its pixels is kept.
+            max_input_pixels: Of the largest file that is read.
 
         Returns:
             It holds what the encoder made of the image, on the device of the model: of ``fast`` 1.2
@@ -138,9 +140,10 @@ class Upscaler:
         Raises:
             UserError: If the image cannot be rendered.
         """
+        limit = whole_number("max_input_pixels", max_input_pixels, 1, 2**40)
         notes = _gradients(image)
         with self._turns.turn(notes):
-            given = take(image)
+            given = take(image, limit)
             pictures = tuple(_copy(picture) for picture in given.pictures)
             scenes = tuple(self._encode(picture) for picture in pictures)
         if None in scenes:

@@ -108,7 +108,7 @@ def literal_trust(pixels, ask):
     for y in range(height):
         for x in range(width):
             fine = np.mean([turns(*place) for place in square(y, x, 3)])
-            doubt[y, x] = np.clip((fine - 60 / 255) / (30 / 255), 0, 1)
+            doubt[y, x] = np.clip((fine - 45 / 255) / (20 / 255), 0, 1)
             if doubt[y, x] > 0:
                 steps = ((1, 3), (3, 7), (5, 1), (7, 5))
                 points = [(y + snap(i), x + snap(j)) for i, j in steps]

@@ -67,6 +67,8 @@ def test_options_of_files_and_pillow_images(up, tmp_path):
     image.save(tmp_path / "a.jpg", exif=exif, dpi=(72, 72))
     with pytest.raises(UserError, match="more than the 599 allowed"):
         up.upscale(tmp_path / "a.jpg", scale=2, max_input_pixels=599)
+    with pytest.raises(UserError, match="more than the 599 allowed"):
+        up.encode(tmp_path / "a.jpg", max_input_pixels=599)
     out = up.upscale(
         tmp_path / "a.jpg", size=(40, 40), fit="crop", dpi=300, output=tmp_path / "b.png"
     )
