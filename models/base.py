@@ -134,7 +134,7 @@ class ContinuousModel(nn.Module):
             they are chunked.
         guarded: Pictures are rendered with a guard: where they are finer than photographs, and the
             colours go astray, it leads them back to bicubic interpolation. So it is with models
-            from checkpoints, unless the file has ``guard: False``; see `load_model`.
+            from checkpoints of this code, unless the file has ``guard: False``; see `load_model`.
         chunk: How many queries are decoded at a time on a CPU, in rendering.
         largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
             since beyond it the model was not trained; None: with their own.

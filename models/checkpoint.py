@@ -258,5 +258,6 @@ def load_model(name: str | Path = DEFAULT_MODEL) -> tuple[nn.Module, dict[str, A
     norm = norm_in(checkpoint, name)
     model = model_from(checkpoint, name).eval()
     if isinstance(model, ContinuousModel):
-        model.guarded = checkpoint.get("guard") is not False
+        # Files of this code say how they were trained; published ones are rendered as published.
+        model.guarded = bool(checkpoint.get("guard", norm is not None))
     return model, norm

@@ -8,7 +8,7 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE = 72
+SIDE = 48
 Y, X = np.mgrid[:SIDE, :SIDE]
 RAMP = np.broadcast_to(np.linspace(0, 255, SIDE), (SIDE, SIDE))
 
@@ -75,10 +75,10 @@ GRAPHICS: dict[str, Callable[[], np.ndarray]] = {
     "screen": lambda: screen(5) > 0.3,
     "screen of a ramp": lambda: screen(4.2) > RAMP / 64 - 2,
     "fax": text,
-    "code": lambda: random(2, size=40),
+    "code": lambda: random(2, size=32),
     "code of two": lambda: enlarged(random(2, size=30), 2),
     "pixel art": lambda: enlarged(random(6, 3, 32), 2),
-    "pixels of colour": lambda: random(2, 3, 40),
+    "pixels of colour": lambda: random(2, 3, 32),
     "noise": lambda: random(256),
 }
 
