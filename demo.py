@@ -122,7 +122,7 @@ def render_many(
     report = render_all(renderer, found, batch, group)
     if group.is_first:
         print(report)
-    if report.failed:
+    if report.failed or report.kept:  # not all inputs have their outputs
         sys.exit(1)
 
 

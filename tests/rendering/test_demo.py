@@ -54,6 +54,18 @@ def test_what_gets_lost_is_said(work):
     assert Image.open(work / "o.jpg").size == (40, 50)
 
 
+def test_a_file_of_the_user_is_kept_and_told(work):
+    args = ["--input", "in", "--output", "out", "--scale", "2", *MODEL]
+    (work / "out").mkdir()
+    (work / "out/glass.png").write_bytes(b"mine")
+    done = run(work, "demo.py", *args)
+    assert done.returncode == 1  # not all inputs have their outputs
+    assert "out/glass.png: was there already, and not made by this program" in done.stdout
+    assert (work / "out/glass.png").read_bytes() == b"mine"
+    assert run(work, "demo.py", *args, "--overwrite").returncode == 0
+    assert Image.open(work / "out/glass.png").size == (34, 42)
+
+
 def test_a_region_and_tiles_change_nothing(photos, tmp_path):
     args = ["--input", "photos/0.png", "--model", "m.pth", "--scale", "2.5"]
     succeeds(photos, "demo.py", *args, "--output", tmp_path / "whole.png")
