@@ -179,7 +179,9 @@ def test_an_interrupt_keeps_what_there_is(work, monkeypatch):
     assert cells(forms["markdown"].read_text())[2][2] == "-"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_kill_loses_one_case(work, number):
     config = write(
         work, "Here", shrinking("photos", [2]), shrinking("photos", [3], repeat=1_000_000)

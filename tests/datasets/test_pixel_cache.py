@@ -211,7 +211,10 @@ def many(tmp_path_factory):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("start", ["forkserver", "spawn", "fork"])
+@pytest.mark.parametrize(
+    "start",
+    ["fork", *(pytest.param(way, marks=pytest.mark.slow) for way in ("forkserver", "spawn"))],
+)
 def test_workers_share_the_memory_whatever_starts_them(many, tmp_path, start):
     """2,000 images, and no process may have more than 128 files open."""
     (tmp_path / "workers.py").write_text(WORKERS)

@@ -193,7 +193,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("method", "as_default"), [("forkserver", "yes"), ("spawn", "")])
+@pytest.mark.parametrize(
+    ("method", "as_default"),
+    [("forkserver", "yes"), pytest.param("spawn", "", marks=pytest.mark.slow)],
+)
 def test_processes_may_be_started_in_any_way(folder, method, as_default, tmp_path):
     script = tmp_path / "started.py"
     script.write_text(STARTED)
@@ -222,7 +225,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they end within seconds")
-@pytest.mark.parametrize("method", ["", "spawn"])
+@pytest.mark.parametrize("method", ["", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_of_a_killed_program_end_at_once_and_silently(folder, method, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

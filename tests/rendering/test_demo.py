@@ -173,7 +173,12 @@ def test_one_image_is_the_work_of_one_process(work, monkeypatch, rank):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+    ("number", "status"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        (signal.SIGHUP, 129),
+    ],
 )
 def test_when_stopped_nothing_is_left(work, number, status):
     args = ["--input", "in/glass.png", "--scale", "1000", "--output", "out/large.png", *MODEL]

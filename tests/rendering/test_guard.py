@@ -36,11 +36,11 @@ def rendered(models, name, pixels, scale, tile=None, region=None):
 @pytest.mark.parametrize("kind", GRAPHICS)
 def test_a_fine_picture_keeps_its_levels(models, kind, name):
     pixels = graphic(kind)
-    for scale in (1.25, 2, 3.3):
-        got = rendered(models, name, pixels, scale).astype(float)
-        bicubic = rendered(models, "bicubic", pixels, scale).astype(float)
-        assert abs(got.mean() - pixels.mean()) <= 8
-        assert (abs(got - bicubic) > 110).mean() <= 0.01
+    scale = (1.25, 2, 3.3)[[*GRAPHICS].index(kind) % 3]
+    got = rendered(models, name, pixels, scale).astype(float)
+    bicubic = rendered(models, "bicubic", pixels, scale).astype(float)
+    assert abs(got.mean() - pixels.mean()) <= 8
+    assert (abs(got - bicubic) > 110).mean() <= 0.01
 
 
 def test_it_is_the_guard_that_does_it(models):

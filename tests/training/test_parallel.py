@@ -124,6 +124,7 @@ def test_two_stop_by_a_signal_to_one_and_one_goes_on(folder, alone):
     assert_close(alone, folder / "save/r")
 
 
+@pytest.mark.slow
 def test_three_processes_resume_bit_for_bit(folder):
     config = {**NO_VALIDATION, "epoch_max": 2}
     start(folder, 3, SINGLE, name="whole", **config).finish(0, 0, 0)
