@@ -25,6 +25,7 @@ from rendering.grid import (
     output_counts,
     output_grid,
 )
+from rendering.inputs import check_target
 from rendering.metadata.parts import carried
 from rendering.picture import Picture
 from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
@@ -145,13 +146,6 @@ def render_file(
     output = into(target, commit)
     picture = read_picture(source, wanted.max_input_pixels)
     return render_picture(renderer, picture, output, format, wanted, progress)
-
-
-def check_target(source: str | Path, target: str | Path) -> None:
-    """Raise a `UserError` if the output would take the place of the input."""
-    source, target = Path(source), Path(target)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UserError(f"{source}: the output would replace it; choose another name")
 
 
 def render_picture(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.command import one_line
 from configs.spec import UserError
+from rendering.inputs import Inputs, check_target, file_key
 from rendering.record import Records
 from rendering.sources import find_sources
 from rendering.writing import FORMATS
@@ -47,20 +48,6 @@ class Plan:
     unread: str = ""
 
 
-class Inputs:
-    """The files that a run reads, under any of their names."""
-
-    def __init__(self, paths: Iterable[str | Path]) -> None:
-        self._known: dict[object, Path] = {}
-        for path in map(Path, paths):
-            self._known.update(dict.fromkeys(_identities(path), path))
-
-    def find(self, path: str | Path) -> Path | None:
-        """The input that a path leads to."""
-        found = (self._known.get(identity) for identity in _identities(Path(path)))
-        return next(filter(None, found), None)
-
-
 def is_folder(output: str | None) -> bool:
     """Whether an ``--output`` names a folder, there or to be made."""
     separators = tuple(filter(None, (os.sep, os.altsep)))
@@ -78,12 +65,11 @@ def check_targets(targets: Mapping[str, str], source: str | None, overwrite: boo
     Raises:
         UserError: If one is the input, is there already, or is the same as another.
     """
-    inputs = Inputs([source] if source else [])
     taken: dict[str, str] = {}
     for option, target in targets.items():
-        if inputs.find(target):
-            raise UserError(f"{source}: the output would replace it; choose another name")
-        other = taken.setdefault(_key(Path(target)), option)
+        if source:
+            check_target(source, target)
+        other = taken.setdefault(file_key(Path(target)), option)
         if other != option:
             raise UserError(f"{target}: {other} and {option} name the same file")
         if not overwrite and Path(target).exists() and not Path(target).is_dir():
@@ -137,10 +123,10 @@ def _apart(tasks: list[Task], failed: list[str]) -> list[Task]:
     inputs = Inputs(task.source for task in tasks)
     sharing: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:
-        sharing[_key(task.target)].append(task)
+        sharing[file_key(task.target)].append(task)
     left = []
     for task in tasks:
-        others = [other for other in sharing[_key(task.target)] if other.source != task.source]
+        others = [other for other in sharing[file_key(task.target)] if other.source != task.source]
         replaced = inputs.find(task.target)
         if others:
             failed.append(
@@ -156,17 +142,3 @@ def _apart(tasks: list[Task], failed: list[str]) -> list[Task]:
         else:
             left.append(task)
     return left
-
-
-def _identities(path: Path) -> list[object]:
-    """What two names of one file have in common: the path without links, and the file itself."""
-    try:
-        status = path.stat()
-    except OSError:
-        return [_key(path)]
-    return [_key(path), (status.st_dev, status.st_ino)]
-
-
-def _key(path: Path) -> str:
-    """The same for all paths to one file, there or not."""
-    return os.path.normcase(os.path.realpath(path))

@@ -20,7 +20,8 @@ from rendering.arguments import Options, read_wanted, whole_number
 from rendering.decoding import Scene
 from rendering.given import Given, Kind, take
 from rendering.grid import LARGEST, MAX_PIXELS
-from rendering.job import Wanted, check_target, into, render_bands, render_picture
+from rendering.inputs import check_target
+from rendering.job import Wanted, into, render_bands, render_picture
 from rendering.metadata.pillow import kept_info
 from rendering.picture import Picture
 from rendering.targets import WRITTEN
