@@ -40,6 +40,14 @@ Commit = Callable[[BinaryIO], None]
 SAME_ROWS = 256  # handed on at a time where nothing is changed
 
 
+class Placed(NamedTuple):
+    """How an input lies in an output, and the rows and columns that are rendered of it."""
+
+    fitted: Fitted
+    rows: Axis
+    cols: Axis
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is asked of an output; exactly one of the first three and `paper` says its size.
@@ -86,17 +94,22 @@ class Wanted:
         counts = output_counts(shape, self.scale, self.resolution, self.long_side)
         return fitted(part, counts, self.fit)
 
-    def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Rows and columns that are rendered for an input of a size, without a border.
+    def placed(self, size: tuple[int, int]) -> Placed:
+        """The grid of the output for an input of (h, w) pixels.
 
         Raises:
             UserError: As of `fitted`; or if the output has too many pixels.
         """
         found = self.fitted(size)
         check_count(found.size, self.max_pixels)
-        return output_grid(
+        rows, cols = output_grid(
             size, resolution=found.counts, region=found.part, max_pixels=self.max_pixels
         )
+        return Placed(found, rows, cols)
+
+    def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
+        """Rows and columns that are rendered, without a border; see `placed`."""
+        return self.placed(size)[1:]
 
     def factors(self, size: tuple[int, int]) -> tuple[float, float]:
         """Output pixels per input pixel, without making anything."""
@@ -166,21 +179,23 @@ def render_picture(
         UserError: If the output cannot be what is asked for.
         OSError: If it cannot be written.
     """
-    placed = wanted.fitted(picture.size)
-    wanted.grid(picture.size)  # it can be
-    layout, notes = fit(picture, format, placed.size, wanted)
+    placed = wanted.placed(picture.size)
+    size = placed.fitted.size
+    layout, notes = fit(picture, format, size, wanted)
     kind = layout.channels, layout.dtype
     with output as file:
-        format.write(file, layout, render_bands(renderer, picture, wanted, kind, progress, scene))
-    notes = [*picture.notes, *renderer.notes(picture), *placed.notes, *notes]
-    return Done(*placed.size, tuple(notes))
+        bands = render_bands(renderer, picture, placed, kind, wanted.wrap, progress, scene)
+        format.write(file, layout, bands)
+    notes = [*picture.notes, *renderer.notes(picture), *placed.fitted.notes, *notes]
+    return Done(*size, tuple(notes))
 
 
 def render_bands(
     renderer: Renderer,
     picture: Picture,
-    wanted: Wanted,
+    placed: Placed,
     kind: tuple[int, np.dtype],
+    wrap: bool = False,
     progress: Progress | None = None,
     scene: Scene | None = None,
 ) -> Iterator[np.ndarray]:
@@ -188,21 +203,21 @@ def render_bands(
 
     Args:
         kind: Channels and dtype.
+        wrap: See `Wanted`.
         progress, scene: As of `render_picture`.
     """
-    placed, source = wanted.fitted(picture.size), picture
-    rows, cols = wanted.grid(picture.size)
-    if wanted.wrap:
+    (placing, rows, cols), source = placed, picture
+    if wrap:
         source, rows, cols = wrapped(renderer, picture, rows, cols)
         scene = None
     if kind == (picture.channels, picture.pixels.dtype) and (seen := _same_pixels(rows, cols)):
         same = _as_it_is(source, *seen, progress)
-        return framed(same, placed.border, placed.size[1], picture.opaque)
+        return framed(same, placing.border, placing.size[1], picture.opaque)
     bands = renderer.render(source, rows, cols, scene)
     if progress is not None:
         bands = _counted(bands, len(rows), progress)
     pixels = (picture.rows(band, *kind) for band in bands)
-    return framed(pixels, placed.border, placed.size[1], picture.opaque)
+    return framed(pixels, placing.border, placing.size[1], picture.opaque)
 
 
 def _same_pixels(rows: Axis, cols: Axis) -> tuple[slice, slice] | None:

@@ -183,10 +183,10 @@ class Upscaler:
             raise UserError("output= is for an image given by its path: save what is returned")
         results = []
         for picture, scene in zip(given.pictures, scenes, strict=True):
-            placed = wanted.fitted(picture.size)
-            notes += (*picture.notes, *self.renderer.notes(picture), *placed.notes)
+            placed = wanted.placed(picture.size)
+            notes += (*picture.notes, *self.renderer.notes(picture), *placed.fitted.notes)
             kind = picture.channels, picture.pixels.dtype
-            bands = render_bands(self.renderer, picture, wanted, kind, scene=scene)
+            bands = render_bands(self.renderer, picture, placed, kind, wanted.wrap, scene=scene)
             results.append(np.concatenate(list(bands)))
         result = given.returned(results)
         if given.image is not None and not wanted.strip:
