@@ -1,0 +1,85 @@
+"""Give the EDSR encoder of a checkpoint more residual blocks that change nothing yet.
+
+    python scripts/deepen.py weights/fast.pth save/deeper.pth --blocks 2
+
+A new block ends in a convolution of zeros, so it adds nothing to what passes by, and the deeper
+model computes what the old one did. Training goes on from there, with ``pre_train``: Chen,
+Goodfellow, Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import argparse
+from typing import Any
+
+import torch
+from torch import nn
+
+import models
+from configs.command import outlive_output, run
+from configs.spec import UserError
+from models.base import encoder_of
+from models.checkpoint import load_checkpoint, model_from, save_checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Add residual blocks that change nothing yet.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--blocks", type=int, default=2, metavar="N", help="default 2")
+    args = parser.parse_args()
+    outlive_output()
+    if args.blocks < 1:
+        raise UserError(f"--blocks {args.blocks}: expected 1 or more")
+    if args.output.exists():
+        raise UserError(f"{args.output}: is there already; name another file")
+    checkpoint = load_checkpoint(args.checkpoint)
+    model, spec = deepened(model_from(checkpoint, args.checkpoint), checkpoint["model"], args)
+    kept = {key: checkpoint[key] for key in ("data_norm", "guard") if key in checkpoint}
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(args.output, {"model": {**spec, "sd": model.state_dict()}, **kept})
+    print(f"{args.output}: {spec['args']['encoder_spec']['args']['n_resblocks']} residual blocks")
+
+
+def deepened(
+    model: nn.Module, spec: dict[str, Any], args: argparse.Namespace
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with more blocks, which come last, and its spec.
+
+    Raises:
+        UserError: If its encoder is no `edsr-baseline`.
+    """
+    encoder_spec = spec["args"].get("encoder_spec") or {}
+    if encoder_spec.get("name") != "edsr-baseline":
+        raise UserError(f"{args.checkpoint}: its encoder is not edsr-baseline")
+    old = encoder_of(model).body
+    assert isinstance(old, nn.Sequential)
+    count = len(old) - 1 + args.blocks  # the last one is a convolution
+    encoder_spec = {**encoder_spec, "args": {**encoder_spec["args"], "n_resblocks": count}}
+    spec = {"name": spec["name"], "args": {**spec["args"], "encoder_spec": encoder_spec}}
+    torch.manual_seed(0)
+    deeper = models.make(spec)
+    body = encoder_of(deeper).body
+    assert isinstance(body, nn.Sequential)
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.body.")}
+    deeper.load_state_dict(own, strict=False)
+    for target, source in zip([*body[: len(old) - 1], body[-1]], old, strict=True):
+        target.load_state_dict(source.state_dict())
+    for block in body[len(old) - 1 : -1]:
+        nn.init.zeros_(block.body[-1].weight)
+        nn.init.zeros_(block.body[-1].bias)
+    return deeper, spec
+
+
+if __name__ == "__main__":
+    run(main)
