@@ -44,27 +44,27 @@ def main() -> None:
     if args.output.exists():
         raise UserError(f"{args.output}: is there already; name another file")
     checkpoint = load_checkpoint(args.checkpoint)
-    model, spec = deepened(model_from(checkpoint, args.checkpoint), checkpoint["model"], args)
+    model, spec = deepened(
+        model_from(checkpoint, args.checkpoint), checkpoint["model"], args.blocks
+    )
     kept = {key: checkpoint[key] for key in ("data_norm", "guard") if key in checkpoint}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, {"model": {**spec, "sd": model.state_dict()}, **kept})
     print(f"{args.output}: {spec['args']['encoder_spec']['args']['n_resblocks']} residual blocks")
 
 
-def deepened(
-    model: nn.Module, spec: dict[str, Any], args: argparse.Namespace
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The model with more blocks, which come last, and its spec.
+def deepened(model: nn.Module, spec: dict[str, Any], more: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The model with so many more blocks, which come last, and its spec.
 
     Raises:
         UserError: If its encoder is no `edsr-baseline`.
     """
     encoder_spec = spec["args"].get("encoder_spec") or {}
     if encoder_spec.get("name") != "edsr-baseline":
-        raise UserError(f"{args.checkpoint}: its encoder is not edsr-baseline")
+        raise UserError(f"{spec['name']}: the encoder is not edsr-baseline, which has such blocks")
     old = encoder_of(model).body
     assert isinstance(old, nn.Sequential)
-    count = len(old) - 1 + args.blocks  # the last one is a convolution
+    count = len(old) - 1 + more  # the last one is a convolution
     encoder_spec = {**encoder_spec, "args": {**encoder_spec["args"], "n_resblocks": count}}
     spec = {"name": spec["name"], "args": {**spec["args"], "encoder_spec": encoder_spec}}
     torch.manual_seed(0)

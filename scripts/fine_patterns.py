@@ -236,7 +236,9 @@ def pixels_of_few_colours(count: int, rng: Rng) -> np.ndarray:
 
 def noise(count: int, rng: Rng) -> np.ndarray:
     """Every cell of any level, gray or of any colour."""
-    return rng.uniform(0, 255, (count, count, 3)) if rng.random() < 0.5 else rng.random((count,) * 2)
+    return (
+        rng.uniform(0, 255, (count, count, 3)) if rng.random() < 0.5 else rng.random((count,) * 2)
+    )
 
 
 OF_PHOTOGRAPHS: tuple[Callable[..., np.ndarray], ...] = (dithered_photograph,)

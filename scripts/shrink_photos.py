@@ -37,6 +37,7 @@ def main() -> None:
         "--factor", type=float, nargs="+", default=[1.0, 0.7, 0.5, 0.35], metavar="F"
     )
     parser.add_argument("--min-side", type=int, default=200, metavar="N", help="default 200")
+    parser.add_argument("--gray", action="store_true", help="without colours, named -gray")
     args = parser.parse_args()
     outlive_output()
     if not all(0 < factor <= 1 for factor in args.factor):
@@ -46,24 +47,24 @@ def main() -> None:
     if args.output.resolve() == args.input.resolve():
         raise UserError(f"--output {args.output}: is the input; name another folder")
     files = ImageFolder(str(args.input)).files
-    check_targets((f, target(args.output, f, factor)) for f in files for factor in args.factor)
+    check_targets((f, target(args, f, factor)) for f in files for factor in args.factor)
     count = 0
     for file in tqdm(files, disable=None):
-        pixels = torch.from_numpy(read_image(file)).permute(2, 0, 1)
+        pixels = torch.from_numpy(read_image(file, 1 if args.gray else 3)).permute(2, 0, 1)
         for factor in args.factor:
             height, width = (round(n * factor) for n in pixels.shape[1:])
             if factor < 1 and min(height, width) < args.min_side:
                 continue
             small = pixels if factor == 1 else resize_bicubic(pixels, height, width)
-            path = target(args.output, file, factor)
+            path = target(args, file, factor)
             write_pixels(path, small.permute(1, 2, 0).contiguous().numpy())
             count += 1
     print(f"{args.output}: {count} images")
 
 
-def target(output: Path, file: Path, factor: float) -> Path:
+def target(args: argparse.Namespace, file: Path, factor: float) -> Path:
     """Where a copy of an image is written."""
-    return output / f"{file.stem}-{round(100 * factor):03d}.png"
+    return args.output / f"{file.stem}-{round(100 * factor):03d}{'-gray' * args.gray}.png"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,15 @@ def test_copies_are_pillows(photos, tmp_path):
     np.testing.assert_array_equal(half, image.resize((50, 45), Image.Resampling.BICUBIC))
 
 
+def test_copies_without_colours_are_pillows_luma(photos, tmp_path):
+    args = ["--input", "photos", "--output", tmp_path / "out", "--factor", "0.5", "--gray"]
+    succeeds(photos, "scripts/shrink_photos.py", *args, "--min-side", "30")
+    gray = Image.open(photos / "photos/1.png").convert("L")
+    written = Image.open(tmp_path / "out/1-050-gray.png")
+    assert written.mode == "L"
+    np.testing.assert_array_equal(written, gray.resize((50, 45), Image.Resampling.BICUBIC))
+
+
 def test_mistakes(photos, tmp_path):
     args = ["--input", "photos", "--output", tmp_path / "out"]
     assert "above 0, up to 1" in fails(photos, "scripts/shrink_photos.py", *args, "--factor", "2")
