@@ -30,6 +30,7 @@ from configs.command import outlive_output, run
 from configs.spec import UserError
 from models.base import encoder_of
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
+from models.edsr import ResBlock
 
 
 def main() -> None:
@@ -47,9 +48,9 @@ def main() -> None:
     model, spec = deepened(
         model_from(checkpoint, args.checkpoint), checkpoint["model"], args.blocks
     )
-    kept = {key: checkpoint[key] for key in ("data_norm", "guard") if key in checkpoint}
+    kept = {key: value for key, value in checkpoint.items() if key in ("data_norm", "guard")}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(args.output, {"model": {**spec, "sd": model.state_dict()}, **kept})
+    save_checkpoint(args.output, {**kept, "model": {**spec, "sd": model.state_dict()}})
     print(f"{args.output}: {spec['args']['encoder_spec']['args']['n_resblocks']} residual blocks")
 
 
@@ -64,8 +65,8 @@ def deepened(model: nn.Module, spec: dict[str, Any], more: int) -> tuple[nn.Modu
         raise UserError(f"{spec['name']}: the encoder is not edsr-baseline, which has such blocks")
     old = encoder_of(model).body
     assert isinstance(old, nn.Sequential)
-    count = len(old) - 1 + more  # the last one is a convolution
-    encoder_spec = {**encoder_spec, "args": {**encoder_spec["args"], "n_resblocks": count}}
+    had = len(old) - 1  # the last one is a convolution
+    encoder_spec = {**encoder_spec, "args": {**encoder_spec["args"], "n_resblocks": had + more}}
     spec = {"name": spec["name"], "args": {**spec["args"], "encoder_spec": encoder_spec}}
     torch.manual_seed(0)
     deeper = models.make(spec)
@@ -73,11 +74,12 @@ def deepened(model: nn.Module, spec: dict[str, Any], more: int) -> tuple[nn.Modu
     assert isinstance(body, nn.Sequential)
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.body.")}
     deeper.load_state_dict(own, strict=False)
-    for target, source in zip([*body[: len(old) - 1], body[-1]], old, strict=True):
+    for target, source in zip([*body[:had], body[-1]], old, strict=True):
         target.load_state_dict(source.state_dict())
-    for block in body[len(old) - 1 : -1]:
-        nn.init.zeros_(block.body[-1].weight)
-        nn.init.zeros_(block.body[-1].bias)
+    for block in body[had:-1]:
+        assert isinstance(block, ResBlock)
+        for parameter in block.body[-1].parameters():
+            nn.init.zeros_(parameter)
     return deeper, spec
 
 
