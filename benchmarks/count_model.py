@@ -10,6 +10,7 @@ import argparse
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
@@ -37,18 +38,26 @@ def main() -> None:
 
 
 def multiply_adds(model: Any) -> tuple[float, float]:
-    """Per pixel of the input, and per query; counted with gradients, where no product is fused."""
+    """Per pixel of the input, and per query; counted with gradients, where no product is fused.
+
+    What an encoder does once for images of any size, such as joining kernels, is not counted.
+    """
     channels = colour_channels(model)
 
-    def count(queries: int) -> float:
-        inp, coord = torch.zeros(1, channels, SIDE, SIDE), torch.zeros(1, queries, 2)
+    def count(module: Any, *inputs: Tensor) -> float:
         with FlopCounterMode(display=False) as counter:
-            model(inp, coord, torch.full_like(coord, 1 / SIDE))
+            module(*inputs)
         return counter.get_total_flops() / 2
 
-    few, many = count(QUERIES), count(2 * QUERIES)
+    def of_model(queries: int) -> float:
+        inp, coord = torch.zeros(1, channels, SIDE, SIDE), torch.zeros(1, queries, 2)
+        return count(model, inp, coord, torch.full_like(coord, 1 / SIDE))
+
+    few, many = of_model(QUERIES), of_model(2 * QUERIES)
     per_query = (many - few) / QUERIES
-    return (few - QUERIES * per_query) / SIDE**2, per_query
+    one, two = (count(model.encoder, torch.zeros(1, 3, rows, SIDE)) for rows in (SIDE, 2 * SIDE))
+    once = one - (two - one)
+    return (few - QUERIES * per_query - once) / SIDE**2, per_query
 
 
 def short(number: float) -> str:

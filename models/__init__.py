@@ -24,6 +24,7 @@ from . import (  # noqa: E402, F401
     posenc,
     rcan,
     rdn,
+    span,
     sronet,
     swinir,
 )

@@ -15,11 +15,12 @@ SMALL_ARGS = {
     "rdn": {"RDNconfig": "A", "G0": 8},
     "swinir": {"dim": 12, "n_stages": 2, "n_blocks": 2, "n_heads": 2},
     "rcan": {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 16},
+    "span": {"feature_channels": 8, "img_range": 1, "rgb_mean": [0, 0, 0]},
 }
 DECODERS = ["galerkin", "lmmlp", "mlp", "posenc"]  # and other parts
-WITHOUT_UPSAMPLER = ["swinir"]
+WITHOUT_SCALE = ["span", "swinir"]  # no upsampler, or one of an `upscale`
 ENCODERS = [name for name in models.registry.names() if name in SMALL_ARGS]
-UPSAMPLING = [name for name in ENCODERS if name not in WITHOUT_UPSAMPLER]
+UPSAMPLING = [name for name in ENCODERS if name not in WITHOUT_SCALE]
 CONTINUOUS = [n for n in models.registry.names() if n not in ENCODERS and n not in DECODERS]
 
 ENCODER = {"name": "edsr-baseline", "args": {"no_upsampling": True, "n_resblocks": 2, "n_feats": 8}}

@@ -14,6 +14,7 @@ import models
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 BUFFERS = ("escape_NaN", "relative_position_index", "attn_mask")
+BUFFERS += ("eval_conv.weight", "eval_conv.bias")  # not trained: computed from the others
 ALONE = (".weight", ".bias", "_table")  # names of parameters; others have a weight and a bias
 
 
@@ -72,6 +73,14 @@ SWINIR = [
     "conv_after_body",
     "conv_before_upsample.0",
 ]
+EXPANDED = ["sk", "conv.0", "conv.1", "conv.2"]
+SPAN_BLOCK = [name for conv in ("c1_r", "c2_r", "c3_r") for name in within(conv, EXPANDED)]
+SPAN = [
+    *within("conv_1", EXPANDED),
+    *[name for i in range(1, 7) for name in within(f"block_{i}", SPAN_BLOCK)],
+    "conv_cat",
+    *within("conv_2", EXPANDED),
+]
 MATCHES = [
     "conv_match_1.0",
     "conv_match_1.1.weight",
@@ -98,6 +107,7 @@ ORDER = {
     "model_17": within("encoder", [*MEANS_AND_HEAD, *blocks(16), "tail.0.0", "tail.1"]),
     "model_19": within("encoder", [*RDN, "UPNet.0", "UPNet.2", "UPNet.4"]),
     "family/swinir_07": SWINIR,
+    "span/span_07": [*within("encoder", SPAN), *within("imnet", layers(0, 2, 4))],
     "family/lte_00": [
         *within("encoder", EDSR),
         *["coef", "freq", "phase.weight"],
