@@ -207,9 +207,9 @@ def test_poisson(level):
     assert noise.std() == pytest.approx(math.sqrt(level), rel=0.03)
 
 
-def pillow_jpeg(pixels, mode, **options):
+def pillow_jpeg(pixels, **options):
     file = io.BytesIO()
-    Image.fromarray(pixels.squeeze(), mode).save(file, "JPEG", **options)
+    Image.fromarray(pixels.squeeze()).save(file, "JPEG", **options)
     return np.array(Image.open(file))
 
 
@@ -217,13 +217,13 @@ def pillow_jpeg(pixels, mode, **options):
 def test_jpeg_is_that_of_pillow(quality):
     for subsampling, number in ((444, 0), (420, 2)):
         got = run(PHOTO, "jpeg", quality=quality, subsampling=subsampling)
-        wanted = pillow_jpeg(PHOTO, "RGB", quality=quality, subsampling=number)
+        wanted = pillow_jpeg(PHOTO, quality=quality, subsampling=number)
         assert np.array_equal(got, wanted)
         assert np.array_equal(
             run(as_unit(PHOTO), "jpeg", quality=quality, subsampling=subsampling), wanted
         )
     gray = PHOTO[:, :, :1]
-    wanted = pillow_jpeg(gray, "L", quality=quality)[:, :, None]
+    wanted = pillow_jpeg(gray, quality=quality)[:, :, None]
     assert np.array_equal(run(gray, "jpeg", quality=quality), wanted)
     three = run(gray.repeat(3, 2), "jpeg", quality=quality)
     assert np.array_equal(three, wanted.repeat(3, 2))
@@ -231,7 +231,7 @@ def test_jpeg_is_that_of_pillow(quality):
 
 def test_the_subsampling_and_quality_of_jpeg_are_drawn():
     wanted = {
-        pillow_jpeg(PHOTO, "RGB", quality=quality, subsampling=number).tobytes()
+        pillow_jpeg(PHOTO, quality=quality, subsampling=number).tobytes()
         for quality in (30, 31, 32)
         for number in (0, 2)
     }
@@ -284,7 +284,7 @@ def test_resize_and_back():
     inside = [{"name": "jpeg", "args": {"quality": 20}}]
     result = run(PHOTO, "resize", factor=0.5, kernels=["box"], inside=inside)
     small = np.array(Image.fromarray(PHOTO).resize((48, 40), Image.Resampling.BOX))
-    small = pillow_jpeg(small, "RGB", quality=20)
+    small = pillow_jpeg(small, quality=20)
     wanted = Image.fromarray(small).resize((97, 80), Image.Resampling.BOX)
     assert np.array_equal(result, np.array(wanted))
     assert run(PHOTO, "resize", factor=0.01).shape == (1, 1, 3)
