@@ -3,7 +3,9 @@
 Samples per second of `sr-implicit-downsampled` (48 pixels, x1 to x4, 2,304 queries) by cache mode
 and number of workers, on photograph-like PNGs made for it, and the memory that the pixels occupy.
 With --literal, each mode beside a literal pipeline: whole float images, all coordinates, then a
-choice.
+choice. With --degraded, beside the samples of another training, such as
+
+    python -m benchmarks.bench_data --degraded configs/train-degraded/train_photo-liif.yaml
 
     python -m benchmarks.bench_data --files 4000
 
@@ -30,11 +32,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize, to_pil_image, to_tensor
 
 import datasets
+import models
 from benchmarks.measure import in_turn, report
 from configs.command import run
+from configs.load import load_train
 from configs.spec import UserError
 from datasets.loader import BatchLoader
 from datasets.wrappers import Sample
+from training.recipe import optimizers
 from utils import make_coord
 
 CACHES = ("none", "in_memory", "bin")
@@ -51,6 +56,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--literal", action="store_true", help="time a literal pipeline too")
+    parser.add_argument("--degraded", metavar="YAML", help="time the samples of this training too")
     parser.add_argument("--files", type=int, metavar="N", help="time caches of N small files")
     args = parser.parse_args()
     if args.files is not None and args.files < 8:
@@ -111,9 +117,13 @@ def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, 
     spec = {"name": "sr-implicit-downsampled", "args": SAMPLING}
     samples = datasets.make(spec, args={"dataset": datasets.make(folder)})
     functions = {"ours": walk(samples, args.samples)}
-    megabytes = {"ours": 0.0}
-    if cache == "in_memory":
-        megabytes["ours"] = samples.dataset.held_bytes / 1e6
+    megabytes = {"ours": samples.dataset.held_bytes / 1e6}
+    if args.degraded:
+        registries = {"models": models.registry, "datasets": datasets.registry}
+        config = load_train(args.degraded, optimizers=optimizers, **registries)
+        degraded = datasets.make(config.train_dataset.wrapper, args={"dataset": samples.dataset})
+        functions["degraded"] = walk(degraded, args.samples)
+        megabytes["degraded"] = megabytes["ours"]
     if args.literal:
         literal = LiteralSamples(root, cache)
         functions["literal"] = walk(literal, args.samples)

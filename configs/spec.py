@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import pydantic
 
 T = TypeVar("T", bound=Callable[..., Any])
+M = TypeVar("M")
 
 
 class UserError(ValueError):
@@ -31,6 +32,29 @@ class SpecOf:
 
     def __init__(self, *supplied: str) -> None:
         object.__setattr__(self, "supplied", supplied)
+
+
+@dataclass(frozen=True)
+class SpecsOf:
+    """Marks a parameter that takes a list of a registry's specs, or a list of such lists.
+
+    Example: ``filters: Annotated[list[Any] | None, SpecsOf(filters)] = None``.
+    """
+
+    registry: Registry
+
+    def check(self, value: Any, place: str) -> list[str]:
+        """As `Registry.check`, of each spec."""
+        if isinstance(value, (list, tuple)):
+            lists = (self.check(each, f"{place}.{i}") for i, each in enumerate(value))
+            return [problem for problems in lists for problem in problems]
+        return self.registry.check(value, place)
+
+    def completed(self, value: Any) -> Any:
+        """As `Registry.completed`, of each spec."""
+        if isinstance(value, (list, tuple)):
+            return [self.completed(each) for each in value]
+        return self.registry.completed(value)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -143,8 +167,11 @@ class Registry:
         entry = self._entries[spec["name"]]
         args = {**entry.defaults, **(spec.get("args") or {})}
         for key, value in args.items():
-            owner = _spec_of(entry.hints.get(key))
-            if isinstance(value, Mapping) and (owner or self._looks_like_spec(key, value)):
+            owner = _marker(entry.hints.get(key), SpecOf)
+            listed = _marker(entry.hints.get(key), SpecsOf)
+            if listed and value is not None:
+                args[key] = listed.completed(value)
+            elif isinstance(value, Mapping) and (owner or self._looks_like_spec(key, value)):
                 args[key] = self.completed(value)
         return {"name": spec["name"], "args": args}
 
@@ -164,13 +191,16 @@ class Registry:
                 problems.append(f"{place}: {entry.name!r} takes no argument {key!r}; {hint}")
                 continue
             hint_type = entry.hints.get(key)
-            owner = _spec_of(hint_type)
-            if value is not None and (owner or self._looks_like_spec(key, value)):
+            owner, listed = _marker(hint_type, SpecOf), _marker(hint_type, SpecsOf)
+            at = f"{place}.{key}"
+            if listed and value is not None:
+                problems += check_type(value, hint_type, at) or listed.check(value, at)
+            elif value is not None and (owner or self._looks_like_spec(key, value)):
                 # An owner that does not say what it supplies is taken to supply what is missing.
                 given = owner.supplied if owner else self._required(value)
-                problems += self.check(value, f"{place}.{key}", given)
+                problems += self.check(value, at, given)
             elif hint_type is not None:
-                problems += check_type(value, hint_type, f"{place}.{key}")
+                problems += check_type(value, hint_type, at)
         problems += [
             f"{place}: {entry.name!r} needs the argument {key!r}"
             for key in entry.required
@@ -236,7 +266,8 @@ def check_type(value: Any, expected: Any, place: str) -> list[str]:
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         steps = [str(step) for step in first["loc"] if isinstance(step, int)]
-        return [f"{'.'.join([place, *steps])}: {type_message(first['msg'], first['input'])}"]
+        message = type_message(first["msg"].removeprefix("Value error, "), first["input"])
+        return [f"{'.'.join([place, *steps])}: {message}"]
     except (TypeError, ValueError):
         return [f"{place}: expected a plain value, got {_short(value)}"]
     return []
@@ -277,10 +308,10 @@ def _as_yaml_number(text: str, whole: bool) -> str:
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}{exponent}"
 
 
-def _spec_of(hint: Any) -> SpecOf | None:
+def _marker(hint: Any, kind: type[M]) -> M | None:
     if get_origin(hint) is not Annotated:
         return None
-    return next((extra for extra in get_args(hint)[1:] if isinstance(extra, SpecOf)), None)
+    return next((extra for extra in get_args(hint)[1:] if isinstance(extra, kind)), None)
 
 
 def _short(value: Any) -> str:

@@ -9,4 +9,4 @@ registry = Registry("dataset")
 register = registry.register
 make = registry.make
 
-from . import image_folder, wrappers  # noqa: E402, F401
+from . import degraded, image_folder, wrappers  # noqa: E402, F401

@@ -7,121 +7,31 @@ names end in ``-fast`` emit them as a grid: (H, W, 2), one cell (2,), and (3, H,
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from configs.spec import UserError
 from datasets import register
-from datasets.compact import Compact, expanded, stacked
+from datasets.compact import Compact
 from datasets.image_file import resize_bicubic
+from datasets.sampling import (
+    Sample,
+    SampleWrapper,
+    Size,
+    crop,
+    crop_problem,
+    file_name,
+    file_names,
+    flip_alike,
+    random_crop,
+)
 
-Sample = dict[str, Tensor]
-Size = tuple[int, int]
-
-
-class SampleWrapper(Dataset[Sample]):
-    """Draws samples from the images of a dataset.
-
-    An index counts on beyond the length: index k is image ``k % len`` in epoch ``k // len``. Each
-    sample's randomness follows from (seed, epoch, image) alone, so neither the number of workers
-    nor their order matters.
-
-    Attributes:
-        seed: Of all draws; set by the loader.
-        as_grid: Whether a sample's queries are a grid rather than a list.
-    """
-
-    seed: int = 0
-    as_grid: ClassVar[bool] = False
-
-    def __init__(self, dataset: Any, sample_q: int | None) -> None:
-        self.dataset = dataset
-        self.sample_q = sample_q
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: int) -> Sample:
-        return self._sample(*self._drawn(key))
-
-    def compact(self, key: int) -> Compact:
-        """Sample ``key`` without its coordinates, its pixels as they were drawn."""
-        return self.pick(*self._drawn(key))
-
-    def _drawn(self, key: int) -> tuple[int, Tensor, Tensor, np.random.Generator]:
-        epoch, index = divmod(int(key), len(self))
-        rng = np.random.default_rng((self.seed, epoch, index))
-        pixels = self.draw(index, rng)
-        # Torch can do little with uint16.
-        inp, target = (x.float() / 65535 if x.dtype == torch.uint16 else x for x in pixels)
-        return index, inp, target, rng
-
-    def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Input (3, h, w) and target (3, H, W), 8-bit or float, of one sample."""
-        raise NotImplementedError
-
-    def size_problem(self, sizes: Any) -> str | None:
-        """What is wrong with an image, or a pair, of these sizes; None if nothing is.
-
-        Args:
-            sizes: (H, W), or of a pair ((h, w), (H, W)).
-        """
-        return None
-
-    def target_size(self, sizes: Any) -> Size | None:
-        """(H, W) of the smallest target that is made of an image without a `size_problem`.
-
-        None: it is not known.
-        """
-        return None
-
-    def _images(self, index: int, count: int) -> tuple[Tensor, ...]:
-        """An image or a pair; 8-bit views where the dataset has them, what it returns if not."""
-        read = getattr(self.dataset, "pixels", self.dataset.__getitem__)
-        item = read(index)
-        images = (item,) if isinstance(item, Tensor) else tuple(item)
-        if len(images) != count:
-            wanted = "single images" if count == 1 else "pairs of images"
-            raise UserError(
-                f"{type(self).__name__} takes {wanted}, and {type(self.dataset).__name__} "
-                "has others: check the names of dataset and wrapper"
-            )
-        return images
-
-    def _sample(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Sample:
-        batch = expanded(stacked([self.pick(index, inp, target, rng)]), self.as_grid)
-        return {key: value[0] for key, value in batch.items()}
-
-    def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
-        """The queried pixels of the target, ``sample_q`` or all."""
-        height, width = target.shape[-2:]
-        if self.sample_q is None:
-            return Compact(inp, target, (height, width))
-        if problem := self._too_few((height, width)):
-            raise UserError(f"{file_name(self, index)}: {problem}")
-        picked = rng.choice(height * width, self.sample_q, replace=False)
-        rows, cols = divmod(picked, width)
-        pixels = target.permute(1, 2, 0)
-        if pixels.stride(0) < pixels.stride(1):  # transposed: read it as it lies in memory
-            pixels, picked = pixels.transpose(0, 1), cols * height + rows
-        gt = pixels.flatten(0, 1).index_select(0, torch.from_numpy(picked))
-        places = (torch.from_numpy(place.astype(np.int32)) for place in (rows, cols))
-        return Compact(inp, gt, (height, width), *places)
-
-    def _too_few(self, size: Size) -> str | None:
-        """That a target of a size has not the pixels to sample."""
-        height, width = size
-        if self.sample_q is None or self.sample_q <= height * width:
-            return None
-        return (
-            f"sample_q {self.sample_q} is more than the {height * width} pixels of the "
-            f"{height}x{width} target"
-        )
+__all__ = ["Sample", "SampleWrapper", "Size", "crop", "crop_problem", "file_name", "file_names"]
+__all__ += ["flip_alike", "random_crop"]
 
 
 @register("sr-implicit-paired")
@@ -230,20 +140,22 @@ class SRImplicitDownsampled(SampleWrapper):
         self.augment = augment
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        target, size = self.cut(index, rng, rng.uniform(self.scale_min, self.scale_max))
+        inp = resize_bicubic(target, *size)
+        return flip_alike(rng, inp, target) if self.augment else (inp, target)
+
+    def cut(self, index: int, rng: np.random.Generator, scale: float) -> tuple[Tensor, Size]:
+        """The target of a scale, a view of the image, and the size of its input."""
         (image,) = self._images(index, 1)
-        scale = rng.uniform(self.scale_min, self.scale_max)
-        if self.inp_size is None:
-            size = (image.shape[-2], image.shape[-1])
-            h, w = shrunk(size, scale)
-            if min(h, w) < 1:
-                raise UserError(f"{file_name(self, index)}: {_too_small(size, scale)}")
-            target = crop(image, 0, 0, round(h * scale), round(w * scale))
-        else:
-            h = w = self.inp_size
+        if self.inp_size is not None:
             side = round(self.inp_size * scale)
             target, _ = random_crop(image, side, rng, file_name(self, index))
-        inp = resize_bicubic(target, h, w)
-        return flip_alike(rng, inp, target) if self.augment else (inp, target)
+            return target, (self.inp_size, self.inp_size)
+        size = (image.shape[-2], image.shape[-1])
+        h, w = shrunk(size, scale)
+        if min(h, w) < 1:
+            raise UserError(f"{file_name(self, index)}: {_too_small(size, scale)}")
+        return crop(image, 0, 0, round(h * scale), round(w * scale)), (h, w)
 
     def size_problem(self, sizes: Size) -> str | None:
         if self.inp_size is not None:
@@ -390,57 +302,3 @@ def _not_square(low: Size, high: Size) -> str | None:
     if h == w and H == W:
         return None
     return f"{h}x{w} and {H}x{W} pixels: sr-implicit-uniform-varied would squash what is no square"
-
-
-def file_name(samples: Any, index: int) -> str:
-    """The file behind a sample, for messages and outputs; its number where that is not known."""
-    file = getattr(getattr(samples, "dataset", None), "file", None)
-    return f"image-{index}" if file is None else str(file(index))
-
-
-def file_names(samples: Any, index: int) -> str:
-    """The files of a pair, as of `file_name`."""
-    files = getattr(getattr(samples, "dataset", None), "files", None)
-    return " and ".join(map(str, files(index))) if callable(files) else file_name(samples, index)
-
-
-def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """A view of part of an image (C, H, W)."""
-    return image[:, top : top + height, left : left + width]
-
-
-def random_crop(
-    image: Tensor, side: int, rng: np.random.Generator, name: str
-) -> tuple[Tensor, tuple[int, int]]:
-    """A square view at a uniform place, and that place (top, left).
-
-    Raises:
-        UserError: If the image is smaller; names the file, its size and the least size.
-    """
-    height, width = image.shape[-2:]
-    if problem := crop_problem((height, width), side):
-        raise UserError(f"{name}: {problem}")
-    top, left = (int(rng.integers(n - side + 1)) for n in (height, width))
-    return crop(image, top, left, side, side), (top, left)
-
-
-def crop_problem(size: Size, side: int) -> str | None:
-    """That an image has not the pixels for a square crop."""
-    if min(size) >= side:
-        return None
-    return (
-        f"{size[0]}x{size[1]} pixels are too few for a crop of {side}x{side}; "
-        "leave the image out, or take a smaller inp_size or scale_max"
-    )
-
-
-def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The same flips for both: left-right, up-down, diagonal, each with probability 1/2."""
-    left_right, up_down, diagonal = rng.random(3) < 0.5
-    if left_right:
-        inp, target = inp.flip(-1), target.flip(-1)
-    if up_down:
-        inp, target = inp.flip(-2), target.flip(-2)
-    if diagonal:
-        inp, target = inp.transpose(-1, -2), target.transpose(-1, -2)
-    return inp, target

@@ -1,0 +1,84 @@
+"""Other sizes, and no colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from PIL import Image
+from pydantic import Field
+
+from configs.spec import SpecsOf
+from datasets.degradations import degraded, make_all, register, registry
+from datasets.degradations.base import Degradation, Probability, Range, drawn, like, luma, within
+
+Kernel = Literal["bicubic", "bilinear", "box", "lanczos", "nearest"]
+Kernels = Annotated[Sequence[Kernel], Field(min_length=1)]
+
+
+@register("resize")
+class Resize(Degradation):
+    """Another size, by a filter of Pillow.
+
+    Args:
+        factor: Of the size; it is rounded, to 1 pixel at least.
+        kernels: One is drawn.
+        inside: Degradations at that size, after which the former size is restored by one of the
+            kernels; ``[]`` does nothing more. None: the size stays.
+        p: Probability that it acts.
+    """
+
+    def __init__(
+        self,
+        factor: Annotated[Range, within(0.01, 16)],
+        kernels: Kernels = ("bicubic",),
+        inside: Annotated[list[Any] | None, SpecsOf(registry)] = None,
+        p: Probability = 1,
+    ) -> None:
+        super().__init__(p)
+        self.factor = factor
+        self.kernels = kernels
+        self.inside = None if inside is None else make_all(inside)
+
+    def apply(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        factor = drawn(self.factor, rng)
+        height, width = pixels.shape[:2]
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        smaller = resized(pixels, size, one_of(self.kernels, rng))
+        if self.inside is None:
+            return smaller
+        smaller = degraded(smaller, self.inside, rng)
+        return resized(smaller, (height, width), one_of(self.kernels, rng))
+
+
+@register("gray")
+class Gray(Degradation):
+    """No colours: all channels become the luma (ITU-R 601-2)."""
+
+    def __init__(self, p: Probability = 1) -> None:
+        super().__init__(p)
+
+    def apply(self, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.repeat(like(luma(pixels), pixels), pixels.shape[2], axis=2)
+
+
+def one_of(kernels: Sequence[Kernel], rng: np.random.Generator) -> Kernel:
+    """One kernel of a list."""
+    return kernels[int(rng.integers(len(kernels)))]
+
+
+def resized(pixels: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.ndarray:
+    """Pixels (H, W, C) at another size by a filter of Pillow, which sees all pixels it covers.
+
+    Floats go no further beyond [0, 1] than they did.
+    """
+    if size == pixels.shape[:2]:
+        return pixels
+    method = Image.Resampling[kernel.upper()]
+    if pixels.dtype == np.uint8:
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return np.array(image.resize(size[::-1], method)).reshape(*size, pixels.shape[2])
+    planes = [np.ascontiguousarray(pixels[:, :, c]) for c in range(pixels.shape[2])]
+    images = [np.array(Image.fromarray(plane).resize(size[::-1], method)) for plane in planes]
+    return np.stack(images, axis=2).clip(min(0, pixels.min()), max(1, pixels.max()))

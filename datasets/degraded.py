@@ -1,0 +1,92 @@
+"""Samples whose input is degraded as photographs are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import PositiveFloat, PositiveInt
+from torch import Tensor
+
+from configs.spec import SpecsOf
+from datasets import degradations, register
+from datasets.degradations.base import Probability
+from datasets.degradations.resize import Kernels, one_of, resized
+from datasets.image_file import resize_bicubic, to_unit
+from datasets.sampling import Size, flip_alike
+from datasets.wrappers import SRImplicitDownsampled
+
+
+@register("sr-implicit-degraded")
+class SRImplicitDegraded(SRImplicitDownsampled):
+    """As `sr-implicit-downsampled`, the input being degraded before and after it is shrunk.
+
+    With the same seed and ``p_scale_min`` 0, targets, queries and clean inputs are those of
+    `sr-implicit-downsampled`, bit for bit. A target is flipped before its copy is degraded: what
+    the input shows, such as the blocks of a JPEG, then lies as in a picture that nobody flipped.
+
+    Args:
+        dataset: Of images.
+        inp_size, scale_min, scale_max, augment, sample_q: As of `sr-implicit-downsampled`.
+        high: Degradations of a copy of the target, which may change its size.
+        low: Degradations of the input, once it has its size, which it is given again at the end.
+        kernels: The filters of Pillow that give it its size, of which one is drawn.
+        p_clean: Probability that the input is not degraded, but shrunk with bicubic only.
+        p_scale_min: Probability that the scale is ``scale_min``.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        inp_size: PositiveInt | None = None,
+        scale_min: PositiveFloat = 1,
+        scale_max: PositiveFloat | None = None,
+        augment: bool = False,
+        sample_q: PositiveInt | None = None,
+        high: Annotated[list[Any] | None, SpecsOf(degradations.registry)] = None,
+        low: Annotated[list[Any] | None, SpecsOf(degradations.registry)] = None,
+        kernels: Kernels = ("bicubic",),
+        p_clean: Probability = 0,
+        p_scale_min: Probability = 0,
+    ) -> None:
+        super().__init__(dataset, inp_size, scale_min, scale_max, augment, sample_q)
+        self.high = degradations.make_all(high)
+        self.low = degradations.make_all(low)
+        self.kernels = kernels
+        self.p_clean = p_clean
+        self.p_scale_min = p_scale_min
+
+    def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        (own,) = rng.spawn(1)  # what it draws leaves the draws of crops and queries as they are
+        is_clean, is_least = own.random(2) < (self.p_clean, self.p_scale_min)
+        scale = rng.uniform(self.scale_min, self.scale_max)
+        target, size = self.cut(index, rng, self.scale_min if is_least else scale)
+        if is_clean:
+            inp = resize_bicubic(target, *size)
+            return flip_alike(rng, inp, target) if self.augment else (inp, target)
+        pixels = target.permute(1, 2, 0).numpy()
+        if self.augment:  # as `flip_alike`
+            left_right, up_down, diagonal = rng.random(3) < 0.5
+            pixels = pixels[:: -1 if up_down else 1, :: -1 if left_right else 1]
+            if diagonal:
+                pixels, size = pixels.swapaxes(0, 1), size[::-1]
+        pixels = np.ascontiguousarray(pixels)
+        return _tensor(self._degraded(pixels, size, own)), _tensor(pixels)
+
+    def _degraded(self, pixels: np.ndarray, size: Size, rng: np.random.Generator) -> np.ndarray:
+        """The input (h, w, C): uint8, or float32 where pixels have more bits or noise stays."""
+        if pixels.dtype != np.uint8:
+            pixels = to_unit(torch.from_numpy(pixels)).float().numpy()
+        pixels = degradations.degraded(pixels, self.high, rng)
+        pixels = resized(pixels, size, one_of(self.kernels, rng))
+        pixels = degradations.degraded(pixels, self.low, rng)
+        return resized(pixels, size, one_of(self.kernels, rng))
+
+    def size_problem(self, sizes: Size) -> str | None:
+        return super().size_problem(sizes)  # its own, since it has its own `draw`
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """(C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
