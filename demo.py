@@ -84,16 +84,19 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
     if not many and not group.is_first:
         return  # one image is the work of one process
     found = group.from_first(lambda: find(args)) if many else None
-    model, norm = load_model(args.model)
+    model, norm = load_model(args.model, args.strength)
     renderer = Renderer(model.to(group.device), norm, args.tile)
     if found is not None:
         render_many(renderer, args, wanted, group, found)
     elif args.output or not looks(args):
         render_one(renderer, args, wanted)
     if args.compare and group.is_first:
+        from models.checkpoint import split_name
+        from models.strength import titled
         from rendering.compare import compare
 
-        compare(renderer, args.input[0], args.compare, wanted, args.model)
+        name = titled(*split_name(args.model, args.strength))
+        compare(renderer, args.input[0], args.compare, wanted, name)
     if args.zoom_video and group.is_first:
         from rendering.zoom import zoom
 
@@ -118,7 +121,7 @@ def render_many(
     from rendering.batch import Batch, render_all
     from rendering.record import identity
 
-    batch = Batch(wanted, identity(args.model), args.overwrite)
+    batch = Batch(wanted, identity(args.model, args.strength), args.overwrite)
     report = render_all(renderer, found, batch, group)
     if group.is_first:
         print(report)

@@ -23,6 +23,7 @@ NUMBERS: list[Any] = [
         for core in ("core", "_core")
     ),
 ]
+WRAPPED = "module."  # of DataParallel and DistributedDataParallel
 
 
 def unpickled(data: bytes, path: str | Path) -> Any:
@@ -76,3 +77,10 @@ def _reason(error: pickle.UnpicklingError) -> str:
     if named:
         return f"it would run code or holds more than weights ({named[0].split('.')[0][:160]})"
     return "it is damaged, or holds more than weights"
+
+
+def unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
+    """A state dict without what (Distributed)DataParallel puts before all of its keys."""
+    if not state or not all(isinstance(key, str) and key.startswith(WRAPPED) for key in state):
+        return state
+    return {key.removeprefix(WRAPPED): value for key, value in state.items()}

@@ -22,6 +22,12 @@ def parse_args() -> argparse.Namespace:
         help="images, folders, or patterns such as 'photos/*.png'; - reads one from stdin",
     )
     add_model_option(parser)
+    parser.add_argument(
+        "--strength",
+        type=_strength,
+        metavar="S",
+        help="of a model that was fine-tuned from another: 0 is that one, 1 the model itself",
+    )
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--resolution", type=_resolution, metavar="H,W", help="pixels of the output")
     size.add_argument(
@@ -150,6 +156,16 @@ def _dpi(text: str) -> float:
     if not 1 <= number <= 65535:  # as of JPEG
         raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text[:40]!r}")
     return number
+
+
+def _strength(text: str) -> float:
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text[:40]!r}")
+    return strength
 
 
 def _ending(text: str) -> str:
