@@ -93,9 +93,9 @@ def _read(path: str | Path) -> Any:
 def checkpoint_file(name: str | Path) -> Path:
     """The file of a name in weights/, such as ``fast``, or that path itself."""
     name = expand(str(name))
-    inside = WEIGHTS / f"{name}.pth"
-    named = not Path(name).exists() and Path(name).name == str(name) and inside.exists()
-    return inside if named else Path(name)
+    inside, file = WEIGHTS / f"{name}.pth", Path(name)
+    other = file.exists() and not file.is_dir()
+    return inside if inside.exists() and file.name == name and not other else file
 
 
 def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:

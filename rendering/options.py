@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from configs.command import add_gpu_option, add_model_option, parse_pair
+from configs.command import DEFAULT_MODEL, add_gpu_option, add_model_option, parse_pair
 
 OUTPUT = "output.png"
 PRINT_DPI = 300.0
@@ -22,6 +22,7 @@ def parse_args() -> argparse.Namespace:
         help="images, folders, or patterns such as 'photos/*.png'; - reads one from stdin",
     )
     add_model_option(parser)
+    parser.set_defaults(model=None)  # to tell the default from what is asked for
     parser.add_argument(
         "--strength",
         type=_strength,
@@ -109,7 +110,10 @@ def parse_args() -> argparse.Namespace:
     one.add_argument("--zoom-video", metavar="Z.mp4", help="a zoom up to --scale; .mp4 or .gif")
     one.add_argument("--zoom-at", type=_point, metavar="Y,X", help="where to; default: the middle")
     add_gpu_option(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.default_model = args.model is None
+    args.model = DEFAULT_MODEL if args.model is None else args.model
+    return args
 
 
 def looks(args: argparse.Namespace) -> dict[str, str]:
