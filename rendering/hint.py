@@ -21,7 +21,7 @@ LUMA = """
     18 22 37 56  68 109 103  77   24 35 55 64  81 104 113  92
     49 64 78 87 103 121 120 101   72 92 95 98 112 100 103  99
 """
-# Qualities below it are told. At x2 with `fast` the steps at the borders of blocks are those between
+# Qualities below it are told. At x2 with `fast` steps at the borders of blocks are those between
 # them times 2.0, 1.5, 1.27, 1.12, 1.02 for 50, 75, 85, 90, 95; without JPEG 1.01 (nine of B100).
 VISIBLE = 90
 
