@@ -18,12 +18,14 @@ import signal
 import sys
 import warnings
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.command import outlive_output, run
 from rendering.options import OUTPUT, PRINT_DPI, looks, parse_args
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from parallel import Group
     from rendering.job import Wanted
     from rendering.targets import Plan
@@ -63,7 +65,6 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
     from rendering.checks import check
     from rendering.grid import MAX_PIXELS
     from rendering.job import Wanted
-    from rendering.tiles import Renderer
 
     check(args, many)
     wanted = Wanted(
@@ -84,20 +85,36 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
     if not many and not group.is_first:
         return  # one image is the work of one process
     found = group.from_first(lambda: find(args)) if many else None
-    model, norm = load_model(args.model)
-    renderer = Renderer(model.to(group.device), norm, args.tile)
+    model, norm = load_model(args.model, args.strength)
+    renderer = make_renderer(args, model.to(group.device), norm, group, found)
     if found is not None:
         render_many(renderer, args, wanted, group, found)
     elif args.output or not looks(args):
         render_one(renderer, args, wanted)
     if args.compare and group.is_first:
+        from models.checkpoint import split_name
+        from models.strength import titled
         from rendering.compare import compare
 
-        compare(renderer, args.input[0], args.compare, wanted, args.model)
+        name = titled(*split_name(args.model, args.strength))
+        compare(renderer, args.input[0], args.compare, wanted, name)
     if args.zoom_video and group.is_first:
         from rendering.zoom import zoom
 
         zoom(renderer, args.input[0], args.zoom_video, wanted, args.zoom_at)
+
+
+def make_renderer(
+    args: argparse.Namespace, model: nn.Module, norm: Any, group: Group, found: Plan | None
+) -> Renderer:
+    """The renderer; if no model is named, one that says which pictures another is better for."""
+    from rendering.hint import LINES, HintingRenderer, is_there
+    from rendering.tiles import Renderer
+
+    if not args.default_model or not is_there():
+        return Renderer(model, norm, args.tile)
+    lines = 1 if found is None else min(LINES, len(found.tasks))
+    return HintingRenderer(model, norm, args.tile, lines=lines if group.is_first else 0)
 
 
 def find(args: argparse.Namespace) -> Plan:
@@ -116,11 +133,15 @@ def render_many(
     renderer: Renderer, args: argparse.Namespace, wanted: Wanted, group: Group, found: Plan
 ) -> None:
     from rendering.batch import Batch, render_all
+    from rendering.hint import PHOTO, HintingRenderer
     from rendering.record import identity
 
-    batch = Batch(wanted, identity(args.model), args.overwrite)
+    batch = Batch(wanted, identity(args.model, args.strength), args.overwrite)
     report = render_all(renderer, found, batch, group)
+    unsaid = sum(group.gather([renderer.unsaid if isinstance(renderer, HintingRenderer) else 0]))
     if group.is_first:
+        if unsaid:
+            print(f"{unsaid} more are such JPEGs, or noisy: --model {PHOTO}", file=sys.stderr)
         print(report)
     if report.failed or report.kept:  # not all inputs have their outputs
         sys.exit(1)

@@ -53,30 +53,38 @@ def _is_our_name(name: str) -> bool:
     return name.split(".")[0] in OURS - {"hubconf"}
 
 
-def liif(path: str = "compact") -> torch.nn.Module:
+def liif(path: str = "compact", strength: float | None = None) -> torch.nn.Module:
     """The continuous model of a checkpoint, in evaluation mode on the CPU.
 
     Args:
         path: A checkpoint file; the name of one in weights/; or ``bicubic``.
+        strength: Of a model that was fine-tuned from another, from 0, that one, to 1, the model
+            itself; None: the model as it is.
 
     Raises:
-        UserError: If it is missing, damaged or of other code.
+        UserError: If it is missing, damaged or of other code, or has no such strength.
     """
     with _own_modules():
-        model, _ = importlib.import_module("models.checkpoint").load_model(path)
+        model, _ = importlib.import_module("models.checkpoint").load_model(path, strength)
     return model
 
 
-def upscaler(path: str = "fast", device: str | None = None, tile: int | None = None) -> Upscaler:
+def upscaler(
+    path: str = "fast",
+    device: str | None = None,
+    tile: int | None = None,
+    strength: float | None = None,
+) -> Upscaler:
     """An `Upscaler`, whose ``upscale`` renders paths, Pillow images, arrays and tensors.
 
     Args:
         path: As of `liif`.
         device: The first GPU if None, or the CPU without one.
         tile: Side of the tiles that are encoded at a time; None: as fits into the memory.
+        strength: As of `liif`.
 
     Raises:
         UserError: As `liif`.
     """
     with _own_modules():
-        return importlib.import_module("rendering.upscaler").load(path, device, tile)
+        return importlib.import_module("rendering.upscaler").load(path, device, tile, strength)

@@ -3,6 +3,7 @@
 python test.py --config configs/test/set5.yaml configs/test/set14.yaml --model M.pth
 python test.py --config configs/test/set5.yaml --scale 4 --model M.pth --save pictures
 python test.py --config configs/test/set5.yaml --scale 3.7 --model bicubic M.pth --markdown set5.md
+python test.py --config configs/test/set5.yaml --model M.pth@0.25 M.pth@0.5 M.pth
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from configs.paths import expand
 from configs.spec import UserError
 from evaluation.check import CheckedCase, CheckedModel, Plan, check_cases, check_models
 from evaluation.results import evaluate_all, norms_differ
-from models.checkpoint import checkpoint_file
+from models.checkpoint import checkpoint_file, split_name
 from parallel import Group, joined, start_each
 from reports import FORMS, Result, markdown, write_tables
 
@@ -52,7 +53,7 @@ def evaluate(args: argparse.Namespace, group: Group) -> None:
     """Every model on every case of the configs; the first process says the results."""
     cases = choose_cases(args.config, args.scale, group)
     tables = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
-    inputs = [*args.config, *map(checkpoint_file, args.model)]
+    inputs = [*args.config, *(checkpoint_file(split_name(name)[0]) for name in args.model)]
     problems = group.gather(output_problems(args.save, tables if group.is_first else {}, inputs))
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
@@ -106,9 +107,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images")
     add_gpu_option(parser)
     args = parser.parse_args()
-    if len({checkpoint_file(name).resolve() for name in args.model}) < len(args.model):
+    models = {_one_model(name) for name in args.model}
+    if len(models) < len(args.model):
         parser.error("--model: a model is named twice")
     return args
+
+
+def _one_model(name: str) -> tuple[Path, float]:
+    """What is the same for all names of a model at a strength."""
+    bare, strength = split_name(name)
+    return checkpoint_file(bare).resolve(), 1.0 if strength is None else strength
 
 
 def _path(text: str) -> Path:
@@ -258,12 +266,21 @@ def about(models: Sequence[CheckedModel], group: Group) -> dict[str, Any]:
                 "name": model.name,
                 "file": model.file,
                 "sha256": model.sha256,
+                **_blend(model),
                 "parameters": model.parameters,
                 **({"error": model.error} if model.error else {}),
             }
             for model in models
         ],
     }
+
+
+def _blend(model: CheckedModel) -> dict[str, Any]:
+    """What the weights of a model at a strength are made of, besides its own file."""
+    if model.strength is None:
+        return {}
+    keys = ("strength", "base", "base_sha256")
+    return {key: getattr(model, key) for key in keys}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from datasets.loader import BatchLoader, make_loader
 from engine import DataNorm, Measure
 from evaluation.pictures import in_the_way, picture_files
 from models.base import colour_channels
-from models.checkpoint import checkpoint_file, load_model
+from models.checkpoint import find_source, load_model, split_name
+from models.strength import titled
 from parallel import Group, reason
 
 
@@ -49,6 +50,8 @@ class CheckedModel:
         name: As the user calls it.
         file: None of the baseline.
         sha256: Of the file.
+        strength, base, base_sha256: Of a strength: that number, and the file of the model that the
+            weights are blended with.
         parameters: How many.
         channels: Of the images that it is for: 3, or 1.
         data_norm: That it was trained with; None if its file does not say.
@@ -58,6 +61,9 @@ class CheckedModel:
     name: str
     file: str | None = None
     sha256: str | None = None
+    strength: float | None = None
+    base: str | None = None
+    base_sha256: str | None = None
     parameters: int | None = None
     channels: int = 3
     data_norm: DataNorm | None = None
@@ -95,7 +101,7 @@ def check_models(names: Sequence[str], group: Group) -> list[CheckedModel]:
     return [
         _agreed(
             found,
-            [model.sha256 for model in found],
+            [(model.sha256, model.base_sha256) for model in found],
             f"{found[0].name}: differs between the processes; each needs the same file",
         )
         for found in zip(*group.gather([own]), strict=True)
@@ -118,7 +124,9 @@ def check_cases(
             notes = tuple(loader.notes())
             problems += _whole_images(loader.samples, plan.measure(case))
             if plan.save is not None:
-                pictures = picture_files(plan.save, [model.name for model in models], case, files)
+                titles = [titled(*split_name(model.name)) for model in models]
+                made = picture_files(plan.save, titles, case, files).values()
+                pictures = {model.name: paths for model, paths in zip(models, made, strict=True)}
                 problems += in_the_way(chain.from_iterable(pictures.values()))
         except Exception as error:
             problems.append(reason(error))
@@ -178,12 +186,20 @@ def reopen_case(checked: CheckedCase, plan: Plan, group: Group, channels: int = 
 def _open(name: str) -> tuple[nn.Module, CheckedModel]:
     """A model, and what is told of it."""
     model, norm = load_model(name)
-    parameters = sum(p.numel() for p in model.parameters())
-    if name == "bicubic":
-        return model, CheckedModel(name, parameters=parameters)
-    file = checkpoint_file(name)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return model, CheckedModel(name, str(file), digest, parameters, colour_channels(model), norm)
+    found = CheckedModel(name, parameters=sum(p.numel() for p in model.parameters()))
+    source = find_source(name)
+    if source.file is not None:
+        file, digest = str(source.file), _hash(source.file)
+        channels = colour_channels(model)
+        found = replace(found, file=file, sha256=digest, channels=channels, data_norm=norm)
+    if source.base is not None:
+        base, digest = str(source.base), _hash(source.base)
+        found = replace(found, strength=source.strength, base=base, base_sha256=digest)
+    return model, found
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:

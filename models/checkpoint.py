@@ -1,16 +1,16 @@
-"""Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int}``."""
+"""Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int}``.
+
+``data_norm`` and ``guard`` say how the model is used, ``base`` which one it was fine-tuned from.
+"""
 
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,18 +21,26 @@ from configs.schema import DataNorm, parse_section, per_channel, raise_problems
 from configs.spec import UserError
 from models import registry
 from models.base import ContinuousModel
+from models.strength import as_number, blended, read_strength
+from models.unpickling import unpickled, unwrapped
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-WRAPPED = "module."  # of DataParallel and DistributedDataParallel
-# What numbers of NumPy are pickled as, by its versions 1 and 2; none of it runs code.
-NUMBERS: list[Any] = [
-    np.dtype,
-    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
-    *(
-        (np.float64().__reduce__()[0], f"numpy.{core}.multiarray.scalar")
-        for core in ("core", "_core")
-    ),
-]
+
+
+class Source(NamedTuple):
+    """What a model is read from.
+
+    Attributes:
+        name: Without a strength, for messages.
+        file: None of the baseline.
+        strength: None: as it is in its file.
+        base: The file of the model that it was fine-tuned from, where a strength is asked for.
+    """
+
+    name: str | Path
+    file: Path | None = None
+    strength: float | None = None
+    base: Path | None = None
 
 
 def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
@@ -65,7 +73,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: no checkpoint of this project: it has no entry 'model'")
     for place, key in ((loaded["model"], "sd"), (loaded, "trained_sd")):
         if isinstance(place.get(key), dict):
-            place[key] = _unwrapped(place[key])
+            place[key] = unwrapped(place[key])
     return loaded
 
 
@@ -79,63 +87,15 @@ def _read(path: str | Path) -> Any:
         raise UserError(
             f"{path}: cannot read the checkpoint: {error.strerror}; known by name: {known}"
         ) from None
-    _check_sums(data, path)
-    try:
-        with warnings.catch_warnings():  # torch warns of pickles that it then refuses
-            warnings.simplefilter("ignore", UserWarning)
-            with torch.serialization.safe_globals(NUMBERS):
-                return _plain(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path}: refused: {_reason(error)}") from None
-    except Exception as error:  # a damaged file fails anywhere within unpickling
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: damaged or no checkpoint: {first[:200]}") from None
-
-
-def _unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
-    """A state dict without what (Distributed)DataParallel puts before all of its keys."""
-    if not state or not all(isinstance(key, str) and key.startswith(WRAPPED) for key in state):
-        return state
-    return {key.removeprefix(WRAPPED): value for key, value in state.items()}
-
-
-def _plain(value: Any) -> Any:
-    """The same with numbers of NumPy as Python's, as checks and later savings want them."""
-    if isinstance(value, dict):
-        for key in value:
-            value[key] = _plain(value[key])
-    elif type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
-    return value.item() if isinstance(value, np.generic) else value
+    return unpickled(data, path)
 
 
 def checkpoint_file(name: str | Path) -> Path:
     """The file of a name in weights/, such as ``fast``, or that path itself."""
     name = expand(str(name))
-    inside = WEIGHTS / f"{name}.pth"
-    named = not Path(name).exists() and Path(name).name == str(name) and inside.exists()
-    return inside if named else Path(name)
-
-
-def _check_sums(data: bytes, path: str | Path) -> None:
-    """The checksum that torch.save keeps of every entry; old files, which are no zip, have none."""
-    if not data.startswith(b"PK"):
-        return
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError) as error:
-        raise UserError(f"{path}: damaged: {str(error)[:200]}") from None
-    if damaged is not None:
-        raise UserError(f"{path}: damaged: the checksum of {damaged} is wrong")
-
-
-def _reason(error: pickle.UnpicklingError) -> str:
-    lines = [line.strip() for line in str(error).splitlines()]
-    named = [line for line in lines if "GLOBAL" in line or "nsupported" in line]
-    if named:
-        return f"it would run code or holds more than weights ({named[0].split('.')[0][:160]})"
-    return "it is damaged, or holds more than weights"
+    inside, file = WEIGHTS / f"{name}.pth", Path(name)
+    other = file.exists() and not file.is_dir()
+    return inside if inside.exists() and file.name == name and not other else file
 
 
 def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
@@ -215,7 +175,7 @@ def _weights_in(loaded: Mapping[str, Any]) -> dict[str, Tensor] | None:
     for state in (*places, loaded):
         entries = dict(state) if isinstance(state, Mapping) else {}
         if entries and all(isinstance(value, Tensor) for value in entries.values()):
-            return _unwrapped(entries)
+            return unwrapped(entries)
     return None
 
 
@@ -239,23 +199,100 @@ def is_continuous(model: Any) -> bool:
     )
 
 
-def load_model(name: str | Path = DEFAULT_MODEL) -> tuple[nn.Module, dict[str, Any] | None]:
+def split_name(name: str | Path, strength: float | None = None) -> tuple[str | Path, float | None]:
+    """A name of a model, and the strength that it ends with, as of ``photo@0.5``, or the given one.
+
+    A file that has an @ in its own name is meant by that name.
+
+    Raises:
+        UserError: If a strength is no number from 0 to 1, or there are two.
+    """
+    strength = None if strength is None else read_strength(strength)
+    bare, _, end = str(name).rpartition("@")
+    if not bare or checkpoint_file(name).is_file():
+        return name, strength
+    if not 0 <= as_number(end) <= 1 and bare != "bicubic" and not checkpoint_file(bare).is_file():
+        return name, strength  # of a file that is not there
+    if strength is not None or split_name(bare)[1] is not None:
+        raise UserError(f"{name}: the strength is given twice")
+    return bare, read_strength(end, f"{name}: the strength after the @")
+
+
+def find_source(name: str | Path, strength: float | None = None) -> Source:
+    """The files that `load_model` reads.
+
+    Raises:
+        UserError: As of `load_model`, if they are not there, or the model has no strength.
+    """
+    name, strength = split_name(name, strength)
+    if str(name) == "bicubic":
+        if strength is not None:
+            raise _no_strength(name)
+        return Source(name)
+    file = checkpoint_file(name)
+    if strength is None:
+        return Source(name, file)
+    return Source(name, file, strength, base_file(load_checkpoint(name), name))
+
+
+def base_file(checkpoint: Mapping[str, Any], name: str | Path) -> Path:
+    """The file of the model that a checkpoint was fine-tuned from: beside it, or in weights/.
+
+    Args:
+        name: Of the checkpoint.
+
+    Raises:
+        UserError: If it names none, or that is not there.
+    """
+    base = checkpoint.get("base")
+    if base is None:
+        raise _no_strength(name)
+    if not isinstance(base, str) or Path(base).name != base:
+        raise UserError(f"{name}: base: expected the name of a file, got {base!r}")
+    places = checkpoint_file(name).parent / base, WEIGHTS / f"{base}.pth"
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise UserError(f"{name}: its strength needs {base}, which is not beside it or in weights/")
+    return found
+
+
+def _no_strength(name: str | Path) -> UserError:
+    known = []  # that have one
+    for file in sorted(WEIGHTS.glob("*.pth")):
+        with suppress(UserError):  # as of a damaged file
+            known += [file.stem] if load_checkpoint(file).get("base") is not None else []
+    return UserError(
+        f"{name}: has no strength, as it was not fine-tuned from another model; "
+        f"those in weights/ that have one: {', '.join(known) or 'none'}"
+    )
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL, strength: float | None = None
+) -> tuple[nn.Module, dict[str, Any] | None]:
     """A model in evaluation mode.
 
     Args:
         name: A checkpoint file; or the name of one in weights/, such as ``fast``; or
-            ``bicubic``, the baseline.
+            ``bicubic``, the baseline. With a strength at its end: ``photo@0.5``.
+        strength: Of a model that was fine-tuned from another: 0 is that one, 1 the model itself,
+            and between them all weights are blended; None: the model as it is.
 
     Returns:
         (model on the CPU, the normalisation it was trained with or None if the file has none).
 
     Raises:
-        UserError: As `load_checkpoint` and `model_from`.
+        UserError: As `load_checkpoint` and `model_from`; if it has no strength, or that cannot be.
     """
-    if str(name) == "bicubic":
+    name, file, strength, base = find_source(name, strength)
+    if file is None:
         return registry.make({"name": "bicubic"}).eval(), None
     checkpoint = load_checkpoint(name)
     norm = norm_in(checkpoint, name)
+    if base is not None and strength is not None:
+        other = load_checkpoint(base)
+        norm_in(other, base)
+        checkpoint = blended(checkpoint, name, other, base, strength)
     model = model_from(checkpoint, name).eval()
     if isinstance(model, ContinuousModel):
         # Files of this code say how they were trained; published ones are rendered as published.

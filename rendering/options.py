@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from configs.command import add_gpu_option, add_model_option, parse_pair
+from configs.command import DEFAULT_MODEL, add_gpu_option, add_model_option, parse_pair
 
 OUTPUT = "output.png"
 PRINT_DPI = 300.0
@@ -22,6 +22,13 @@ def parse_args() -> argparse.Namespace:
         help="images, folders, or patterns such as 'photos/*.png'; - reads one from stdin",
     )
     add_model_option(parser)
+    parser.set_defaults(model=None)  # to tell the default from what is asked for
+    parser.add_argument(
+        "--strength",
+        type=_strength,
+        metavar="S",
+        help="of a model that was fine-tuned from another: 0 is that one, 1 the model itself",
+    )
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--resolution", type=_resolution, metavar="H,W", help="pixels of the output")
     size.add_argument(
@@ -103,7 +110,10 @@ def parse_args() -> argparse.Namespace:
     one.add_argument("--zoom-video", metavar="Z.mp4", help="a zoom up to --scale; .mp4 or .gif")
     one.add_argument("--zoom-at", type=_point, metavar="Y,X", help="where to; default: the middle")
     add_gpu_option(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.default_model = args.model is None
+    args.model = DEFAULT_MODEL if args.model is None else args.model
+    return args
 
 
 def looks(args: argparse.Namespace) -> dict[str, str]:
@@ -150,6 +160,16 @@ def _dpi(text: str) -> float:
     if not 1 <= number <= 65535:  # as of JPEG
         raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text[:40]!r}")
     return number
+
+
+def _strength(text: str) -> float:
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = -1.0
+    if not 0 <= strength <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text[:40]!r}")
+    return strength
 
 
 def _ending(text: str) -> str:

@@ -28,6 +28,7 @@ class Picture:
         notes: What a user should know of how it was read.
         cicp: Chunks of a PNG on its colours; see `rendering.colour`.
         metadata: What the file says beside its pixels.
+        quantisation: Of a JPEG: the table of its luma, 64 numbers, row by row.
     """
 
     pixels: np.ndarray
@@ -35,6 +36,7 @@ class Picture:
     notes: tuple[str, ...] = ()
     cicp: bytes | None = None
     metadata: Metadata | None = None
+    quantisation: tuple[int, ...] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

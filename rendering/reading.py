@@ -146,7 +146,9 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
         colour = Colour(picture.icc)
     notes += picture.notes + colour.notes
     metadata = read_metadata(data, image.info)
-    return Picture(picture.pixels, colour.icc, notes, colour.cicp, metadata)
+    tables = getattr(image, "quantization", None)  # of a JPEG, by number: luma has the first
+    table = tuple(tables[min(tables)]) if tables else None
+    return Picture(picture.pixels, colour.icc, notes, colour.cicp, metadata, table)
 
 
 def _deep_pixels(data: bytes) -> np.ndarray | None:

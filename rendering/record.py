@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.files import naming
-from models.checkpoint import checkpoint_file
+from models.checkpoint import find_source
 from rendering.job import Wanted
 
 NAME = ".rendered.jsonl"  # in each folder with outputs; one object a line
@@ -166,15 +166,29 @@ def asked(wanted: Wanted, model: str) -> dict[str, Any]:
     return json.loads(json.dumps({"model": model, **options}, default=asdict))
 
 
-def identity(model: str) -> str:
-    """What changes when a model does: the hash of its file, or its name if it has none."""
-    if model == "bicubic":
+def identity(model: str, strength: float | None = None) -> str:
+    """What changes when a model does: the hash of its file, or its name if it has none.
+
+    Of a strength it is that number, and the hashes of both files; 1 is the model itself.
+
+    Args:
+        model, strength: As of `load_model`.
+    """
+    source = find_source(model, strength)
+    if source.file is None:
         return model
     try:
-        with checkpoint_file(model).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        own = _hash(source.file)
+        if source.base is None or source.strength == 1:
+            return own
+        return f"{source.strength} of {own} on {_hash(source.base)}"
     except OSError:
         return model  # which cannot be loaded either
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parsed(line: bytes) -> Entry | None:

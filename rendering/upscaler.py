@@ -37,6 +37,7 @@ def load(
     name: str | Path = DEFAULT_MODEL,
     device: str | torch.device | None = None,
     tile: int | None = None,
+    strength: float | None = None,
 ) -> Upscaler:
     """An upscaler.
 
@@ -45,16 +46,18 @@ def load(
         device: The first GPU if None, or the CPU without one.
         tile: Side of the tiles that are encoded at a time, in pixels of the image; 0: all of it;
             None: as fits into the memory. The result is the same.
+        strength: Of a model that was fine-tuned from another, from 0, that one, to 1, the model
+            itself; None: the model as it is.
 
     Raises:
-        UserError: If the checkpoint is missing, damaged or of other code, or the device or the tile
-            cannot be.
+        UserError: If the checkpoint is missing, damaged or of other code, or has no strength, or
+            the device, the tile or the strength cannot be.
     """
     tile = None if tile is None else whole_number("tile", tile, 0, LARGEST)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     notes: list[str] = []
     with _loading.turn(notes):
-        model, norm = load_model(name)
+        model, norm = load_model(name, strength)
         try:
             # Its numbers are float32, also where new modules are made of float64.
             upscaler = Upscaler(Renderer(model.float().to(device), norm, tile))

@@ -1,0 +1,134 @@
+"""Blends of a fine-tuned model and the one it began with: (1 - strength) * base + strength * model.
+
+That is deep network interpolation (Wang et al., CVPR 2019) of all their weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from configs.schema import per_channel
+from configs.spec import UserError
+
+Weights = Mapping[str, Tensor]
+
+
+def read_strength(value: Any, title: str = "strength") -> float:
+    """A number from 0 to 1.
+
+    Args:
+        title: Of the value, for messages.
+
+    Raises:
+        UserError: If it is none.
+    """
+    strength = as_number(value)
+    if not 0 <= strength <= 1:
+        raise UserError(f"{title}: expected a number from 0 to 1, got {value!r}")
+    return strength
+
+
+def as_number(value: Any) -> float:
+    """NaN of what is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def titled(name: str | Path, strength: float | None) -> str:
+    """What a model is called in labels and names of folders: such as ``runs/photo@0.5.pth``.
+
+    Args:
+        name: Without a strength.
+    """
+    if strength is None:
+        return str(name)
+    bare = str(name).removesuffix(".pth")
+    return f"{bare}@{strength}.pth"
+
+
+def blended(
+    model: Mapping[str, Any],
+    path: str | Path,
+    base: Mapping[str, Any],
+    base_path: str | Path,
+    strength: float,
+) -> dict[str, Any]:
+    """A checkpoint of a model with its weights at a strength.
+
+    Args:
+        path, base_path: Of the checkpoints, for messages.
+
+    Raises:
+        UserError: As `check_alike`.
+    """
+    check_alike(model, path, base, base_path)
+    sd = blend(base["model"]["sd"], model["model"]["sd"], strength)
+    return {**model, "model": {**model["model"], "sd": sd}}
+
+
+def blend(base: Weights, model: Weights, strength: float) -> dict[str, Tensor]:
+    """The weights of a strength; of 0 and 1 those of one of the models, bit for bit.
+
+    What is not of floats is the model's.
+    """
+    if strength in (0, 1):
+        return dict(model if strength else base)
+    return {
+        key: (
+            # In float64: what both have alike stays as it is.
+            ((1 - strength) * base[key].double() + strength * value.double()).to(value.dtype)
+            if value.is_floating_point()
+            else value
+        )
+        for key, value in model.items()
+    }
+
+
+def check_alike(
+    model: Mapping[str, Any], path: str | Path, base: Mapping[str, Any], base_path: str | Path
+) -> None:
+    """Raise a `UserError` unless the weights of two checkpoints can be blended.
+
+    Args:
+        path, base_path: Of the checkpoints, for messages.
+    """
+    if difference := _difference(model, base):
+        raise UserError(f"{path}: cannot be blended with {base_path}: {difference}")
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """In what two checkpoints are unlike; None if they are alike."""
+    specs = one["model"], other["model"]
+    names = [spec.get("name") for spec in specs]
+    if names[0] != names[1]:
+        return f"it is a {names[0]!r}, and the other a {names[1]!r}"
+    args, other_args = (spec.get("args") or {} for spec in specs)
+    if args != other_args:
+        keys = sorted({*args, *other_args}, key=str)
+        return f"they differ in {', '.join(str(k) for k in keys if _unlike(args, other_args, k))}"
+    norms = [file.get("data_norm") for file in (one, other)]
+    if len({repr(norm and per_channel(norm)) for norm in norms}) > 1:
+        return f"it has data_norm {norms[0]}, and the other {norms[1]}"
+    states = [spec.get("sd") for spec in specs]
+    for state in states:
+        tensors = isinstance(state, Mapping) and all(isinstance(v, Tensor) for v in state.values())
+        if not tensors:
+            return "one of them holds no weights"
+    if states[0].keys() != states[1].keys():
+        return f"only one of them has {min(states[0].keys() ^ states[1].keys(), key=str)}"
+    for key, value in states[0].items():
+        shapes = [tuple(tensor.shape) for tensor in (value, states[1][key])]
+        if shapes[0] != shapes[1]:
+            return f"{key} is of {shapes[0]}, and the other's of {shapes[1]}"
+    return None
+
+
+def _unlike(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
+    return (key in one, one.get(key)) != (key in other, other.get(key))
