@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from configs.spec import Registry, UserError, did_you_mean, type_message
 
-EVAL_TYPE = re.compile(r"(benchmark|div2k)-(\d+(?:\.\d+)?)")
+EVAL_TYPE = re.compile(r"(benchmark|div2k)-(\d+(?:\.\d+)?)|gray")
 
 Spec = dict[str, Any]
 OneOrThree = Annotated[list[float], Field(min_length=1, max_length=3)]
@@ -49,7 +49,7 @@ class DataNorm(_Section):
 
 def _eval_type(value: str | None) -> str | None:
     if value is not None and not EVAL_TYPE.fullmatch(value):
-        raise ValueError("expected benchmark-S or div2k-S with the scale S, e.g. benchmark-2")
+        raise ValueError("expected gray, or benchmark-S or div2k-S of a scale S, e.g. benchmark-2")
     return value
 
 
@@ -231,7 +231,7 @@ def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
 
 
 def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
-    """That a protocol which shaves a border is to be applied to samples that are no images."""
+    """That a protocol of images is to be applied to samples that are none."""
     wrapper = section.get("wrapper") if isinstance(section, Mapping) else None
     args = wrapper.get("args") if isinstance(wrapper, Mapping) else None
     if eval_type is None or not isinstance(args, Mapping) or args.get("sample_q") is None:

@@ -105,7 +105,7 @@ def _compared(model: CheckedModel, measure: Measure) -> str:
     """Which channels a protocol compares."""
     if model.channels == 1:
         return "gray"
-    return "luma" if measure.protocol == "benchmark" else "RGB"
+    return {"benchmark": "luma", "gray": "gray"}.get(measure.protocol or "", "RGB")
 
 
 def choose_norm(case: TestCase, model: CheckedModel) -> DataNorm:
