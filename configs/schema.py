@@ -49,7 +49,7 @@ class DataNorm(_Section):
 
 def _eval_type(value: str | None) -> str | None:
     if value is not None and not EVAL_TYPE.fullmatch(value):
-        raise ValueError("expected gray, or benchmark-S or div2k-S of a scale S, e.g. benchmark-2")
+        raise ValueError("expected gray, benchmark-S or div2k-S with the scale S, e.g. benchmark-2")
     return value
 
 
@@ -165,17 +165,38 @@ class TestConfig(_Section):
 
 
 class ScaledTest(TestConfig):
-    """The same for several scales: ``{scale}`` in any text becomes each of them."""
+    """The same for several scales: ``{scale}`` in any text becomes each of them.
+
+    Attributes:
+        values: Other words, such as ``quality`` of ``{quality}``, and the numbers that they become.
+    """
 
     scales: Annotated[list[PositiveFloat], Field(min_length=1)]
+    values: dict[str, Annotated[list[int | float], Field(min_length=1)]] = {}
     eval_type: str | None = None  # checked once the scale is filled in
 
 
 class TestSuite(_Section):
-    """A test YAML with a table row: a name, and tests whose scales are the columns."""
+    """A test YAML with a table row: a name, and tests whose scales are the columns.
+
+    A name with words in braces is a row for each of their values.
+    """
 
     name: str
     tests: Annotated[list[ScaledTest], Field(min_length=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _named_by_values(self) -> TestSuite:
+        words = re.findall(r"\{(\w+)\}", self.name)
+        if "scale" in words:
+            raise ValueError("name: leave {scale} out, the scales are columns")
+        listed = ", ".join(words) or "none"
+        for i, test in enumerate(self.tests):
+            if set(test.values) != set(words):
+                raise ValueError(
+                    f"tests.{i}.values: expected those of the words in braces in the name: {listed}"
+                )
+        return self
 
 
 def parse_section(kind: type[pydantic.BaseModel], raw: Mapping[str, Any]) -> Any:
