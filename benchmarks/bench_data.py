@@ -3,7 +3,9 @@
 Samples per second of `sr-implicit-downsampled` (48 pixels, x1 to x4, 2,304 queries) by cache mode
 and number of workers, on photograph-like PNGs made for it, and the memory that the pixels occupy.
 With --literal, each mode beside a literal pipeline: whole float images, all coordinates, then a
-choice.
+choice. With --degraded, beside the samples of another training, such as
+
+    python -m benchmarks.bench_data --degraded configs/train-degraded/train_photo-liif.yaml
 
     python -m benchmarks.bench_data --files 4000
 
@@ -33,6 +35,7 @@ import datasets
 from benchmarks.measure import in_turn, report
 from configs.command import run
 from configs.spec import UserError
+from configs.yaml_file import read_yaml
 from datasets.loader import BatchLoader
 from datasets.wrappers import Sample
 from utils import make_coord
@@ -51,6 +54,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=64, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--literal", action="store_true", help="time a literal pipeline too")
+    parser.add_argument("--degraded", metavar="YAML", help="time the samples of this training too")
     parser.add_argument("--files", type=int, metavar="N", help="time caches of N small files")
     args = parser.parse_args()
     if args.files is not None and args.files < 8:
@@ -111,9 +115,12 @@ def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, 
     spec = {"name": "sr-implicit-downsampled", "args": SAMPLING}
     samples = datasets.make(spec, args={"dataset": datasets.make(folder)})
     functions = {"ours": walk(samples, args.samples)}
-    megabytes = {"ours": 0.0}
-    if cache == "in_memory":
-        megabytes["ours"] = samples.dataset.held_bytes / 1e6
+    megabytes = {"ours": samples.dataset.held_bytes / 1e6}
+    if args.degraded:
+        wrapper = read_yaml(args.degraded)["train_dataset"]["wrapper"]
+        degraded = datasets.make(wrapper, args={"dataset": samples.dataset})
+        functions["degraded"] = walk(degraded, args.samples)
+        megabytes["degraded"] = megabytes["ours"]
     if args.literal:
         literal = LiteralSamples(root, cache)
         functions["literal"] = walk(literal, args.samples)

@@ -14,7 +14,7 @@ from datasets import degradations, register
 from datasets.degradations.base import Probability
 from datasets.degradations.resize import Kernels, one_of, resized
 from datasets.image_file import resize_bicubic, to_unit
-from datasets.sampling import Size, flip_alike, flipped
+from datasets.sampling import Size, flip_alike
 from datasets.wrappers import SRImplicitDownsampled
 
 
@@ -22,10 +22,9 @@ from datasets.wrappers import SRImplicitDownsampled
 class SRImplicitDegraded(SRImplicitDownsampled):
     """As `sr-implicit-downsampled`, the input being degraded before and after it is shrunk.
 
-    With the same seed and ``p_scale_min`` 0, the targets and the queried pixels are those of
-    `sr-implicit-downsampled`, and so is an input without degradation, bit for bit. Targets are
-    flipped before a copy is degraded: what the input shows, such as the blocks of a JPEG, then lies
-    as in a picture that nobody flipped.
+    With the same seed and ``p_scale_min`` 0, targets, queries and clean inputs are those of
+    `sr-implicit-downsampled`, bit for bit. A target is flipped before its copy is degraded: what
+    the input shows, such as the blocks of a JPEG, then lies as in a picture that nobody flipped.
 
     Args:
         dataset: Of images.
@@ -66,21 +65,28 @@ class SRImplicitDegraded(SRImplicitDownsampled):
         if is_clean:
             inp = resize_bicubic(target, *size)
             return flip_alike(rng, inp, target) if self.augment else (inp, target)
-        if self.augment:
-            flips = rng.random(3) < 0.5
-            target = flipped(target, flips)
-            size = size[::-1] if flips[2] else size
-        return self._degraded(target, size, own), target
+        pixels = target.permute(1, 2, 0).numpy()
+        if self.augment:  # as `flip_alike`
+            left_right, up_down, diagonal = rng.random(3) < 0.5
+            pixels = pixels[:: -1 if up_down else 1, :: -1 if left_right else 1]
+            if diagonal:
+                pixels, size = pixels.swapaxes(0, 1), size[::-1]
+        pixels = np.ascontiguousarray(pixels)
+        return _tensor(self._degraded(pixels, size, own)), _tensor(pixels)
 
-    def _degraded(self, target: Tensor, size: Size, rng: np.random.Generator) -> Tensor:
-        """The input (C, h, w): uint8, or float32 where the target has more bits or noise stays."""
-        levels = target if target.dtype == torch.uint8 else to_unit(target).float()
-        pixels = np.ascontiguousarray(levels.permute(1, 2, 0).numpy())
+    def _degraded(self, pixels: np.ndarray, size: Size, rng: np.random.Generator) -> np.ndarray:
+        """The input (h, w, C): uint8, or float32 where pixels have more bits or noise stays."""
+        if pixels.dtype != np.uint8:
+            pixels = to_unit(torch.from_numpy(pixels)).float().numpy()
         pixels = degradations.degraded(pixels, self.high, rng)
         pixels = resized(pixels, size, one_of(self.kernels, rng))
         pixels = degradations.degraded(pixels, self.low, rng)
-        pixels = resized(pixels, size, one_of(self.kernels, rng))
-        return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        return resized(pixels, size, one_of(self.kernels, rng))
 
     def size_problem(self, sizes: Size) -> str | None:
         return super().size_problem(sizes)  # its own, since it has its own `draw`
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    """(C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

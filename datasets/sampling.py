@@ -160,15 +160,11 @@ def crop_problem(size: Size, side: int) -> str | None:
 
 def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The same flips for both: left-right, up-down, diagonal, each with probability 1/2."""
-    flips = rng.random(3) < 0.5
-    return flipped(inp, flips), flipped(target, flips)
-
-
-def flipped(image: Tensor, flips: np.ndarray) -> Tensor:
-    """An image (C, H, W) after those flips, left-right, up-down and diagonal, that are wanted."""
-    left_right, up_down, diagonal = flips
+    left_right, up_down, diagonal = rng.random(3) < 0.5
     if left_right:
-        image = image.flip(-1)
+        inp, target = inp.flip(-1), target.flip(-1)
     if up_down:
-        image = image.flip(-2)
-    return image.transpose(-1, -2) if diagonal else image
+        inp, target = inp.flip(-2), target.flip(-2)
+    if diagonal:
+        inp, target = inp.transpose(-1, -2), target.transpose(-1, -2)
+    return inp, target

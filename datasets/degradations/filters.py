@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+NOTHING = 1e-7  # a weight at the end of a kernel that is left out
+
 
 def filtered(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Pixels (H, W, C) filtered with a kernel (2r+1, 2r+1) that is symmetric about its centre.
@@ -13,14 +15,15 @@ def filtered(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     Returns:
         float32 of the levels of ``pixels``.
     """
+    from scipy import fft  # type: ignore[import-untyped]  # slow, and most programs never filter
+
     r = len(kernel) // 2
     height, width = pixels.shape[:2]
-    padded = _mirrored(_mirrored(pixels, r, 0), r, 1).astype(np.float32)
-    planes = np.ascontiguousarray(padded.transpose(2, 0, 1))
-    size = (_fast_length(height + 2 * r), _fast_length(width + 2 * r))
-    spectrum = np.fft.rfft2(planes, s=size)
-    spectrum *= np.fft.rfft2(kernel.astype(np.float32), s=size)
-    result = np.fft.irfft2(spectrum, s=size)
+    size = [fft.next_fast_len(n + 2 * r, real=True) for n in (height, width)]
+    padded = _mirrored(_mirrored(pixels, r, 0, size[0]), r, 1, size[1])
+    spectrum = fft.rfft2(padded.transpose(2, 0, 1).astype(np.float32, order="C"))
+    spectrum *= fft.rfft2(kernel.astype(np.float32), size)
+    result = fft.irfft2(spectrum, size, overwrite_x=True)
     return result[:, 2 * r : 2 * r + height, 2 * r : 2 * r + width].transpose(1, 2, 0)
 
 
@@ -32,9 +35,11 @@ def filtered_separably(pixels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -
 
 
 def _filtered_along(pixels: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
+    while len(weights) > 1 and weights[0] < NOTHING:
+        weights = weights[1:-1]
     r, length = len(weights) // 2, pixels.shape[axis]
-    padded = _mirrored(pixels, r, axis).astype(np.float32)
-    lines = padded if axis == 0 else padded.swapaxes(0, 1)  # a view; numpy walks it as it lies
+    lines = _mirrored(pixels, r, axis, length + 2 * r).astype(np.float32, copy=False)
+    lines = lines if axis == 0 else lines.swapaxes(0, 1)  # a view; numpy walks it as it lies
     result = weights[r] * lines[r : r + length]
     pair = np.empty_like(result)
     for k in range(1, r + 1):
@@ -44,20 +49,8 @@ def _filtered_along(pixels: np.ndarray, weights: np.ndarray, axis: int) -> np.nd
     return result if axis == 0 else result.swapaxes(0, 1)
 
 
-def _mirrored(pixels: np.ndarray, r: int, axis: int) -> np.ndarray:
-    """r more lines on both sides, mirrored about the first and last pixel."""
-    n = pixels.shape[axis]
-    place = np.abs(np.arange(-r, n + r)) % max(2 * n - 2, 1)
-    return pixels.take(np.minimum(place, 2 * n - 2 - place) if n > 1 else place * 0, axis)
-
-
-def _fast_length(n: int) -> int:
-    """The next number with no prime factor above 5, of which transforms are fast."""
-    while True:
-        rest = n
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return n
-        n += 1
+def _mirrored(pixels: np.ndarray, r: int, axis: int, length: int) -> np.ndarray:
+    """r lines before the first and others after the last, mirrored about these, up to a length."""
+    last = pixels.shape[axis] - 1
+    place = np.abs(np.arange(-r, length - r)) % max(2 * last, 1)
+    return pixels.take(np.minimum(place, abs(2 * last - place)), axis)
