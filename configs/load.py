@@ -107,7 +107,8 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     cases = []
     for i, test in enumerate(suite.tests):
         for numbers in product(*test.values.values()):
-            values = dict(zip(test.values, numbers, strict=True))
+            whole = (int(n) if n.is_integer() else n for n in numbers)
+            values: dict[str, float] = dict(zip(test.values, whole, strict=True))
             for scale in test.scales:
                 case, mistakes = _case(
                     str(_fill(suite.name, values)), test, values, scale, datasets

@@ -172,7 +172,7 @@ class ScaledTest(TestConfig):
     """
 
     scales: Annotated[list[PositiveFloat], Field(min_length=1)]
-    values: dict[str, Annotated[list[int | float], Field(min_length=1)]] = {}
+    values: dict[str, Annotated[list[float], Field(min_length=1)]] = {}
     eval_type: str | None = None  # checked once the scale is filled in
 
 

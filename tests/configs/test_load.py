@@ -280,7 +280,7 @@ def cells_of(cases):
             str(case),
             case.config.test_dataset.dataset["args"]["root_path"],
             case.config.test_dataset.wrapper["args"]["scale_min"],
-            case.config.test_dataset.wrapper["args"]["low"][0]["args"]["quality"],
+            repr(case.config.test_dataset.wrapper["args"]["low"][0]["args"]["quality"]),
         )
         for case in cases
     ]
@@ -291,17 +291,17 @@ def test_a_suite_of_values_has_a_row_for_each(tmp_path):
     path.write_text(RESTORED)
     cases = load_tests(path)
     assert cells_of(cases) == [
-        ("Set0 q10 x1", "a/10", 1, 10),
-        ("Set0 q10 x2", "a/10", 2, 10),
-        ("Set0 q40 x1", "a/40", 1, 40),
-        ("Set0 q40 x2", "a/40", 2, 40),
+        ("Set0 q10 x1", "a/10", 1, "10"),
+        ("Set0 q10 x2", "a/10", 2, "10"),
+        ("Set0 q40 x1", "a/40", 1, "40"),
+        ("Set0 q40 x2", "a/40", 2, "40"),
     ]
     chosen = choose_scales(cases, [2.5, 1], datasets=datasets.registry)
     assert cells_of(chosen) == [
-        ("Set0 q10 x1", "a/10", 1, 10),
-        ("Set0 q40 x1", "a/40", 1, 40),
-        ("Set0 q10 x2.5", "a/10", 2.5, 10),
-        ("Set0 q40 x2.5", "a/40", 2.5, 40),
+        ("Set0 q10 x1", "a/10", 1, "10"),
+        ("Set0 q40 x1", "a/40", 1, "40"),
+        ("Set0 q10 x2.5", "a/10", 2.5, "10"),
+        ("Set0 q40 x2.5", "a/40", 2.5, "40"),
     ]
 
 
@@ -312,7 +312,11 @@ def test_a_suite_of_values_has_a_row_for_each(tmp_path):
         ("    values: {quality: [10, 40]}\n", "", "tests.0.values: expected .* name: quality"),
         ("{quality: [10, 40]}", "{sigma: [10]}", "tests.0.values: expected .* name: quality"),
         ("{quality: [10, 40]}", "{quality: []}", "tests.0.values.quality: list should have"),
-        ("{quality: [10, 40]}", "{quality: [a]}", "tests.0.values.quality.0.*: input should be a"),
+        (
+            "{quality: [10, 40]}",
+            "{quality: [a]}",
+            "tests.0.values.quality.0: input should be a valid number",
+        ),
         ("{quality: [10, 40]}", "{quality: [10, 400]}", "tests.0.test_dataset.wrapper.*quality"),
         ("Set0 q{quality}", "Set0 q{quality} x{scale}", "name: leave {scale} out"),
     ],
@@ -320,7 +324,8 @@ def test_a_suite_of_values_has_a_row_for_each(tmp_path):
 def test_mistakes_of_values(tmp_path, old, new, problem):
     assert old in RESTORED
     found = problems(tmp_path, RESTORED.replace(old, new), load_tests)
-    assert all(re.match(problem, line) for line in found), found
+    (line,) = dict.fromkeys(found)
+    assert re.match(problem, line)
 
 
 def test_the_tests_of_restoration_have_their_rows():
