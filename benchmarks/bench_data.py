@@ -32,12 +32,14 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize, to_pil_image, to_tensor
 
 import datasets
+import models
 from benchmarks.measure import in_turn, report
 from configs.command import run
+from configs.load import load_train
 from configs.spec import UserError
-from configs.yaml_file import read_yaml
 from datasets.loader import BatchLoader
 from datasets.wrappers import Sample
+from training.recipe import optimizers
 from utils import make_coord
 
 CACHES = ("none", "in_memory", "bin")
@@ -117,8 +119,9 @@ def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, 
     functions = {"ours": walk(samples, args.samples)}
     megabytes = {"ours": samples.dataset.held_bytes / 1e6}
     if args.degraded:
-        wrapper = read_yaml(args.degraded)["train_dataset"]["wrapper"]
-        degraded = datasets.make(wrapper, args={"dataset": samples.dataset})
+        registries = {"models": models.registry, "datasets": datasets.registry}
+        config = load_train(args.degraded, optimizers=optimizers, **registries)
+        degraded = datasets.make(config.train_dataset.wrapper, args={"dataset": samples.dataset})
         functions["degraded"] = walk(degraded, args.samples)
         megabytes["degraded"] = megabytes["ours"]
     if args.literal:

@@ -1,0 +1,129 @@
+"""Draw docs/degradations.png: what the degradations make of a photograph.
+
+    python scripts/draw_degradations.py
+
+Needs matplotlib (requirements-dev.txt).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs.interrupt import end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # before imports that take seconds
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from skimage import data
+
+import datasets
+from configs.command import outlive_output, run
+from configs.files import written_whole
+from configs.yaml_file import read_yaml
+from datasets import degradations
+
+OUTPUT = Path("docs/degradations.png")
+SIDE, ZOOM, COLUMNS = 90, 2, 5  # of a panel, in pixels of the photograph, each shown so large
+LABEL, GAP = 40, 8  # pixels above a panel, and between panels
+TOP, LEFT = 64, 173  # of the part that is shown
+
+Spec = dict[str, Any]
+
+
+def spec(name: str, **args: Any) -> Spec:
+    return {"name": name, "args": args}
+
+
+TURNED = {"sigma": 3, "sigma_2": 0.5, "anisotropic": 1, "rotation": 30}
+PANELS: list[tuple[str, list[Spec]]] = [
+    ("the target", []),
+    ("blur\nsigma: 1.5", [spec("blur", sigma=1.5)]),
+    ("blur\nsigma: 3, sigma_2: 0.5", [spec("blur", **TURNED)]),
+    ("blur, shape: plateau\nsigma: 1.5", [spec("blur", sigma=1.5, shape="plateau", size=13)]),
+    ("sinc\ncutoff: 0.4", [spec("sinc", cutoff=0.4, size=21)]),
+    ("noise\nsigma: 25", [spec("noise", sigma=25)]),
+    ("noise\nsigma: 25, gray: 1", [spec("noise", sigma=25, gray=1)]),
+    ("poisson\nscale: 2", [spec("poisson", scale=2)]),
+    ("jpeg\nquality: 10", [spec("jpeg", quality=10, grid_offset=True)]),
+    ("resize\nfactor: 0.4, inside: []", [spec("resize", factor=0.4, inside=[])]),
+    ("gray", [spec("gray")]),
+    ("noise, then jpeg", [spec("noise", sigma=25), spec("jpeg", quality=20)]),
+    ("jpeg, then noise", [spec("jpeg", quality=20), spec("noise", sigma=25)]),
+]
+TRAININGS = {"photo-liif": 6, "real-esrgan-liif": 2}  # and a sample of it
+
+
+class Photograph:
+    """A dataset of the part that is shown."""
+
+    def __init__(self) -> None:
+        self.shown = data.astronaut()[TOP : TOP + SIDE, LEFT : LEFT + SIDE]
+
+    def __len__(self) -> int:
+        return 1
+
+    def pixels(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(self.shown).permute(2, 0, 1)
+
+    __getitem__ = pixels
+
+
+def pictures() -> dict[str, np.ndarray]:
+    """Pixels (SIDE, SIDE, 3) by label."""
+    photograph = Photograph()
+    found = {}
+    for label, specs in PANELS:
+        chain = degradations.make_all(specs)
+        rng = np.random.default_rng(0)
+        found[label] = degradations.degraded(photograph.shown, chain, rng)
+    for name, key in TRAININGS.items():
+        raw = read_yaml(f"configs/train-degraded/train_{name}.yaml")
+        wrapper = raw["train_dataset"]["wrapper"]
+        changed = {"inp_size": None, "scale_max": 1, "augment": False, "sample_q": None}
+        wrapper["args"].update(changed)
+        samples = datasets.make(wrapper, args={"dataset": photograph})
+        picture = samples[key]["inp"].permute(1, 2, 0)
+        found[f"a sample of\ntrain_{name}.yaml"] = (picture * 255).round().byte().numpy()
+    return found
+
+
+def draw() -> Figure:
+    """All panels, each pixel of the photograph a square of whole pixels."""
+    found = pictures()
+    rows, side = -(-len(found) // COLUMNS), SIDE * ZOOM
+    width, height = COLUMNS * (side + GAP) + GAP, rows * (side + LABEL + GAP)
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    for i, (label, picture) in enumerate(found.items()):
+        row, column = divmod(i, COLUMNS)
+        left, top = GAP + column * (side + GAP), LABEL + row * (side + LABEL + GAP)
+        bottom = height - top - side
+        axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+        axes.imshow(picture, interpolation="nearest")
+        axes.set_axis_off()
+        axes.text(0, 1 + 4 / side, label, transform=axes.transAxes, va="bottom", linespacing=1.1)
+    return figure
+
+
+def main() -> None:
+    outlive_output()
+    OUTPUT.parent.mkdir(exist_ok=True)
+    with rc_context({"font.size": 9}):
+        encoded = io.BytesIO()
+        draw().savefig(encoded, pil_kwargs={"optimize": True})
+    with written_whole(OUTPUT) as file:
+        file.write(encoded.getbuffer())
+    print(f"{OUTPUT}: {OUTPUT.stat().st_size // 1024} KiB")
+
+
+if __name__ == "__main__":
+    run(main)
