@@ -129,7 +129,8 @@ class Measure:
     """What is measured, and how.
 
     Attributes:
-        eval_type: ``benchmark-S``, ``div2k-S`` (see `calc_psnr`), or None: all pixels, RGB.
+        eval_type: ``benchmark-S``, ``div2k-S``, ``gray`` (see `calc_psnr`), or None: all pixels,
+            RGB.
         eval_bsize: Queries at a time.
         ensemble: Average over the eight flips and rotations (`self_ensemble`).
         ssim: Compute SSIM, too.
@@ -152,13 +153,13 @@ class Measure:
 
     @property
     def scale(self) -> float | None:
-        """That of eval_type."""
-        return _parse_eval_type(self.eval_type)[1] if self.eval_type else None
+        """That of eval_type; None if it says none."""
+        return _parse_eval_type(self.eval_type)[1]
 
     @property
     def shave(self) -> int:
         """Pixels that are cut off at each border."""
-        return border(*_parse_eval_type(self.eval_type))
+        return border(self.protocol, self.scale or 1)
 
 
 class Scores(NamedTuple):
@@ -201,7 +202,7 @@ def evaluate(
             channels than the model gives or than data_norm is for.
     """
     norm = data_norm or IDENTITY_NORM
-    protocol, scale = _parse_eval_type(measure.eval_type)
+    protocol, scale = measure.protocol, measure.scale or 1
     predict = self_ensemble if measure.ensemble else batched_predict
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     numbers = numbers or count()
@@ -218,7 +219,7 @@ def evaluate(
             number = next(numbers)
             size = _whole_image(*place)
             if size is None and (protocol is not None or measure.ssim):
-                needs = f"eval_type {measure.eval_type} shaves a border: it" if protocol else "SSIM"
+                needs = f"eval_type {measure.eval_type}" if protocol else "SSIM"
                 raise UserError(
                     f"{needs} needs whole images, so the wrapper must not have "
                     "sample_q, nor inp_size if its name ends in -fast"
@@ -411,13 +412,14 @@ def _mean_psnr(results: Sequence[Evaluated]) -> float:
     return math.inf if exact else mean.item()
 
 
-def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float]:
+def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float | None]:
+    """The protocol and its scale."""
     if eval_type is None:
-        return None, 1
+        return None, None
     match = EVAL_TYPE.fullmatch(eval_type)
     if match is None:
-        raise UserError(f"eval_type {eval_type!r}: expected benchmark-S or div2k-S")
-    return match[1], float(match[2])
+        raise UserError(f"eval_type {eval_type!r}: expected benchmark-S, div2k-S or gray")
+    return match[1] or match[0], float(match[2]) if match[2] else None
 
 
 def _whole_image(coord: Tensor, cell: Tensor) -> tuple[int, int] | None:

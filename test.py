@@ -171,7 +171,8 @@ def choose_cases(
             )
         if lacking and group.is_first:
             named = ", ".join(f"x{scale:g}" for scale in lacking)
-            print(f"{suite[0].name}: no test of {named}, left out", file=sys.stderr)
+            names = ", ".join(dict.fromkeys(case.name for case in suite))
+            print(f"{names}: no test of {named}, left out", file=sys.stderr)
     titles = [str(case) for case in cases]
     if again := next((name for name in titles if titles.count(name) > 1), None):
         raise UserError(f"{again} is in the configs twice: give them different names")

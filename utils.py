@@ -17,9 +17,12 @@ from torch import Tensor
 Ranges = Sequence[tuple[float, float]]
 Size = tuple[int, int]
 
-# Luma weights of the benchmark protocol; they add up to 0.859 (studio swing), not to 1.
-LUMA = (65.738 / 256, 129.057 / 256, 25.064 / 256)
-LUMA_OFFSET = 16 / 255  # of black; it cancels in differences
+# Luma of a protocol: the weights of red, green and blue, and black, which cancels in differences.
+# Those of the benchmarks add up to 0.859 (studio swing), not to 1; gray is ITU-R 601-2.
+LUMA = {
+    "benchmark": ((65.738 / 256, 129.057 / 256, 25.064 / 256), 16 / 255),
+    "gray": ((0.299, 0.587, 0.114), 0.0),
+}
 
 
 class Averager:
@@ -297,6 +300,7 @@ def calc_psnr(
         dataset: ``None``: RGB, no border cut. ``"benchmark"``: the difference is weighted over RGB
             to luma (65.738, 129.057, 25.064)/256 before squaring (not for one channel) and a border
             of ``scale`` pixels is shaved. ``"div2k"``: RGB, a border of ``scale + 6`` is shaved.
+            ``"gray"``: luma with the weights (0.299, 0.587, 0.114), no border cut.
         scale: The upsampling factor; a fractional one shaves its ceiling.
 
     Returns:
@@ -325,8 +329,9 @@ def calc_ssim(sr: Tensor, hr: Tensor, dataset: str | None = None, scale: float =
     from skimage.metrics import structural_similarity  # takes half a second to import
 
     images = [_by_protocol(image, dataset, scale) for image in (sr, hr)]
-    if dataset == "benchmark" and sr.shape[0] > 1:
-        images = [(image + LUMA_OFFSET).unsqueeze(0) for image in images]
+    if dataset in LUMA and sr.shape[0] > 1:
+        black = LUMA[dataset][1]
+        images = [(image + black).unsqueeze(0) for image in images]
     one, two = (image.cpu().double().numpy() for image in images)
     if min(one.shape[-2:]) < 11:
         height, width = one.shape[-2:]
@@ -350,18 +355,18 @@ def border(dataset: str | None, scale: float) -> int:
     Raises:
         ValueError: If the protocol is unknown.
     """
-    if dataset is None:
+    if dataset in (None, "gray"):
         return 0
     if dataset not in ("benchmark", "div2k"):
-        raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, None")
+        raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, gray, None")
     return math.ceil(scale) + (6 if dataset == "div2k" else 0)
 
 
 def _by_protocol(image: Tensor, dataset: str | None, scale: float) -> Tensor:
     """What a protocol compares of an image, or of a difference of two: see `calc_psnr`."""
     shave = border(dataset, scale)
-    if dataset == "benchmark" and image.shape[-3] > 1:
-        image = (image * _per_channel(LUMA, image, -3)).sum(-3)
+    if dataset in LUMA and image.shape[-3] > 1:
+        image = (image * _per_channel(LUMA[dataset][0], image, -3)).sum(-3)
     height, width = image.shape[-2:]
     if min(height, width) <= 2 * shave:
         raise ValueError(f"nothing of {height}x{width} pixels is left after shaving {shave} a side")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ class TestCase:
         name: Row of the table.
         scale: Column; None in the published single form, which does not name it.
         test: The entry of the YAML that it was made of, if it has several scales.
+        values: One of each of the entry's values.
     """
 
     name: str
     scale: float | None
     config: TestConfig
     test: ScaledTest | None = None
+    values: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name if self.scale is None else f"{self.name} x{self.scale:g}"
@@ -88,7 +91,7 @@ def check_train(
 
 
 def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
-    """Read and check a test YAML, in the published form or with a table row of scales.
+    """Read and check a test YAML, in the published form or with table rows of scales.
 
     Raises:
         UserError: With every mistake of the file, one a line.
@@ -103,10 +106,15 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     raise_problems(path, problems)
     cases = []
     for i, test in enumerate(suite.tests):
-        for scale in test.scales:
-            case, mistakes = _case(suite.name, test, scale, datasets)
-            problems += [f"tests.{i}{mistake}" for mistake in mistakes]
-            cases.append(case)
+        for numbers in product(*test.values.values()):
+            whole = (int(n) if n.is_integer() else n for n in numbers)
+            values: dict[str, float] = dict(zip(test.values, whole, strict=True))
+            for scale in test.scales:
+                case, mistakes = _case(
+                    str(_fill(suite.name, values)), test, values, scale, datasets
+                )
+                problems += [f"tests.{i}{mistake}" for mistake in mistakes]
+                cases.append(case)
     raise_problems(path, problems)
     return cases
 
@@ -116,8 +124,8 @@ def choose_scales(
 ) -> list[TestCase]:
     """Those of the scales that the tests list, and for other scales what they can be made for.
 
-    That is the first test that shrinks its images itself. If there is none, for want of files of
-    other scales, these are left out.
+    That is, of each row, the first test that shrinks its images itself. If there is none, for want
+    of files of other scales, these are left out.
 
     Args:
         cases: Of one test YAML.
@@ -126,26 +134,28 @@ def choose_scales(
         UserError: If the test cannot be made for such a scale.
     """
     chosen = [case for case in cases if case.scale in scales]
-    like = next((case for case in cases if case.shrinks), None)
-    for scale in dict.fromkeys(scales):
-        if like and like.test and scale not in {case.scale for case in chosen}:
-            case, mistakes = _case(like.name, like.test, scale, datasets)
+    like = {case.name: case for case in reversed(cases) if case.shrinks}
+    there = {(case.name, case.scale) for case in chosen}
+    for name, scale in product(dict.fromkeys(case.name for case in cases), dict.fromkeys(scales)):
+        first = like.get(name)
+        if first and first.test and (name, scale) not in there:
+            case, mistakes = _case(name, first.test, first.values, scale, datasets)
             raise_problems(case, [mistake.lstrip(".: ") for mistake in mistakes])
             chosen.append(case)
     return chosen
 
 
 def _case(
-    name: str, test: ScaledTest, scale: float, datasets: Registry
+    name: str, test: ScaledTest, values: Mapping[str, float], scale: float, datasets: Registry
 ) -> tuple[TestCase, list[str]]:
     """A test at one scale, and its mistakes."""
-    raw = _fill(test.model_dump(exclude={"scales"}), scale)
+    raw = _fill(test.model_dump(exclude={"scales", "values"}), {**values, "scale": scale})
     config, mistakes = parse_section(TestConfig, raw)
     mistakes = [f".{mistake}" for mistake in mistakes + _section_problems(raw, datasets)]
     match = EVAL_TYPE.fullmatch(raw["eval_type"] or "")
-    if match and not math.isclose(float(match[2]), scale, rel_tol=1e-5):
+    if match and match[2] and not math.isclose(float(match[2]), scale, rel_tol=1e-5):
         mistakes.append(f": eval_type {match[0]} in the row x{scale:g}")
-    return TestCase(name, scale, config, test), mistakes
+    return TestCase(name, scale, config, test, values), mistakes
 
 
 def _section_problems(raw: dict[str, Any], datasets: Registry) -> list[str]:
@@ -154,13 +164,15 @@ def _section_problems(raw: dict[str, Any], datasets: Registry) -> list[str]:
     return problems + sampled_problems(raw.get("eval_type"), section, "test_dataset")
 
 
-def _fill(value: Any, scale: float) -> Any:
-    """``{scale}`` replaced in all texts; a text that is nothing else becomes the number."""
+def _fill(value: Any, numbers: Mapping[str, float]) -> Any:
+    """Words in braces replaced in all texts; a text that is nothing else becomes the number."""
     if isinstance(value, dict):
-        return {key: _fill(entry, scale) for key, entry in value.items()}
+        return {key: _fill(entry, numbers) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_fill(entry, scale) for entry in value]
-    if value == "{scale}":
-        return scale
-    text = f"{scale:.15g}" if scale < 1e15 else f"{scale:.0f}"  # eval_type has no exponents
-    return value.replace("{scale}", text) if isinstance(value, str) else value
+        return [_fill(entry, numbers) for entry in value]
+    for word, number in numbers.items() if isinstance(value, str) else ():
+        if value == f"{{{word}}}":
+            return number
+        digits = f"{number:.15g}" if number < 1e15 else f"{number:.0f}"  # eval_type: no exponents
+        value = value.replace(f"{{{word}}}", digits)
+    return value

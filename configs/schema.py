@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from configs.spec import Registry, UserError, did_you_mean, type_message
 
-EVAL_TYPE = re.compile(r"(benchmark|div2k)-(\d+(?:\.\d+)?)")
+EVAL_TYPE = re.compile(r"(benchmark|div2k)-(\d+(?:\.\d+)?)|gray")
 
 Spec = dict[str, Any]
 OneOrThree = Annotated[list[float], Field(min_length=1, max_length=3)]
@@ -49,7 +49,7 @@ class DataNorm(_Section):
 
 def _eval_type(value: str | None) -> str | None:
     if value is not None and not EVAL_TYPE.fullmatch(value):
-        raise ValueError("expected benchmark-S or div2k-S with the scale S, e.g. benchmark-2")
+        raise ValueError("expected gray, benchmark-S or div2k-S with the scale S, e.g. benchmark-2")
     return value
 
 
@@ -165,17 +165,38 @@ class TestConfig(_Section):
 
 
 class ScaledTest(TestConfig):
-    """The same for several scales: ``{scale}`` in any text becomes each of them."""
+    """The same for several scales: ``{scale}`` in any text becomes each of them.
+
+    Attributes:
+        values: Other words, such as ``quality`` of ``{quality}``, and the numbers that they become.
+    """
 
     scales: Annotated[list[PositiveFloat], Field(min_length=1)]
+    values: dict[str, Annotated[list[float], Field(min_length=1)]] = {}
     eval_type: str | None = None  # checked once the scale is filled in
 
 
 class TestSuite(_Section):
-    """A test YAML with a table row: a name, and tests whose scales are the columns."""
+    """A test YAML with a table row: a name, and tests whose scales are the columns.
+
+    A name with words in braces is a row for each of their values.
+    """
 
     name: str
     tests: Annotated[list[ScaledTest], Field(min_length=1)]
+
+    @pydantic.model_validator(mode="after")
+    def _named_by_values(self) -> TestSuite:
+        words = re.findall(r"\{(\w+)\}", self.name)
+        if "scale" in words:
+            raise ValueError("name: leave {scale} out, the scales are columns")
+        listed = ", ".join(words) or "none"
+        for i, test in enumerate(self.tests):
+            if set(test.values) != set(words):
+                raise ValueError(
+                    f"tests.{i}.values: expected those of the words in braces in the name: {listed}"
+                )
+        return self
 
 
 def parse_section(kind: type[pydantic.BaseModel], raw: Mapping[str, Any]) -> Any:
@@ -231,7 +252,7 @@ def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
 
 
 def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
-    """That a protocol which shaves a border is to be applied to samples that are no images."""
+    """That a protocol of images is to be applied to samples that are none."""
     wrapper = section.get("wrapper") if isinstance(section, Mapping) else None
     args = wrapper.get("args") if isinstance(wrapper, Mapping) else None
     if eval_type is None or not isinstance(args, Mapping) or args.get("sample_q") is None:

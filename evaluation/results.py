@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from torch import nn
 
 from configs.load import TestCase
 from configs.spec import UserError
+from datasets.degraded import SRImplicitDegraded
 from datasets.wrappers import SRImplicitDownsampled
 from engine import PUBLISHED_NORM, DataNorm, Evaluated, Measure, score
 from evaluation.check import (
@@ -66,7 +68,7 @@ def _evaluate(
             raise UserError("--save: the samples are no whole pictures")
         write_picture(checked.pictures[known.name][result.number], result.picture)
 
-    shrunk = isinstance(loader.samples, SRImplicitDownsampled)
+    inputs = _origin(loader.samples, checked.case)
     try:
         scores = score(
             loader,
@@ -84,7 +86,7 @@ def _evaluate(
         "scale": expected_scale(checked.case),
         "shave": measure.shave,
         "channels": _compared(known, measure),
-        "lr": "shrunk here (Pillow bicubic)" if shrunk else "files",
+        **inputs,
         "data_norm": norm,
         "ensemble": plan.ensemble,
     }
@@ -101,11 +103,19 @@ def _evaluate(
     return replace(empty, psnr=scores.psnr, ssim=scores.ssim, images=len(images), details=details)
 
 
+def _origin(samples: object, case: TestCase) -> dict[str, Any]:
+    """Where the inputs come from."""
+    if isinstance(samples, SRImplicitDegraded):
+        return {"lr": "degraded here", "wrapper": case.config.test_dataset.wrapper}
+    shrunk = isinstance(samples, SRImplicitDownsampled)
+    return {"lr": "shrunk here (Pillow bicubic)" if shrunk else "files"}
+
+
 def _compared(model: CheckedModel, measure: Measure) -> str:
     """Which channels a protocol compares."""
     if model.channels == 1:
         return "gray"
-    return "luma" if measure.protocol == "benchmark" else "RGB"
+    return {"benchmark": "luma", "gray": "gray"}.get(measure.protocol or "", "RGB")
 
 
 def choose_norm(case: TestCase, model: CheckedModel) -> DataNorm:

@@ -1,8 +1,10 @@
-"""The results of a model beside bicubic and published ones, as Markdown.
+"""The results of models beside bicubic and published ones, as Markdown.
 
 python scripts/results_table.py --model fast --output docs/results.md
+python scripts/results_table.py --restoration --model fast M.pth
 
-The numbers are those of test.py on Set5, Set14 and B100 in load/benchmark; the costs are counted.
+The numbers are those of test.py on Set5, Set14 and B100 in load/benchmark, or, of images with JPEG
+artefacts and noise, on LIVE1, B100 and Set14; the costs are counted.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import argparse
 import json
 import subprocess
 import tempfile
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.count_model import multiply_adds
 from configs.command import add_gpu_option, add_model_option, run
@@ -31,8 +33,34 @@ from configs.yaml_file import read_yaml
 from models.checkpoint import load_model
 from reports import align
 
+
+class Table(NamedTuple):
+    """The columns are sets by scales."""
+
+    title: str
+    sets: tuple[str, ...]
+    scales: tuple[float, ...]
+
+
 SETS = ("Set5", "Set14", "B100")
-TABLES = {"Integer scales": (2, 3, 4), "Fractional and large scales": (1.5, 2.5, 3.5, 6, 8)}
+TABLES = (
+    Table("Integer scales", SETS, (2, 3, 4)),
+    Table("Fractional and large scales", SETS, (1.5, 2.5, 3.5, 6, 8)),
+)
+RESTORATION = (
+    Table("JPEG, on luma", tuple(f"LIVE1 q{quality}" for quality in (10, 20, 30, 40)), (1,)),
+    Table("Gaussian noise, on RGB", tuple(f"CBSD68 s{sigma}" for sigma in (15, 25, 50)), (1,)),
+    *(
+        Table(
+            f"{name}, shrunk, with noise and JPEG",
+            tuple(f"{name} degraded q{quality}" for quality in (30, 75)),
+            (1, 2, 2.5, 4),
+        )
+        for name in ("Set14", "B100")
+    ),
+)
+CONFIGS = ("set5", "set14", "b100")
+RESTORATION_CONFIGS = ("live1", "cbsd68", "set14-degraded", "b100-degraded")
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "docs/published.yaml"
 Row = dict[str, Any]
@@ -40,24 +68,36 @@ Row = dict[str, Any]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_model_option(parser)
-    parser.add_argument("--ensemble", action="store_true", help="a further row with test.py's")
+    add_model_option(parser, several=True)
+    parser.add_argument(
+        "--restoration", action="store_true", help="of images with JPEG artefacts and noise instead"
+    )
+    parser.add_argument("--ensemble", action="store_true", help="further rows with test.py's")
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="default: print it")
     add_gpu_option(parser)
     args = parser.parse_args()
-    ours = {"name": f"**{args.model}**", **costs(args.model)}
+    tables = RESTORATION if args.restoration else TABLES
+    names = RESTORATION_CONFIGS if args.restoration else CONFIGS
+    options = ["--config", *(f"configs/test/{name}.yaml" for name in names)]
+    options += [] if args.restoration else ["--ssim"]
+    options += ["--gpu", args.gpu] if args.gpu else []
     rows = [
-        {"name": "bicubic", **measured("bicubic", args.gpu)},
+        {"name": "bicubic", **measured("bicubic", *options)},
         *({"name": name, **row} for name, row in read_yaml(PUBLISHED).items()),
-        {**ours, **measured(args.model, args.gpu)},
     ]
-    if args.ensemble:
-        best = measured(args.model, args.gpu, "--ensemble")
-        rows.append({**ours, "name": f"**{args.model}**, --ensemble", **best})
+    for model in dict.fromkeys(args.model):
+        if model == "bicubic":
+            continue
+        ours = {"name": f"**{model}**", **costs(model)}
+        rows.append({**ours, **measured(model, *options)})
+        if args.ensemble:
+            best = measured(model, *options, "--ensemble")
+            rows.append({**ours, "name": f"**{model}**, --ensemble", **best})
     text = "\n\n".join(
-        f"### {title}, PSNR (dB)\n\n{psnr_table(rows, scales)}" for title, scales in TABLES.items()
+        f"### {table.title}, PSNR (dB)\n\n{psnr_table(rows, table.scales, table.sets)}"
+        for table in tables
     )
-    text += f"\n\n### SSIM\n\n{ssim_table(rows)}\n"
+    text += "\n" if args.restoration else f"\n\n### SSIM\n\n{ssim_table(rows)}\n"
     if args.output is None:
         print(text)
         return
@@ -65,22 +105,19 @@ def main() -> None:
         file.write(text.encode())
 
 
-def measured(model: str, gpu: str | None, *options: str) -> Row:
+def measured(model: str, *options: str) -> Row:
     """What test.py says: {set: {scale: PSNR}}, and the same of SSIM as "ssim"."""
-    configs = [f"configs/test/{name.lower()}.yaml" for name in SETS]
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.json"
-        command = [sys.executable, "test.py", "--config", *configs, "--model", model, "--ssim"]
-        command += [*options, "--json", str(table), *(["--gpu", gpu] if gpu else [])]
+        command = [sys.executable, "test.py", *options, "--model", model, "--json", str(table)]
         print(" ".join(command[1:]), file=sys.stderr)
         if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
             raise UserError("test.py failed, see above")
         results = json.loads(table.read_text())["results"]
-    row: Row = {name: {} for name in SETS}
-    row["ssim"] = {name: {} for name in SETS}
+    row: Row = {"ssim": {}}
     for result in results:
-        row[result["set"]][result["scale"]] = result["psnr"]
-        row["ssim"][result["set"]][result["scale"]] = result["ssim"]
+        for kind, value in ((row, result["psnr"]), (row["ssim"], result["ssim"])):
+            kind.setdefault(result["set"], {})[result["scale"]] = value
     return row
 
 
@@ -92,11 +129,13 @@ def costs(name: str) -> Row:
     return {"parameters": f"{parameters / 1000:.0f} k", "encoder": encoder, "decoder": decoder}
 
 
-def psnr_table(rows: list[Row], scales: tuple[float, ...]) -> str:
-    head = ["model", "parameters", "decoder", *(f"{s} x{k:g}" for s in SETS for k in scales)]
+def psnr_table(rows: list[Row], scales: tuple[float, ...], sets: tuple[str, ...] = SETS) -> str:
+    """The rows that have numbers; a scale of 1 alone is not named."""
+    columns = [s if scales == (1,) else f"{s} x{k:g}" for s in sets for k in scales]
+    head = ["model", "parameters", "decoder", *columns]
     body = []
     for row in rows:
-        values = [row.get(name, {}).get(scale) for name in SETS for scale in scales]
+        values = [row.get(name, {}).get(scale) for name in sets for scale in scales]
         if any(value is not None for value in values):
             cells = [f"{value:.2f}" if value is not None else "-" for value in values]
             body.append([row["name"], row.get("parameters", "-"), row.get("decoder", "-"), *cells])
@@ -104,7 +143,7 @@ def psnr_table(rows: list[Row], scales: tuple[float, ...]) -> str:
 
 
 def ssim_table(rows: list[Row]) -> str:
-    scales = [scale for group in TABLES.values() for scale in group]
+    scales = [scale for table in TABLES for scale in table.scales]
     head = ["model", *(f"x{scale:g}" for scale in sorted(scales))]
     body = [
         [f"{row['name']}, {name}", *(f"{row['ssim'][name][scale]:.4f}" for scale in sorted(scales))]

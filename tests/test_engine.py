@@ -73,6 +73,19 @@ def test_points_without_an_image_are_compared_as_they_are():
     assert results[0].picture is None
     with pytest.raises(UserError, match="whole images"):
         list(evaluate([batch], model, Measure("benchmark-2"), HALF))
+    with pytest.raises(UserError, match="eval_type gray needs whole images"):
+        list(evaluate([batch], model, Measure("gray"), HALF))
+
+
+def test_an_eval_type_says_protocol_and_scale():
+    found = [
+        (measure.protocol, measure.scale, measure.shave)
+        for measure in map(Measure, (None, "gray", "benchmark-2.5", "div2k-3"))
+    ]
+    assert found == [(None, None, 0), ("gray", None, 0), ("benchmark", 2.5, 3), ("div2k", 3, 9)]
+    for wrong in ("gray-2", "benchmark", "set5-2", ""):
+        with pytest.raises(UserError, match="expected benchmark-S, div2k-S or gray"):
+            Measure(wrong)
 
 
 def test_an_image_reproduced_exactly_does_not_spoil_the_mean():
@@ -150,7 +163,9 @@ GRAY_MODEL = {"imnet_spec": {"name": "mlp", "args": {"out_dim": 1, "hidden_list"
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
-@pytest.mark.parametrize(("eval_type", "border"), [(None, 0), ("benchmark-2", 2), ("div2k-2", 8)])
+@pytest.mark.parametrize(
+    ("eval_type", "border"), [(None, 0), ("gray", 0), ("benchmark-2", 2), ("div2k-2", 8)]
+)
 def test_gray_images_are_evaluated_without_luma_weights(eval_type, border, ensemble):
     model, batch = make("liif", **GRAY_MODEL, input_skip="bilinear"), sample((28, 33))
     batch = {**batch, "inp": batch["inp"][:, :1], "gt": batch["gt"][..., :1]}

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from skimage.color import rgb2yuv
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from utils import (
     Averager,
@@ -165,7 +167,7 @@ def test_make_cell():
 
 @pytest.mark.parametrize(
     ("dataset", "scale", "shave"),
-    [(None, 4, 0), ("benchmark", 4, 4), ("benchmark", 2.5, 3), ("div2k", 3, 9)],
+    [(None, 4, 0), ("gray", 4, 0), ("benchmark", 4, 4), ("benchmark", 2.5, 3), ("div2k", 3, 9)],
 )
 def test_psnr_shaves(dataset, scale, shave):
     """An error in the border is seen exactly where the protocol looks."""
@@ -187,7 +189,23 @@ def test_psnr_by_hand():
     assert calc_psnr(hr + 0.1, hr, "benchmark", 2).item() == pytest.approx(wanted, abs=1e-4)
     gray = hr[:1]
     assert calc_psnr(gray + 0.1, gray, "benchmark", 2).item() == pytest.approx(20, abs=1e-4)
+    assert calc_psnr(gray + 0.1, gray, "gray").item() == pytest.approx(20, abs=1e-4)
+    assert calc_psnr(hr + 0.1, hr, "gray").item() == pytest.approx(20, abs=1e-4)
     assert math.isinf(calc_psnr(hr, hr))
+
+
+def test_gray_is_the_luma_of_scikit_image():
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.rand(3, 30, 34, generator=generator)
+    sr = (hr + 0.2 * torch.rand(3, 30, 34, generator=generator)).clamp(0, 1)
+    truth, found = (rgb2yuv(x.double().permute(1, 2, 0).numpy())[..., 0] for x in (hr, sr))
+    wanted = peak_signal_noise_ratio(truth, found, data_range=1)
+    assert calc_psnr(sr, hr, "gray").item() == pytest.approx(wanted, abs=1e-4)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    wanted = structural_similarity(found, truth, data_range=1, **options)
+    assert calc_ssim(sr, hr, "gray") == pytest.approx(wanted, abs=1e-6)
+    one, two = torch.from_numpy(found)[None], torch.from_numpy(truth)[None]
+    assert calc_ssim(one, two, "gray") == pytest.approx(wanted, abs=1e-6)
 
 
 def test_psnr_refuses():

@@ -1,6 +1,7 @@
 """YAML files: every mistake at once, before an image is read."""
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -68,7 +69,8 @@ def test_all_mistakes_at_once(tmp_path):
         "train_dataset.batch_size: input should be greater than 0, got 0",
         "epoch_vall: unknown key; did you mean 'epoch_val'?",
         "epoch_max: this key is missing",
-        "eval_type: expected benchmark-S or div2k-S with the scale S, e.g. benchmark-2, got 'set5'",
+        "eval_type: expected gray, benchmark-S or div2k-S with the scale S, e.g. benchmark-2, "
+        "got 'set5'",
         "multi_step_lr.milestones: input should be a valid list, got 2",
         "data_norm.inp: div cannot be 0, got {'sub': [0.5], 'div': [0]}",
         "data_norm.gt: this key is missing",
@@ -253,6 +255,92 @@ def test_an_eval_type_of_another_scale_than_the_row(tmp_path):
         "tests.0: eval_type benchmark-3 in the row x2",
         "tests.0: eval_type benchmark-3 in the row x3.5",
     ]
+
+
+RESTORED = """
+name: Set0 q{quality}
+tests:
+  - scales: [1, 2]
+    values: {quality: [10, 40]}
+    test_dataset:
+      dataset: {name: image-folder, args: {root_path: "a/{quality}"}}
+      wrapper:
+        name: sr-implicit-degraded
+        args:
+          scale_min: "{scale}"
+          low: [{name: jpeg, args: {quality: "{quality}"}}]
+      batch_size: 1
+    eval_type: gray
+"""
+
+
+def cells_of(cases):
+    return [
+        (
+            str(case),
+            case.config.test_dataset.dataset["args"]["root_path"],
+            case.config.test_dataset.wrapper["args"]["scale_min"],
+            repr(case.config.test_dataset.wrapper["args"]["low"][0]["args"]["quality"]),
+        )
+        for case in cases
+    ]
+
+
+def test_a_suite_of_values_has_a_row_for_each(tmp_path):
+    path = tmp_path / "t.yaml"
+    path.write_text(RESTORED)
+    cases = load_tests(path)
+    assert cells_of(cases) == [
+        ("Set0 q10 x1", "a/10", 1, "10"),
+        ("Set0 q10 x2", "a/10", 2, "10"),
+        ("Set0 q40 x1", "a/40", 1, "40"),
+        ("Set0 q40 x2", "a/40", 2, "40"),
+    ]
+    chosen = choose_scales(cases, [2.5, 1], datasets=datasets.registry)
+    assert cells_of(chosen) == [
+        ("Set0 q10 x1", "a/10", 1, "10"),
+        ("Set0 q40 x1", "a/40", 1, "40"),
+        ("Set0 q10 x2.5", "a/10", 2.5, "10"),
+        ("Set0 q40 x2.5", "a/40", 2.5, "40"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("name: Set0 q{quality}", "name: Set0", "tests.0.values: expected those .* name: none"),
+        ("    values: {quality: [10, 40]}\n", "", "tests.0.values: expected .* name: quality"),
+        ("{quality: [10, 40]}", "{sigma: [10]}", "tests.0.values: expected .* name: quality"),
+        ("{quality: [10, 40]}", "{quality: []}", "tests.0.values.quality: list should have"),
+        (
+            "{quality: [10, 40]}",
+            "{quality: [a]}",
+            "tests.0.values.quality.0: input should be a valid number",
+        ),
+        ("{quality: [10, 40]}", "{quality: [10, 400]}", "tests.0.test_dataset.wrapper.*quality"),
+        ("Set0 q{quality}", "Set0 q{quality} x{scale}", "name: leave {scale} out"),
+    ],
+)
+def test_mistakes_of_values(tmp_path, old, new, problem):
+    assert old in RESTORED
+    found = problems(tmp_path, RESTORED.replace(old, new), load_tests)
+    (line,) = dict.fromkeys(found)
+    assert re.match(problem, line)
+
+
+def test_the_tests_of_restoration_have_their_rows():
+    def rows(stem):
+        cases = load_tests(ROOT / f"configs/test/{stem}.yaml")
+        return {str(case): case.config.eval_type for case in cases}
+
+    assert rows("live1") == {f"LIVE1 q{q} x1": "gray" for q in (10, 20, 30, 40)}
+    assert rows("cbsd68") == {f"CBSD68 s{s} x1": None for s in (15, 25, 50)}
+    for name in ("Set14", "B100"):
+        assert rows(f"{name.lower()}-degraded") == {
+            f"{name} degraded q{q} x{s:g}": f"benchmark-{s:g}"
+            for q in (30, 75)
+            for s in (1, 2, 2.5, 4)
+        }
 
 
 def test_scales_that_no_test_lists(tmp_path):

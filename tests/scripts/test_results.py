@@ -1,5 +1,8 @@
 """The scripts behind the model in the box: its file, its picture, its table."""
 
+import json
+import math
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,8 +11,11 @@ import torch
 import yaml
 from PIL import Image
 
+import datasets
+from configs.load import load_test
+from configs.yaml_file import read_yaml
 from tests.cases import SPECS, make
-from tests.test_programs import NORM, fails, load, save_checkpoint, succeeds, write_tests
+from tests.test_programs import NORM, ROOT, fails, load, save_checkpoint, succeeds, write_tests
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
@@ -56,6 +62,71 @@ def test_costs_are_counted(tmp_path):
     # Head 27 x 8, two blocks of two, one more of 9 x 8 x 8, and the first layer on nine codes.
     wanted = (27 * 8 + 5 * 9 * 64 + 9 * 8 * 16) / 1000
     assert float(found["encoder"].split()[0]) == pytest.approx(wanted, abs=0.5)
+
+
+def tables_of(text):
+    """{title: rows of cells} of a Markdown text."""
+    parts = [part.splitlines() for part in text.split("### ")[1:]]
+    return {
+        title: [
+            [cell.strip() for cell in line.split("|")[1:-1]] for line in rest if line[:1] == "|"
+        ]
+        for title, *rest in parts
+    }
+
+
+def test_the_tables_of_restoration(monkeypatch, capsys):
+    """Bicubic, published rows and each model, from what test.py says of them."""
+    import results_table
+
+    ran = []
+
+    def test_py(command, **_):
+        ran.append(command)
+        model = command[command.index("--model") + 1]
+        configs = command[command.index("--config") + 1 : command.index("--model")]
+        found = [
+            {"set": case.name, "scale": case.scale, "psnr": len(model) + case.scale, "ssim": None}
+            for config in configs
+            for case in load_test(ROOT / config, datasets=datasets.registry)
+        ]
+        Path(command[command.index("--json") + 1]).write_text(json.dumps({"results": found}))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(results_table.subprocess, "run", test_py)
+    monkeypatch.setattr(results_table, "costs", lambda name: {"parameters": "1 k", "decoder": "-"})
+    monkeypatch.setattr(sys, "argv", ["results_table.py", "--restoration", "--model"])
+    sys.argv += ["bicubic", "fast", "m.pth"]
+    results_table.main()
+    assert len(ran) == 3
+    tables = tables_of(capsys.readouterr().out)
+    head, _, *rows = tables["JPEG, on luma, PSNR (dB)"]
+    assert head == ["model", "parameters", "decoder", *(f"LIVE1 q{q}" for q in (10, 20, 30, 40))]
+    found = {row[0]: row[1:] for row in rows}
+    assert list(found) == [
+        "bicubic",
+        "AR-CNN (ICCV 2015), per quality",
+        "DnCNN-3 (TIP 2017)",
+        "FBCNN (ICCV 2021)",
+        "**fast**",
+        "**m.pth**",
+    ]
+    assert found["DnCNN-3 (TIP 2017)"] == ["665 k", "-", "29.19", "31.59", "32.98", "33.96"]
+    assert found["**fast**"] == ["1 k", "-", *["5.00"] * 4]
+    head, _, *rows = tables["Gaussian noise, on RGB, PSNR (dB)"]
+    assert head[3:] == ["CBSD68 s15", "CBSD68 s25", "CBSD68 s50"]
+    assert ["FFDNet (TIP 2018), told sigma", "-", "-", "33.87", "31.21", "27.96"] in rows
+    head, _, *rows = tables["B100, shrunk, with noise and JPEG, PSNR (dB)"]
+    columns = [f"B100 degraded q{q} x{s:g}" for q in (30, 75) for s in (1, 2, 2.5, 4)]
+    assert head[3:] == columns
+    assert rows[0] == ["bicubic", "-", "-", *["8.00", "9.00", "9.50", "11.00"] * 2]
+    assert len(tables) == 4
+
+
+def test_noise_is_as_strong_as_its_sigma_says():
+    noisy = read_yaml(ROOT / "docs/published.yaml")["the noisy image, not cut off"]
+    for sigma in (15, 25, 50):
+        assert noisy[f"CBSD68 s{sigma}"][1] == round(20 * math.log10(255 / sigma), 2)
 
 
 def test_the_table_leaves_out_rows_without_numbers():
