@@ -8,7 +8,7 @@ python demo.py --input - --scale 2 --output - < photo.png > large.png
 
 from __future__ import annotations
 
-from configs.interrupt import end_at_once, ending_at_once
+from cli.interrupt import end_at_once, ending_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before pydantic and torch, whose imports take seconds
@@ -20,7 +20,7 @@ import warnings
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from configs.command import outlive_output, run
+from cli.command import outlive_output, run
 from rendering.options import OUTPUT, PRINT_DPI, looks, parse_args
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from configs.schema import EVAL_TYPE
-from configs.spec import UserError
 from datasets.loader import BatchLoader
+from errors import UserError
 from models.base import ChannelsError
 from parallel import ALONE, Group, is_failure
 from utils import (

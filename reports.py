@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from configs.files import written_whole
+from files.whole import written_whole
 
 LATEX = {
     "\\": r"\textbackslash{}",

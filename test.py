@@ -8,7 +8,7 @@ python test.py --config configs/test/set5.yaml --model M.pth@0.25 M.pth@0.5 M.pt
 
 from __future__ import annotations
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before torch, whose import takes seconds
@@ -29,12 +29,12 @@ from typing import Any
 import torch
 
 import datasets
-from configs.command import add_gpu_option, add_model_option, outlive_output, run
+from cli.command import add_gpu_option, add_model_option, outlive_output, run
 from configs.load import TestCase, choose_scales, load_test
-from configs.paths import expand
-from configs.spec import UserError
+from errors import UserError
 from evaluation.check import CheckedCase, CheckedModel, Plan, check_cases, check_models
 from evaluation.results import evaluate_all, norms_differ
+from files.paths import expand
 from models.checkpoint import checkpoint_file, split_name
 from parallel import Group, joined, start_each
 from reports import FORMS, Result, markdown, write_tables

@@ -7,7 +7,7 @@ python train_liif.py --config C.yaml --check
 
 from __future__ import annotations
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before torch, whose import takes seconds
@@ -25,15 +25,15 @@ import torch
 
 import datasets
 import models
-from configs.command import add_gpu_option, choose_devices, outlive_output, run
+from cli.command import add_gpu_option, choose_devices, outlive_output, run
 from configs.load import check_train
-from configs.paths import expand
 from configs.schema import TrainConfig, raise_problems
 from configs.source import Source, is_pipe, read_source
-from configs.spec import UserError
 from datasets.check import check_images
 from datasets.loader import BatchLoader, make_loader
 from engine import Measure
+from errors import UserError
+from files.paths import expand
 from parallel import Group, joined, start_each
 from training.changes import Change, changes_of_run
 from training.log import Log, Silence

@@ -34,11 +34,11 @@ from torchvision.transforms.functional import resize, to_pil_image, to_tensor
 import datasets
 import models
 from benchmarks.measure import in_turn, report
-from configs.command import run
+from cli.command import run
 from configs.load import load_train
-from configs.spec import UserError
 from datasets.loader import BatchLoader
 from datasets.wrappers import Sample
+from errors import UserError
 from training.recipe import optimizers
 from utils import make_coord
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
-from configs.command import add_gpu_option, choose_devices, run
+from cli.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
 from models.base import INPUT_SKIPS, colour_channels
 from models.mlp import MLP

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, report
-from configs.command import add_gpu_option, choose_devices, run
+from cli.command import add_gpu_option, choose_devices, run
 from engine import PUBLISHED_NORM
 from tests.oracle import ORACLES
 from training.recipe import make_optimizer

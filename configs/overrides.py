@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from configs.spec import UserError
 from configs.yaml_file import StrictLoader
+from errors import UserError
 
 
 def override(raw: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:

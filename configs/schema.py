@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from configs.spec import Registry, UserError, did_you_mean, type_message
+from configs.spec import Registry
+from configs.values import type_message
+from errors import UserError, did_you_mean
 
 EVAL_TYPE = re.compile(r"(benchmark|div2k)-(\d+(?:\.\d+)?)|gray")
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
-import pydantic
+from configs.values import check_type, shortened
+from errors import UserError, did_you_mean
 
 T = TypeVar("T", bound=Callable[..., Any])
 M = TypeVar("M")
-
-
-class UserError(ValueError):
-    """A mistake in what the user gave; its text is shown as it is, without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +50,6 @@ class SpecsOf:
         if isinstance(value, (list, tuple)):
             return [self.completed(each) for each in value]
         return self.registry.completed(value)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A suggestion to append to a message about an unknown word, or the list of known ones."""
-    names = {_plain(name): name for name in sorted(known)}
-    close = difflib.get_close_matches(_plain(str(word)), names, n=1, cutoff=0.6)
-    return f"did you mean {names[close[0]]!r}?" if close else f"known: {', '.join(names.values())}"
-
-
-def _plain(name: str) -> str:
-    """Without what is easily taken for another: upper case, and _ for -."""
-    return name.casefold().replace("_", "-")
 
 
 class Registry:
@@ -144,7 +127,7 @@ class Registry:
             supplied: Names of arguments that the caller adds.
         """
         if not isinstance(spec, Mapping) or "name" not in spec:
-            return [f"{place}: expected a mapping with 'name' and 'args', got {_short(spec)}"]
+            return [f"{place}: expected a mapping with 'name' and 'args', got {shortened(spec)}"]
         problems = [
             f"{place}.{key}: unknown key; {did_you_mean(key, ('name', 'args'))}"
             for key in spec
@@ -156,7 +139,7 @@ class Registry:
             return [*problems, f"{place}.name: unknown {self.kind} {spec['name']!r}; {hint}"]
         args = {} if spec.get("args") is None else spec["args"]
         if not isinstance(args, Mapping):
-            return [*problems, f"{place}.args: expected a mapping, got {_short(args)}"]
+            return [*problems, f"{place}.args: expected a mapping, got {shortened(args)}"]
         return problems + self._check_args(entry, args, f"{place}.args", set(supplied))
 
     def completed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,65 +241,10 @@ class _Entry:
             return {}
 
 
-def check_type(value: Any, expected: Any, place: str) -> list[str]:
-    """Mistakes of a YAML value against a type annotation; no coercion of text to numbers."""
-    try:
-        # As JSON, so that strictness does not tell a list from a tuple.
-        _adapter(expected).validate_json(json.dumps(value), strict=True)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        steps = [str(step) for step in first["loc"] if isinstance(step, int)]
-        message = type_message(first["msg"].removeprefix("Value error, "), first["input"])
-        return [f"{'.'.join([place, *steps])}: {message}"]
-    except (TypeError, ValueError):
-        return [f"{place}: expected a plain value, got {_short(value)}"]
-    return []
-
-
-def type_message(message: str, value: Any) -> str:
-    """One line about a value of the wrong type, with the usual slip of YAML named."""
-    text = f"{message[:1].lower()}{message[1:]}, got {_short(value)}"
-    if isinstance(value, str) and _is_number(value):
-        better = _as_yaml_number(value, whole="integer" in message)
-        text += f"; YAML reads {value!r} as text, write {better}"
-    return text
-
-
-_PLAIN = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-
-
-@cache
-def _adapter(expected: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(expected, config=_PLAIN)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _as_yaml_number(text: str, whole: bool) -> str:
-    if whole and float(text).is_integer():
-        return str(int(float(text)))
-    mantissa, e, exponent = text.lower().partition("e")
-    if not e:
-        return text
-    sign = "" if exponent[:1] in "+-" else "+"
-    return f"{mantissa if '.' in mantissa else mantissa + '.0'}e{sign}{exponent}"
-
-
 def _marker(hint: Any, kind: type[M]) -> M | None:
     if get_origin(hint) is not Annotated:
         return None
     return next((extra for extra in get_args(hint)[1:] if isinstance(extra, kind)), None)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _origin(factory: Callable[..., Any]) -> str:

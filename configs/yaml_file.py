@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from configs.paths import expand
-from configs.spec import UserError
+from errors import UserError
+from files.paths import expand
 
 # What editors put before a text to tell its encoding.
 MARKS = {

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from configs.spec import UserError
 from datasets.image_file import UnreadableError, read_image
 from datasets.wrappers import SampleWrapper, SRImplicitPaired, file_names, integer_scale
+from errors import UserError
 
 T = TypeVar("T")
 

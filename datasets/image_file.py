@@ -14,11 +14,11 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from configs.files import written_whole
-from configs.spec import UserError
 from datasets.opening import load, open_image
 from datasets.patience import patiently
 from datasets.tiff import ORIENTATION, read_tiff, sixteen_bits, turned
+from errors import UserError
+from files.whole import written_whole
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")

@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from configs.paths import expand
-from configs.spec import UserError
 from datasets import register
 from datasets.header import Header, read_header
 from datasets.image_file import Channels, UnreadableError, read_image, to_unit
@@ -23,6 +21,8 @@ from datasets.listing import ImageFiles, list_images, split_images
 from datasets.notes import notes_of
 from datasets.pairs import check_pattern, partners
 from datasets.pixel_cache import HeldImages, clear_stale, stored_pixels
+from errors import UserError
+from files.paths import expand
 
 Repeat = Annotated[int, Field(gt=0, le=10**6)]
 Cache = Literal["none", "bin", "in_memory"]

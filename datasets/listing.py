@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs.spec import UserError
 from datasets.image_file import EXTENSIONS
 from datasets.patience import patiently
+from errors import UserError
 
 
 class ImageFiles(Sequence[Path]):

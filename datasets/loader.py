@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import datasets
-from configs.spec import UserError
 from datasets.check import check_sizes
 from datasets.order import EpochBatches
 from datasets.reading import DataError, Reading, begin
 from datasets.wrappers import SampleWrapper, file_name
+from errors import UserError
 from parallel import ALONE, Group
 
 __all__ = ["BatchLoader", "DataError", "EpochBatches", "LostWorkerError", "make_loader"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from configs.spec import UserError
 from datasets.header import Header
 from datasets.image_file import Channels, read_image
+from errors import UserError
 
 PROBED = 3  # 16-bit files that are decoded to see how bright they are
 DARK = 14  # bits; levels of 16-bit files that need no more are those of a camera or scanner

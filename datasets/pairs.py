@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from configs.spec import UserError
 from datasets.image_file import EXTENSIONS
 from datasets.listing import ImageFiles
+from errors import UserError
 
 STEM = "{stem}"
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from configs.spec import UserError
 from datasets.image_file import Channels, UnreadableError, read_image
 from datasets.patience import patiently
+from errors import UserError
 
 ABANDONED = 3600  # seconds after which nobody can still be writing
 ENTRY = re.compile(r"(?P<name>.+)\.(?P<size>\d+)\.(?P<time>\d+)(\.gray)?\.npy", re.DOTALL)

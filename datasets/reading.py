@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from configs.spec import UserError
 from datasets.compact import Batch, Compact, stacked
 from datasets.image_file import UnreadableError
 from datasets.wrappers import SampleWrapper, file_name
+from errors import UserError
 
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 

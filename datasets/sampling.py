@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from configs.spec import UserError
 from datasets.compact import Compact, expanded, stacked
+from errors import UserError
 
 Sample = dict[str, Tensor]
 Size = tuple[int, int]

@@ -14,7 +14,6 @@ import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
-from configs.spec import UserError
 from datasets import register
 from datasets.compact import Compact
 from datasets.image_file import resize_bicubic
@@ -29,6 +28,7 @@ from datasets.sampling import (
     flip_alike,
     random_crop,
 )
+from errors import UserError
 
 __all__ = ["Sample", "SampleWrapper", "Size", "crop", "crop_problem", "file_name", "file_names"]
 __all__ += ["flip_alike", "random_crop"]

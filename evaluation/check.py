@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from configs.load import TestCase
-from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
 from engine import DataNorm, Measure
+from errors import UserError
 from evaluation.pictures import in_the_way, picture_files
 from models.base import colour_channels
 from models.checkpoint import find_source, load_model, split_name

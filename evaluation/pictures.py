@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from configs.load import TestCase
-from configs.spec import UserError
 from datasets.image_file import write_image
+from errors import UserError
 
 MARK = ("Software", "test.py --save")  # in every picture that is written here
 

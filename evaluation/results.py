@@ -10,10 +10,10 @@ from typing import Any
 from torch import nn
 
 from configs.load import TestCase
-from configs.spec import UserError
 from datasets.degraded import SRImplicitDegraded
 from datasets.wrappers import SRImplicitDownsampled
 from engine import PUBLISHED_NORM, DataNorm, Evaluated, Measure, score
+from errors import UserError
 from evaluation.check import (
     CheckedCase,
     CheckedModel,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from configs.spec import UserError
+from errors import UserError
 from models.latent import Latent
 from utils import sample_bicubic, sample_bilinear
 

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from configs.command import DEFAULT_MODEL
-from configs.files import written_whole
-from configs.paths import expand
+from cli.command import DEFAULT_MODEL
 from configs.schema import DataNorm, parse_section, per_channel, raise_problems
-from configs.spec import UserError
+from errors import UserError
+from files.paths import expand
+from files.whole import written_whole
 from models import registry
 from models.base import ContinuousModel
 from models.strength import as_number, blended, read_strength

@@ -11,7 +11,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 import models
-from configs.spec import UserError
+from errors import UserError
 from models import register
 
 Layer = tuple[Tensor, Tensor]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import models
-from configs.spec import UserError
+from errors import UserError
 from models.base import ContinuousModel, Queries, add_input, given
 from models.cmsr import (
     LEAST_SCALE,

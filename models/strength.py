@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from configs.schema import per_channel
-from configs.spec import UserError
+from errors import UserError
 
 Weights = Mapping[str, Tensor]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from configs.spec import UserError
+from errors import UserError
 
 # What numbers of NumPy are pickled as, by its versions 1 and 2; none of it runs code.
 NUMBERS: list[Any] = [

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.grid import Region
 from rendering.job import Wanted
 from rendering.prints import FITS, Fit

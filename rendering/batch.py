@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from configs.command import describe, is_out_of_memory, one_line
-from configs.spec import UserError
+from cli.command import describe, is_out_of_memory, one_line
 from datasets.header import read_header
+from errors import UserError
 from parallel import Group
 from rendering.job import Done, Wanted, render_file
 from rendering.pace import Pace, Part

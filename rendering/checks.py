@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.options import OUTPUT, Scale, looks
 from rendering.sources import is_one_file
 from rendering.standard import STANDARD

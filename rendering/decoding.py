@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from configs.command import first_line, is_out_of_memory
-from configs.spec import UserError
+from cli.command import first_line, is_out_of_memory
 from engine import DataNorm, clip_cell
+from errors import UserError
 from models.base import ContinuousModel
 from models.latent import Latent
 from rendering.grid import Axis

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from configs.spec import UserError
 from datasets.opening import MAX_PIXELS
 from datasets.tiff import with_channels
+from errors import UserError
 from rendering.picture import Picture
 from rendering.reading import from_pillow, read_picture
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from configs.spec import UserError
+from errors import UserError
 from utils import pixel_centres
 
 MAX_PIXELS = 2**30  # 32768 x 32768

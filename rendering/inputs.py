@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from configs.spec import UserError
+from errors import UserError
 
 
 class Inputs:

@@ -11,9 +11,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from configs.files import written_whole
-from configs.spec import UserError
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
+from errors import UserError
+from files.whole import written_whole
 from rendering.colour import only_in_png
 from rendering.decoding import Scene
 from rendering.grid import (

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from configs.spec import UserError
 from datasets.opening import check_size
 from datasets.raw import RAW
 from datasets.tiff import finite, scaled, unmultiplied, with_channels
+from errors import UserError
 from rendering.colour import Colour, colour_of_codes
 from rendering.jxl import jxl_info, read_jxl_header
 from rendering.metadata.reading import read_metadata

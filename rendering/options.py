@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
-from configs.command import DEFAULT_MODEL, add_gpu_option, add_model_option, parse_pair
+from cli.command import DEFAULT_MODEL, add_gpu_option, add_model_option, parse_pair
 
 OUTPUT = "output.png"
 PRINT_DPI = 300.0

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.grid import LARGEST, Region
 from rendering.picture import WHITES
 

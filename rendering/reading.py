@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
-from configs.command import first_line
-from configs.spec import UserError
+from cli.command import first_line
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
 from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned, with_channels
+from errors import UserError
 from rendering.colour import Colour, colour_of_info, colour_of_png
 from rendering.jxl import is_jxl
 from rendering.kinds import (

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from configs.files import naming
+from files.whole import naming
 from models.checkpoint import find_source
 from rendering.job import Wanted
 

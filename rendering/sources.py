@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.kinds import RAW_ENDINGS
 from rendering.reading import ENDINGS
 from rendering.record import Records

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from configs.files import naming
-from configs.spec import UserError
 from datasets.opening import MAX_PIXELS
+from errors import UserError
+from files.whole import naming
 from rendering.picture import Picture
 from rendering.reading import most_bytes, read_bytes
 

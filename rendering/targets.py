@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from configs.command import one_line
-from configs.spec import UserError
+from cli.command import one_line
+from errors import UserError
 from rendering.inputs import Inputs, check_target, file_key
 from rendering.record import Records
 from rendering.sources import find_sources

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from configs.spec import UserError
 from engine import PUBLISHED_NORM, DataNorm, check_data_norm
+from errors import UserError
 from models.base import ContinuousModel, colour_channels
 from models.latent import Latent
 from rendering.decoding import Decoder, Scene, Span, if_out_of_memory, picture_size

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
-from configs.spec import UserError
+from errors import UserError
 
 CPU = torch.device("cpu")
 _known: WeakSet[Turns] = WeakSet()

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from configs.command import DEFAULT_MODEL, first_line
-from configs.spec import UserError
+from cli.command import DEFAULT_MODEL, first_line
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
+from errors import UserError
 from models.checkpoint import load_model
 from rendering.arguments import Options, read_wanted, whole_number
 from rendering.decoding import Scene

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from configs.spec import UserError
+from errors import UserError
 
 
 def check_video(target: str | Path) -> None:

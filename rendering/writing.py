@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.metadata.embedding import (
     JPEG_LIMITS,
     density_options,

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.spec import UserError
 from engine import progress_bar
+from errors import UserError
 from rendering.decoding import Scene
 from rendering.grid import Axis
 from rendering.job import Wanted, into

@@ -13,16 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
 import argparse
 
-from configs.command import outlive_output, run
-from configs.spec import UserError
+from cli.command import outlive_output, run
 from configs.yaml_file import read_yaml
+from errors import UserError
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
 from models.cmsr import parse_cmsr
 from models.modulated import Modulated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -18,13 +18,13 @@ if __name__ == "__main__":
 import argparse
 
 import datasets
-from configs.command import add_gpu_option, add_model_option, choose_devices, outlive_output, run
+from cli.command import add_gpu_option, add_model_option, choose_devices, outlive_output, run
 from configs.load import choose_scales, load_test
-from configs.spec import UserError
 from datasets.image_file import check_output, write_image
 from datasets.loader import make_loader
 from datasets.wrappers import SampleWrapper
 from engine import PUBLISHED_NORM
+from errors import UserError
 from models.base import colour_channels
 from models.checkpoint import load_model
 from training.picture import comparison

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -28,10 +28,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from configs.command import outlive_output, run
-from configs.spec import UserError
+from cli.command import outlive_output, run
 from datasets.image_file import read_image, write_pixels
 from datasets.image_folder import ImageFolder
+from errors import UserError
 
 OVERSAMPLING = 3  # drawn so much larger, then shrunk
 SIZES = ((4, 150), (8, 200), (6, 80))  # smallest and largest radius in output pixels

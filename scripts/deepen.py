@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -26,8 +26,8 @@ import torch
 from torch import nn
 
 import models
-from configs.command import outlive_output, run
-from configs.spec import UserError
+from cli.command import outlive_output, run
+from errors import UserError
 from models.base import encoder_of
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
 from models.edsr import ResBlock

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -27,10 +27,10 @@ from matplotlib.figure import Figure
 from skimage import data
 
 import datasets
-from configs.command import outlive_output, run
-from configs.files import written_whole
+from cli.command import outlive_output, run
 from configs.yaml_file import read_yaml
 from datasets import degradations
+from files.whole import written_whole
 
 OUTPUT = Path("docs/degradations.png")
 SIDE, ZOOM, COLUMNS = 90, 2, 5  # of a panel, in pixels of the photograph, each shown so large

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -24,8 +24,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from configs.command import outlive_output, run
-from configs.files import written_whole
+from cli.command import outlive_output, run
+from files.whole import written_whole
 from utils import make_cell, make_coord
 
 OUTPUT = Path("docs/liif.png")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -20,8 +20,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from configs.command import outlive_output, run
-from configs.spec import UserError
+from cli.command import outlive_output, run
+from errors import UserError
 from models.checkpoint import (
     WEIGHTS,
     base_file,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -25,8 +25,7 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from configs.command import outlive_output, run
-from configs.spec import UserError
+from cli.command import outlive_output, run
 from datasets.image_file import (
     Channels,
     UnreadableError,
@@ -35,6 +34,7 @@ from datasets.image_file import (
     write_pixels,
 )
 from datasets.image_folder import ImageFolder
+from errors import UserError
 
 
 def keys_kernel(x: np.ndarray) -> np.ndarray:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
 from skimage import data
 
-from configs.command import outlive_output, run
+from cli.command import outlive_output, run
 from datasets.image_file import write_pixels
 
 FOLDER = Path("load/quickstart")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from configs.interrupt import end_at_once
+from cli.interrupt import end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
@@ -26,10 +26,10 @@ import tempfile
 from typing import Any, NamedTuple
 
 from benchmarks.count_model import multiply_adds
-from configs.command import add_gpu_option, add_model_option, run
-from configs.files import written_whole
-from configs.spec import UserError
+from cli.command import add_gpu_option, add_model_option, run
 from configs.yaml_file import read_yaml
+from errors import UserError
+from files.whole import written_whole
 from models.checkpoint import load_model
 from reports import align
 

@@ -1,4 +1,5 @@
-"""Imports run one way: utils, configs <- parallel <- datasets, models <- engine <- the rest."""
+"""Imports run one way: errors, utils <- files, cli, configs <- parallel <- datasets, models <-
+engine <- the rest."""
 
 import ast
 from pathlib import Path
@@ -6,16 +7,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+BASE = {"errors", "utils", "files", "cli", "configs"}
 MAY_IMPORT = {
+    "errors": set(),
     "utils": set(),
-    "configs": {"configs"},
-    "parallel": {"configs"},
-    "datasets": {"utils", "configs", "parallel", "datasets"},
-    "models": {"utils", "configs", "models"},
-    "engine": {"utils", "configs", "parallel", "datasets", "models"},
-    "training": {"utils", "configs", "parallel", "datasets", "models", "engine", "training"},
-    "rendering": {"utils", "configs", "parallel", "datasets", "models", "engine", "rendering"},
-    "evaluation": {"utils", "configs", "parallel", "datasets", "models", "engine", "evaluation"},
+    "files": {"errors", "files"},
+    "cli": {"errors", "files", "cli"},
+    "configs": {"errors", "files", "configs"},
+    "parallel": {"errors", "cli", "parallel"},
+    "datasets": {*BASE, "parallel", "datasets"},
+    "models": {*BASE, "models"},
+    "engine": {*BASE, "parallel", "datasets", "models"},
+    "training": {*BASE, "parallel", "datasets", "models", "engine", "training"},
+    "rendering": {*BASE, "parallel", "datasets", "models", "engine", "rendering"},
+    "evaluation": {*BASE, "parallel", "datasets", "models", "engine", "evaluation"},
     "hubconf": {"rendering"},
 }
 PROJECT = {*MAY_IMPORT, "train_liif", "test", "demo"}

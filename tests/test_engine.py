@@ -4,7 +4,6 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from configs.spec import UserError
 from engine import (
     Measure,
     batched_predict,
@@ -14,6 +13,7 @@ from engine import (
     self_ensemble,
     super_resolve,
 )
+from errors import UserError
 from tests.cases import make, queries
 from training.step import train_step
 from utils import calc_psnr, make_cell, make_coord

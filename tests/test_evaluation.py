@@ -17,7 +17,7 @@ from PIL import Image
 import datasets
 import evaluation.results
 from configs.load import load_test
-from configs.spec import UserError
+from errors import UserError
 from evaluation.check import expected_scale
 from evaluation.pictures import distinct_names
 from tests.test_programs import fails, load, pillow_bicubic, run, save_checkpoint, succeeds

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from configs.spec import UserError, did_you_mean
 from engine import DataNorm
+from errors import UserError, did_you_mean
 from models.checkpoint import begin_with
 
 

@@ -14,8 +14,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import image, scalar
 from torch import Tensor
 
-from configs.command import describe
-from configs.files import naming
+from cli.command import describe
+from files.whole import naming
 
 
 class Board:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import datasets
 import models
-from configs.paths import expand, is_path
 from configs.schema import TrainConfig, parse_section, per_channel
-from configs.spec import Registry, UserError
+from configs.spec import Registry
 from configs.yaml_file import read_yaml
 from engine import IDENTITY_NORM, DataNorm
+from errors import UserError
+from files.paths import expand, is_path
 from models.checkpoint import norm_in
 from training.recipe import optimizers
 

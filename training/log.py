@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from configs.files import naming, written_whole
+from files.whole import naming, written_whole
 from training.board import Board
 from training.state import Record, TrainState
 

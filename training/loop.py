@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from configs.files import written_whole
 from configs.schema import TrainConfig
-from configs.spec import UserError
 from datasets.loader import BatchLoader, DataError, LostWorkerError
 from datasets.wrappers import SampleWrapper
 from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device
+from errors import UserError
+from files.whole import written_whole
 from parallel import Group, LostProcessError
 from training.log import Log
 from training.picture import comparison

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from configs.spec import UserError
+from errors import UserError
 
 
 def restore_moments(

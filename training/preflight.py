@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 import datasets
 import models
-from configs.command import first_line
-from configs.paths import expand, is_path
+from cli.command import first_line
 from configs.schema import TrainConfig
-from configs.spec import UserError
 from engine import check_data_norm
+from errors import UserError
+from files.paths import expand, is_path
 from models.base import colour_channels
 from models.checkpoint import checkpoint_file, is_continuous, load_checkpoint
 from training.beginning import begin, freeze

@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from configs.schema import TrainConfig, WarmupStepLR
-from configs.spec import Registry, UserError
+from configs.spec import Registry
+from errors import UserError
 from training.muon import Muon
 
 optimizers = Registry("optimizer")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from configs.schema import TrainConfig
-from configs.spec import UserError
+from errors import UserError
 from models.checkpoint import load_checkpoint
 from parallel import Group
 from training.run_folder import BEST, to_continue

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from configs.files import written_whole
-from configs.paths import expand
 from configs.schema import TrainConfig
-from configs.spec import UserError
+from errors import UserError
+from files.paths import expand
+from files.whole import written_whole
 from models.checkpoint import save_checkpoint
 from training.state import TrainState
 

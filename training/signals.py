@@ -6,7 +6,7 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-from configs.interrupt import STOPPING, end_at_once
+from cli.interrupt import STOPPING, end_at_once
 
 
 class Stopped(SystemExit):

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import models
 from configs.schema import TrainConfig
-from configs.spec import UserError
+from errors import UserError
 from models.checkpoint import model_from
 from training.beginning import begin, freeze
 from training.changes import norm_of, refuse_other_training

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, NonNegativeFloat
 
-from configs.spec import SpecsOf, UserError
+from configs.spec import SpecsOf
 from datasets.degradations import degraded, make_all, register, registry
 from datasets.degradations.base import Degradation, Probability
+from errors import UserError
 
 
 @register("one-of")

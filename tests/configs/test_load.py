@@ -10,8 +10,8 @@ import pytest
 import datasets
 import models
 from configs.load import choose_scales, load_test, load_train
-from configs.spec import UserError
 from configs.yaml_file import parse_yaml, read_text, read_yaml
+from errors import UserError
 from training.recipe import optimizers
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 import models
-from configs.spec import Registry, SpecOf, UserError
+from configs.spec import Registry, SpecOf
+from errors import UserError
 from training.recipe import optimizers
 
 

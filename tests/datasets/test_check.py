@@ -8,7 +8,6 @@ import torch
 
 import datasets
 from configs.schema import DataSection
-from configs.spec import UserError
 from datasets.check import check_images, check_sizes
 from datasets.image_file import write_pixels
 from datasets.loader import make_loader
@@ -20,6 +19,7 @@ from datasets.wrappers import (
     SRImplicitPairedFast,
     SRImplicitUniformVaried,
 )
+from errors import UserError
 
 
 class Sized:

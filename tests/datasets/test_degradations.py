@@ -10,11 +10,11 @@ import scipy.special
 from PIL import Image
 from skimage import data
 
-from configs.spec import UserError
 from datasets import degradations
 from datasets.degradations.base import drawn, drawn_whole
 from datasets.degradations.blur import blur_kernel, gaussian, sinc_kernel
 from datasets.degradations.filters import filtered, filtered_separably
+from errors import UserError
 
 PHOTO = data.astronaut()[100:180, 180:277]  # 80 x 97
 ARGS = {

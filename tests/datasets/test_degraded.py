@@ -15,11 +15,11 @@ from skimage import data
 import datasets
 from benchmarks import bench_data
 from configs.load import check_train
-from configs.spec import UserError
 from configs.yaml_file import read_yaml
 from datasets.check import check_sizes
 from datasets.image_folder import ImageFolder
 from datasets.loader import BatchLoader
+from errors import UserError
 from tests.configs.test_load import REGISTRIES
 
 ROOT = Path(__file__).parents[2]

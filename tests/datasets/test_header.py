@@ -8,11 +8,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from configs.spec import UserError
 from datasets import header as header_module
 from datasets.header import Header, read_header
 from datasets.image_file import UnreadableError, read_image
 from datasets.image_folder import ImageFolder, PairedImageFolders
+from errors import UserError
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

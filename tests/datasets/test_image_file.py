@@ -11,7 +11,6 @@ import tifffile
 import torch
 from PIL import Image
 
-from configs.spec import UserError
 from datasets import patience
 from datasets.header import read_header
 from datasets.image_file import (
@@ -24,6 +23,7 @@ from datasets.image_file import (
     write_image,
     write_pixels,
 )
+from errors import UserError
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)

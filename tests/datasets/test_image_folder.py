@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import datasets
-from configs.spec import UserError
 from datasets import pixel_cache
 from datasets.image_file import read_image
 from datasets.image_folder import ImageFolder, PairedImageFolders
+from errors import UserError
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)

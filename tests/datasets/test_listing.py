@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.spec import UserError
 from datasets import patience
 from datasets.image_folder import ImageFolder
 from datasets.listing import list_images
+from errors import UserError
 
 RNG = np.random.default_rng(0)
 

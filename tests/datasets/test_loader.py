@@ -5,10 +5,10 @@ import torch
 from torch.utils.data import Dataset
 
 from configs.schema import DataSection
-from configs.spec import UserError
 from datasets.loader import BatchLoader, make_loader
 from datasets.order import EpochBatches
 from datasets.wrappers import SRImplicitDownsampled
+from errors import UserError
 from parallel import Group
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import datasets
-from configs.spec import UserError
 from datasets.image_folder import PairedImageFolders
+from errors import UserError
 
 
 def fill(root, low, high):

@@ -15,12 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.spec import UserError
 from datasets import pixel_cache
 from datasets.image_file import UnreadableError
 from datasets.image_folder import ImageFolder
 from datasets.listing import ImageFiles
 from datasets.pixel_cache import HeldImages
+from errors import UserError
 
 ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)

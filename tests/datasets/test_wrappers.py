@@ -4,7 +4,6 @@ import torch
 from PIL import Image
 
 import datasets
-from configs.spec import UserError
 from datasets.image_folder import ImageFolder, PairedImageFolders
 from datasets.wrappers import (
     SRImplicitDownsampled,
@@ -13,6 +12,7 @@ from datasets.wrappers import (
     SRImplicitPairedFast,
     SRImplicitUniformVaried,
 )
+from errors import UserError
 from utils import make_coord
 
 

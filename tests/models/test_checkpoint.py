@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs.spec import UserError
 from engine import IDENTITY_NORM
+from errors import UserError
 from models.checkpoint import begin_with, load_checkpoint, load_model, save_checkpoint
 from tests.cases import SPECS, make
 

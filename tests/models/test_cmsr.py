@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs.spec import UserError
 from engine import batched_predict, clip_cell
+from errors import UserError
 from models.cmsr import Level, compose, levels, picture_size, scale_of
 from rendering.grid import output_grid
 from rendering.picture import Picture

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import models
-from configs.spec import UserError
+from errors import UserError
 from models.neighbourhood import group
 from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import models
-from configs.spec import UserError
+from errors import UserError
 from models.base import colour_channels, encoder_of
 from tests.cases import GRAY_ARGS, SMALL_ARGS, SPECS, make, queries
 from tests.oracle import ORACLES, bilinear

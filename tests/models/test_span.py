@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import models
 from benchmarks.count_model import multiply_adds
-from configs.spec import UserError
+from errors import UserError
 from models.checkpoint import begin_with
 from rendering.reach import find_reach
 from tests.cases import IMNET, SMALL_ARGS

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.spec import UserError
+from errors import UserError
 from rendering import decoding
 from rendering.tiles import Renderer
 from rendering.upscaler import Upscaler, load

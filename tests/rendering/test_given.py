@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.upscaler import load
 from tests.rendering.corpus import levels
 

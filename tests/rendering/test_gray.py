@@ -6,8 +6,8 @@ import tifffile
 import torch
 from PIL import Image
 
-from configs.spec import UserError
 from engine import super_resolve
+from errors import UserError
 from rendering.compare import compare
 from rendering.grid import output_grid
 from rendering.job import Wanted, render_file

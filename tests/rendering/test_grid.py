@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.grid import Axis, Region, output_grid
 from utils import make_coord
 

@@ -9,7 +9,7 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from configs.spec import UserError
+from errors import UserError
 from rendering import kinds
 from rendering.png import png_chunk
 from rendering.reading import ENDINGS, read_bytes

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.job import Wanted, fit
 from rendering.picture import Picture
 from rendering.writing import format_of

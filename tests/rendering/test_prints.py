@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from configs.spec import UserError
+from errors import UserError
 from rendering import prints
 from rendering.grid import Region, output_counts
 from rendering.job import Wanted, render_file

@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.reading import from_pillow, read_picture
 from tests.rendering.corpus import levels, of_mode
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.spec import UserError
 from datasets.header import read_header
 from datasets.image_file import read_image
+from errors import UserError
 from models import make
 from rendering.job import Wanted, render_file
 from rendering.reading import read_bytes, read_picture

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.record import Records, Stamp
 from rendering.sources import find_sources, is_one_file
 

@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.standard import check_standard_output, read_standard
 from tests.rendering.corpus import levels
 from tests.test_programs import ROOT, run

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import models.checkpoint as module
-from configs.spec import UserError
+from errors import UserError
 from models.checkpoint import load_checkpoint, load_model, save_checkpoint, split_name
 from rendering.record import identity
 from rendering.upscaler import load

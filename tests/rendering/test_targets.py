@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.spec import UserError
+from errors import UserError
 from rendering import sources
 from rendering.targets import check_targets, is_folder, plan
 

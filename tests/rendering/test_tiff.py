@@ -8,8 +8,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from configs.spec import UserError
 from datasets.image_file import read_image
+from errors import UserError
 from rendering.reading import read_bytes
 from tests.rendering.corpus import levels
 

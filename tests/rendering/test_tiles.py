@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import models
-from configs.spec import UserError
 from engine import super_resolve
+from errors import UserError
 from rendering.grid import Axis, Region, output_grid
 from rendering.picture import Picture
 from rendering.reach import find_memory, find_reach

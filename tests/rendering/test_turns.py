@@ -17,8 +17,8 @@ from PIL import Image
 from torch import nn
 
 import rendering.turns
-from configs.spec import UserError
 from datasets.tiff import read_tiff
+from errors import UserError
 from rendering.tiles import Renderer
 from rendering.turns import Turns
 from rendering.upscaler import Upscaler, load

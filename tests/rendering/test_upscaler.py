@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.spec import UserError
 from engine import super_resolve
+from errors import UserError
 from models.checkpoint import load_model
 from rendering.upscaler import load
 from tests.rendering.corpus import levels, of_mode

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.upscaler import load
 from tests.rendering.corpus import levels
 

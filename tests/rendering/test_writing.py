@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
-from configs.spec import UserError
+from errors import UserError
 from rendering.writing import FORMATS, Layout, format_of
 from tests.rendering.corpus import levels
 from tests.rendering.spoken import opened

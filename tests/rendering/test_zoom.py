@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.files import written_whole
-from configs.spec import UserError
+from errors import UserError
+from files.whole import written_whole
 from models.checkpoint import load_model
 from rendering import zoom as module
 from rendering.grid import Axis

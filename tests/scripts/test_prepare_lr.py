@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from prepare_lr import keys_kernel, shrink, shrink_rows
 
-from configs.spec import UserError
+from errors import UserError
 from tests.test_programs import fails, succeeds
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from configs.spec import UserError
 from datasets.wrappers import SRImplicitDownsampled, SRImplicitPaired
 from engine import IDENTITY_NORM, super_resolve
+from errors import UserError
 from tests.cases import GRAY_ARGS, make
 from training.picture import ROWS, comparison
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from configs.schema import TrainConfig
-from configs.spec import UserError
+from errors import UserError
 from tests.cases import SPECS
 from training.recipe import make_average, make_optimizer, make_schedule
 

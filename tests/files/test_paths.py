@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.paths import expand
-from configs.spec import UserError
+from errors import UserError
+from files.paths import expand
 
 
 def test_home_and_variables(monkeypatch, tmp_path):

@@ -8,9 +8,9 @@ import time
 import numpy as np
 import pytest
 
-import configs.files
-from configs.files import naming, written_whole
+import files.whole
 from datasets.image_file import write_pixels
+from files.whole import naming, written_whole
 from rendering.writing import FORMATS, UINT8, Layout
 
 
@@ -59,7 +59,7 @@ def test_what_a_kill_has_left_is_cleared_by_a_later_writing(tmp_path, monkeypatc
         os.utime(path, (0, 0))
     write(tmp_path / "b.txt", "x")
     assert left.exists()  # no second look within an hour
-    later = time.monotonic() + configs.files.ABANDONED
+    later = time.monotonic() + files.whole.ABANDONED
     monkeypatch.setattr(time, "monotonic", lambda: later)
     write(tmp_path / "b.txt", "x")
     assert not left.exists()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from configs.spec import UserError
+from errors import UserError
 
 if TYPE_CHECKING:
     import torch

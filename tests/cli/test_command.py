@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LINES = """
 import sys
-from configs.command import outlive_output, run
+from cli.command import outlive_output, run
 
 def main():
     if {outlives}:
@@ -65,7 +65,7 @@ def test_a_terminal_that_does_not_block_gets_it_all():
 def test_output_that_is_closed_from_the_start(tmp_path):
     """What is opened next is not taken for it, whatever a library prints."""
     code = (
-        "import os; from configs.command import outlive_output; outlive_output();"
+        "import os; from cli.command import outlive_output; outlive_output();"
         f"file = open({str(tmp_path / 'file')!r}, 'w'); os.write(1, b'x'); os.write(2, b'x');"
         "raise SystemExit(file.fileno() <= 2)"
     )

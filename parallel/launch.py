@@ -1,212 +1,30 @@
-"""One run in several processes: each has a device and a share of every batch.
-
-`torchrun` starts them, on one machine or many, or `start_each` does for ``--gpu 0,1``. Without
-either a program is one process, and `Group` says so.
-"""
+"""Starting the processes of a run, joining them, and ending with them."""
 
 from __future__ import annotations
 
 import gc
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
 from types import FrameType
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
-from configs.command import choose_devices, describe, first_line, is_out_of_memory
-from configs.interrupt import STOPPING, ending_at_once
-from configs.spec import UserError
+from cli.command import choose_devices, describe, first_line
+from cli.interrupt import STOPPING, ending_at_once
+from errors import UserError
+from parallel.group import Group, LostProcessError
 
-T = TypeVar("T")
-
-CPU = torch.device("cpu")
 STARTER = "STARTED_BY"  # environment variable: the process of `start_each`
 GRACE = 30  # seconds that the others have to end by themselves when one has failed
-
-
-class LostProcessError(UserError):
-    """Another process of the run has ended, or cannot be reached."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"another process of this run has ended, or cannot be reached ({cause})")
-
-
-@dataclass(frozen=True)
-class Group:
-    """The processes of a run, and which of them this is.
-
-    All of its methods but `tally` are to be called by all processes, in the same order.
-
-    Attributes:
-        rank: Number of this process, from 0.
-        world: Number of processes.
-        local_rank, local_world: The same on this machine.
-        device: That this process computes on.
-    """
-
-    rank: int = 0
-    world: int = 1
-    local_rank: int = 0
-    local_world: int = 1
-    device: torch.device = CPU
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
-        return self.rank == 0
-
-    def __str__(self) -> str:
-        return str(self.device) if self.world == 1 else f"{self.world} x {self.device.type}"
-
-    def largest(self, *values: int) -> list[int]:
-        """The largest of each value over the processes; waits for all of them."""
-        if self.world == 1:
-            return list(values)
-        tensor = torch.tensor(values, dtype=torch.int64)
-        with self.talking():
-            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return tensor.tolist()
-
-    def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor on ``device`` over the processes."""
-        if self.world == 1:
-            return value
-        total = value.clone()
-        with self.talking():
-            dist.all_reduce(total)
-        return total / self.world
-
-    def gather(self, values: list[T]) -> list[T]:
-        """The lists of all processes, one after another."""
-        if self.world == 1:
-            return values
-        lists: list[list[T]] = [[] for _ in range(self.world)]
-        with self.talking():
-            dist.all_gather_object(lists, values)
-        return [value for part in lists for value in part]
-
-    def tally(self, name: str, amount: int) -> int:
-        """The sum of what several processes have given so far, without waiting for any."""
-        with self.talking():
-            return dist.distributed_c10d._get_default_store().add(f"tally {name}", amount)
-
-    def from_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns in the first process."""
-        made = [make() if self.is_first else None]
-        if self.world > 1:
-            with self.talking():
-                dist.broadcast_object_list(made)
-        return made[0]  # type: ignore[return-value]
-
-    def agree(self, what: str, value: str) -> None:
-        """Raise a `UserError` if a value is not the same in all processes."""
-        if len(set(self.gather([value]))) > 1:
-            raise UserError(f"{what} differ between the processes; each needs the same files")
-
-    def fail_alike(self, error: Exception | None) -> None:
-        """Raise in all processes what one of them has failed with, if any has.
-
-        Args:
-            error: Of this process.
-        """
-        if self.world > 1:
-            (failed,) = self.largest(int(error is not None))
-            if failed:
-                raise UserError(self.gather([] if error is None else [reason(error)])[0])
-        if error is not None:
-            raise error
-
-    def attempt(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns, or, if it fails in one of the processes, that in all of them.
-
-        Args:
-            make: Must not use the group.
-        """
-        made, failure = None, None
-        try:
-            made = make()
-        except Exception as error:
-            if not is_failure(error):
-                raise
-            failure = error
-        self.fail_alike(failure)
-        return made  # type: ignore[return-value]
-
-    @contextmanager
-    def talking(self) -> Iterator[None]:
-        """What the network says of a process that is gone becomes a `LostProcessError`."""
-        try:
-            yield
-        except RuntimeError as error:
-            known = r"gloo|nccl|connection|socket|broken pipe|timed? ?out|peer"
-            told = isinstance(error, dist.DistError) or re.search(known, str(error), re.I)
-            if self.world == 1 or not told:
-                raise
-            raise LostProcessError(first_line(error)) from error
-
-    def in_step(self, batches: Iterable[T], heed: Callable[[], Any]) -> Iterator[T]:
-        """The batches of this process, with a call of ``heed`` after each.
-
-        All processes call it equally often, even if some have fewer batches; so it may use the
-        group. A single process may give batches that cannot be counted.
-        """
-        if self.world == 1:
-            for batch in batches:
-                yield batch
-                heed()
-            return
-        assert isinstance(batches, Sized)
-        (rounds,) = self.largest(len(batches))
-        rest = iter(batches)
-        for _ in range(rounds):
-            yield from islice(rest, 1)
-            heed()
-
-    def average_gradients(self, model: nn.Module) -> nn.Module:
-        """The model with the same parameters; ``backward`` leaves their mean gradients in them."""
-        if self.world == 1:
-            return model
-        self.largest(0)  # all are there: NCCL would wait for ever
-        ids = [self.device] if self.device.type == "cuda" else None
-        with self.talking():
-            # Published models may have parameters that they do not use. Besides, the buckets of
-            # gradients then stay as they are, and a resumed run sums in the same order.
-            return nn.parallel.DistributedDataParallel(
-                model, device_ids=ids, find_unused_parameters=True
-            )
-
-
-ALONE = Group()
-
-
-def is_failure(error: Exception) -> bool:
-    """Whether it is told in a line, and no fault of the program itself."""
-    if isinstance(error, LostProcessError):
-        return False
-    return isinstance(error, (UserError, OSError)) or is_out_of_memory(error)
-
-
-def reason(error: Exception) -> str:
-    """What the user is told of a failure, after "error: "; what is none is raised again."""
-    if not is_failure(error):
-        raise error
-    if isinstance(error, (UserError, OSError)):
-        return "\n".join(line.removeprefix("error: ") for line in describe(error).splitlines())
-    return f"out of memory: {first_line(error)}"
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from configs.spec import UserError
+from errors import UserError
 
 
 def is_path(argument: str) -> bool:

@@ -1,0 +1,1 @@
+"""What the programs share of the command line."""
