@@ -31,7 +31,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from models.checkpoint import save_checkpoint
     from tests.cases import SPECS, make
-    from tests.test_programs import NORM
+    from tests.programs import NORM
 
     root = tmp_path_factory.mktemp("work")
     (root / "photos").mkdir()

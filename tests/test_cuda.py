@@ -24,7 +24,7 @@ from tests.datasets.test_workers import WRAPPERS
 from tests.golden import rules
 from tests.models.test_formulas import gradients
 from tests.models.test_golden import FILES
-from tests.test_programs import load, succeeds, train
+from tests.programs import load, succeeds, train
 from training.recipe import make_optimizer
 from training.step import train_step
 

@@ -20,7 +20,8 @@ from configs.load import load_test
 from errors import UserError
 from evaluation.check import expected_scale
 from evaluation.pictures import distinct_names
-from tests.test_programs import fails, load, pillow_bicubic, run, save_checkpoint, succeeds
+from models.checkpoint import save_checkpoint
+from tests.programs import fails, load, pillow_bicubic, run, succeeds
 from tests.training.ranks import Ranks
 
 

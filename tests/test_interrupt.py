@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.test_programs import train_config
+from tests.programs import train_config
 from tests.training import ranks
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from configs.load import load_test
 from datasets.loader import make_loader
 from engine import super_resolve
 from models.checkpoint import load_model
-from tests.test_programs import NORM, ROOT, fails, pillow_bicubic, succeeds
+from tests.programs import NORM, ROOT, fails, pillow_bicubic, succeeds
 
 SIGMAS = (15, 25, 50)
 

@@ -16,7 +16,7 @@ from models.neighbourhood import group
 from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules
 from tests.oracle import unfold
-from tests.test_programs import succeeds, write_tests
+from tests.programs import succeeds, write_tests
 from utils import make_cell, make_coord, sample_bilinear
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "family"

@@ -14,8 +14,8 @@ import tifffile
 from PIL import Image
 
 from parallel import Group
+from tests.programs import ROOT, fails, run, succeeds
 from tests.rendering.corpus import levels
-from tests.test_programs import ROOT, fails, run, succeeds
 from tests.training import ranks
 
 MODEL = ["--model", "bicubic"]

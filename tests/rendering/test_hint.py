@@ -17,8 +17,8 @@ from rendering.picture import Picture
 from rendering.reading import read_bytes
 from rendering.upscaler import load
 from tests.cases import make
+from tests.programs import run
 from tests.rendering.graphics import GRAPHICS, graphic
-from tests.test_programs import run
 
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import tifffile
 
+from tests.programs import fails, run, succeeds
 from tests.rendering import spoken
 from tests.rendering.spoken import (
     ENDINGS,
@@ -24,7 +25,6 @@ from tests.rendering.spoken import (
     opened,
     xmp_of,
 )
-from tests.test_programs import fails, run, succeeds
 
 TABLE = [(source, target) for source in list(ENDINGS)[:4] for target in list(ENDINGS)[:4]]
 table = pytest.mark.parametrize(("source", "target"), TABLE)

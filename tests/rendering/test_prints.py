@@ -10,8 +10,8 @@ from rendering import prints
 from rendering.grid import Region, output_counts
 from rendering.job import Wanted, render_file
 from rendering.prints import Border, Paper, fitted, keeps_shape, parse_paper
+from tests.programs import fails, run, succeeds
 from tests.rendering.corpus import levels
-from tests.test_programs import fails, run, succeeds
 
 MODEL = ["--model", "bicubic"]
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from errors import UserError
 from rendering.standard import check_standard_output, read_standard
+from tests.programs import ROOT, run
 from tests.rendering.corpus import levels
-from tests.test_programs import ROOT, run
 
 TWICE = ["--model", "bicubic", "--scale", "2"]
 

@@ -16,7 +16,7 @@ from models.checkpoint import load_checkpoint, load_model, save_checkpoint, spli
 from rendering.record import identity
 from rendering.upscaler import load
 from tests.cases import SPECS, make, queries
-from tests.test_programs import NORM, fails, run, succeeds, write_tests
+from tests.programs import NORM, fails, run, succeeds, write_tests
 
 STRENGTHS = (0, 0.25, 0.5, 0.75, 1)
 LAST = "imnet.layers.4."  # the decoder's last layer, in whose weights the output is linear

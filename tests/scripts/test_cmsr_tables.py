@@ -4,7 +4,7 @@ import pytest
 
 from models.checkpoint import load_checkpoint, load_model, save_checkpoint
 from tests.cases import SPECS, make
-from tests.test_programs import fails, succeeds
+from tests.programs import fails, succeeds
 
 SCRIPT = "scripts/cmsr_tables.py"
 NORM = {key: {"sub": [0.1], "div": [0.2]} for key in ("inp", "gt")}

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tests.test_programs import fails, succeeds
+from tests.programs import fails, succeeds
 
 SCRIPT = "scripts/dead_leaves.py"
 

@@ -5,7 +5,7 @@ import torch
 import models
 from models.checkpoint import load_model
 from tests.cases import SMALL_ARGS, SPECS
-from tests.test_programs import fails, succeeds
+from tests.programs import fails, succeeds
 
 
 def test_a_deeper_model_computes_the_same_and_can_be_trained(tmp_path):

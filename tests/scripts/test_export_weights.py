@@ -6,7 +6,7 @@ import torch
 import models.checkpoint as module
 from models.checkpoint import load_checkpoint, load_model, save_checkpoint
 from tests.cases import SPECS, make
-from tests.test_programs import NORM, fails, succeeds
+from tests.programs import NORM, fails, succeeds
 
 PROGRAM = "scripts/export_weights.py"
 

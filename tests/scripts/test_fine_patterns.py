@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tests.test_programs import fails, succeeds
+from tests.programs import fails, succeeds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import fine_patterns

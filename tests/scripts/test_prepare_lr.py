@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from prepare_lr import keys_kernel, shrink, shrink_rows
 
 from errors import UserError
-from tests.test_programs import fails, succeeds
+from tests.programs import fails, succeeds
 
 
 def test_kernel():

@@ -14,8 +14,9 @@ from PIL import Image
 import datasets
 from configs.load import load_test
 from configs.yaml_file import read_yaml
+from models.checkpoint import save_checkpoint
 from tests.cases import SPECS, make
-from tests.test_programs import NORM, ROOT, fails, load, save_checkpoint, succeeds, write_tests
+from tests.programs import NORM, ROOT, fails, load, succeeds, write_tests
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 

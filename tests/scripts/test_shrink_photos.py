@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from tests.test_programs import fails, succeeds
+from tests.programs import fails, succeeds
 
 
 def test_copies_are_pillows(photos, tmp_path):

@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 
 from tests.cases import IMNET, SPECS
-from tests.test_programs import ended, fails, load, run, same, succeeds, train_config
+from tests.programs import ended, fails, load, run, same, succeeds, train_config
 
 NEW = ["--config", "c.yaml", "--name", "r"]
 

@@ -10,7 +10,7 @@ import yaml
 
 import models
 from tests.cases import SPECS, make
-from tests.test_programs import ended, fails, load, same, succeeds, train, train_config
+from tests.programs import ended, fails, load, same, succeeds, train, train_config
 
 RESUME = ["--config", "c.yaml", "--name", "r", "--resume"]
 

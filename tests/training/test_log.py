@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from tests.test_programs import ended, fails, load, run, same, train, train_config
+from tests.programs import ended, fails, load, run, same, train, train_config
 from tests.training import ranks
 from tests.training.test_survival import logged
 from training.board import Board

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from tests.test_programs import ended, load, run, same, train_config
+from tests.programs import ended, load, run, same, train_config
 from tests.training.ranks import Ranks
 from tests.training.test_survival import logged
 

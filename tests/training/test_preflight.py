@@ -15,7 +15,7 @@ from configs.load import load_train
 from configs.yaml_file import read_yaml
 from tests.cases import IMNET, SPECS
 from tests.configs.test_load import REGISTRIES
-from tests.test_programs import (
+from tests.programs import (
     NORM,
     ROOT,
     ended,

@@ -19,7 +19,7 @@ from filelock import FileLock
 from tensorboardX.proto.event_pb2 import Event
 
 import engine
-from tests.test_programs import (
+from tests.programs import (
     CLOCKED,
     ended,
     fails,

@@ -1,0 +1,127 @@
+"""How tests run the programs, and the configs that they run them on."""
+
+import contextlib
+import io
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+
+from tests.cases import SPECS
+
+ROOT = Path(__file__).parents[1]
+NORM = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [0.5]}}
+
+
+def run(cwd, program, *args):
+    """A command in this process, which saves the start of a new one."""
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, [program, *map(str, args)]
+    code = 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(str(ROOT / program), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        finally:
+            sys.argv = argv
+    if isinstance(code, str):
+        err.write(f"{code}\n")
+        code = 1
+    return subprocess.CompletedProcess(sys.argv, code, out.getvalue(), err.getvalue())
+
+
+def succeeds(cwd, program, *args):
+    done = run(cwd, program, *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fails(cwd, program, *args):
+    """The error, which must be lines that start with ``error:`` and no traceback."""
+    done = run(cwd, program, *args)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert lines, done.stderr
+    return "\n".join(lines)
+
+
+def train_config(**changes):
+    wrapper = {"inp_size": 8, "scale_max": 3, "augment": True, "sample_q": 64}
+    folder = {"name": "image-folder", "args": {"root_path": "photos"}}
+    return {
+        "train_dataset": {
+            "dataset": {"name": "image-folder", "args": {"root_path": "photos", "repeat": 4}},
+            "wrapper": {"name": "sr-implicit-downsampled", "args": wrapper},
+            "batch_size": 4,
+        },
+        "val_dataset": {
+            "dataset": folder,
+            "wrapper": {"name": "sr-implicit-downsampled", "args": {"scale_min": 2}},
+            "batch_size": 1,
+        },
+        "data_norm": NORM,
+        "model": SPECS["liif"],
+        "optimizer": {"name": "adam", "args": {"lr": 0.001}},
+        "epoch_max": 4,
+        "multi_step_lr": {"milestones": [1, 3], "gamma": 0.5},
+        "epoch_val": 1,
+        "epoch_save": 2,
+        "eval_type": "benchmark-2",
+        "eval_bsize": 3000,
+        "num_workers": 0,
+        **changes,
+    }
+
+
+def train(folder, *args, **changes):
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**changes)))
+    return succeeds(folder, "train_liif.py", "--config", "c.yaml", *args)
+
+
+def load(path):
+    return torch.load(path, weights_only=True)
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+CLOCKED = {"seconds", "left", "samples_per_second"}
+
+
+def ended(run_folder):
+    """What a run has come to: its last checkpoint, less the clock."""
+    checkpoint = load(run_folder / "epoch-last.pth")
+    record = checkpoint["record"]
+    return {**checkpoint, "record": {k: v for k, v in record.items() if k not in CLOCKED}}
+
+
+def write_tests(folder, root="photos", scales=(2, 3.5)):
+    dataset = {"name": "image-folder", "args": {"root_path": root}}
+    wrapper = {"name": "sr-implicit-downsampled", "args": {"scale_min": "{scale}"}}
+    section = {"dataset": dataset, "wrapper": wrapper, "batch_size": 1}
+    test = {"scales": list(scales), "test_dataset": section, "eval_type": "benchmark-{scale}"}
+    (folder / "suite.yaml").write_text(yaml.safe_dump({"name": "Photos", "tests": [test]}))
+    wrapper = {"name": "sr-implicit-downsampled", "args": {"scale_min": 2}}
+    single = {"test_dataset": {**section, "wrapper": wrapper}, "eval_type": "benchmark-2"}
+    (folder / "single.yaml").write_text(yaml.safe_dump({**single, "data_norm": NORM}))
+
+
+def pillow_bicubic(image, size):
+    """Pillow's bicubic without its rounding to 8 bits, (H, W, 3) in [0, 255]."""
+    channels = [Image.fromarray(np.float32(c)) for c in np.moveaxis(np.asarray(image), -1, 0)]
+    resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
+    return np.stack(resized, -1).clip(0, 255)
