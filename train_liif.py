@@ -164,7 +164,7 @@ def check(args: argparse.Namespace, source: Source, folder: Path, group: Group) 
         notes += unused(config)
     begins = group.is_first and (args.overwrite or not holds_run(folder))
     found, channels = preflight(source.raw, config, begins)
-    raise_problems(source.path, [*problems, *found])
+    raise_problems(source, [*problems, *found])
     assert config is not None
     task = Task(args, source, config, channels, folder, notes)
     if group.is_first:

@@ -23,8 +23,8 @@ from configs.schema import (
     raise_problems,
     sampled_problems,
 )
+from configs.source import read_source
 from configs.spec import Registry
-from configs.yaml_file import read_yaml
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ def load_train(
         UserError: With every mistake of the file, one a line.
     """
     registries = {"models": models, "datasets": datasets, "optimizers": optimizers}
-    config, problems = check_train(read_yaml(path), **registries)
-    raise_problems(path, problems)
+    source = read_source(path)
+    config, problems = check_train(source.raw, **registries)
+    raise_problems(source, problems)
     assert config is not None
     return config
 
@@ -96,14 +97,15 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     Raises:
         UserError: With every mistake of the file, one a line.
     """
-    raw = read_yaml(path)
+    source = read_source(path)
+    raw = source.raw
     if "tests" not in raw:
         config, problems = parse_section(TestConfig, raw)
         problems += _section_problems(raw, datasets)
-        raise_problems(path, problems)
+        raise_problems(source, problems)
         return [TestCase(Path(path).stem, None, config)]
     suite, problems = parse_section(TestSuite, raw)
-    raise_problems(path, problems)
+    raise_problems(source, problems)
     cases = []
     for i, test in enumerate(suite.tests):
         for numbers in product(*test.values.values()):
@@ -115,7 +117,7 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
                 )
                 problems += [f"tests.{i}{mistake}" for mistake in mistakes]
                 cases.append(case)
-    raise_problems(path, problems)
+    raise_problems(source, problems)
     return cases
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from configs.source import BASE, Source
 from configs.spec import Registry
 from configs.values import type_message
 from errors import UserError, did_you_mean
@@ -217,6 +218,8 @@ def _describe(kind: type[pydantic.BaseModel], error: Any) -> str:
     place = ".".join(str(step) for step in error["loc"])
     if error["type"] == "extra_forbidden":
         known = _fields_at(kind, error["loc"][:-1])
+        if len(error["loc"]) == 1 and issubclass(kind, (TrainConfig, TestConfig, TestSuite)):
+            known.append(BASE)
         return f"{place}: unknown key; {did_you_mean(error['loc'][-1], known)}"
     if error["type"] == "model_type":
         keys = ", ".join(_fields_at(kind, error["loc"]))
@@ -262,8 +265,13 @@ def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
     return [f"eval_type: {eval_type} needs whole images: leave sample_q out of {place}.wrapper"]
 
 
-def raise_problems(path: object, problems: Iterable[str]) -> None:
-    """One `UserError` that lists all problems, each on a line with its file."""
-    unique = list(dict.fromkeys(problems))
+def raise_problems(given: object, problems: Iterable[str]) -> None:
+    """One `UserError` that lists all problems, each on a line with its file.
+
+    Args:
+        given: What they are in: a file, or a config that knows which of its files to name.
+    """
+    file_of = given.file_of if isinstance(given, Source) else lambda _: given
+    unique = dict.fromkeys(problems)
     if unique:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in unique))
+        raise UserError("\n".join(f"{file_of(problem)}: {problem}" for problem in unique))

@@ -1,16 +1,25 @@
-"""A config as the user gave it: a file, and what the command line says otherwise."""
+"""A config as the user gave it: a file, its base, and what the command line says otherwise.
+
+A file may begin with ``base: FILE``, a config that it adds to and changes. Mappings of the two are
+merged; whatever else the file says, such as a list or null, replaces what the base says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from configs.overrides import override
+from configs.values import shortened
 from configs.yaml_file import parse_yaml, read_text
+from errors import UserError
+from files.paths import expand
+
+BASE = "base"  # the key
 
 
 @dataclass(frozen=True)
@@ -19,32 +28,106 @@ class Source:
 
     Attributes:
         path: Of the file, for messages.
-        raw: Its mapping, with the values of the command line.
+        raw: Its mapping, with that of its base and the values of the command line.
         text: A YAML file of this, to keep with a run: the file itself if nothing was changed.
+        base: Path of the base; None without one.
+        inherited: The mapping of the base.
     """
 
     path: str
     raw: dict[str, Any]
     text: bytes
+    base: str | None = None
+    inherited: Mapping[str, Any] = field(default_factory=dict)
+
+    def file_of(self, problem: str) -> str:
+        """The file to look into: the base if what is wrong stands there only, or both.
+
+        Args:
+            problem: A line that begins with a place, such as ``model.args``, and a colon.
+        """
+        if self.base is None:
+            return self.path
+        place = problem.split(": ")[0].split(".")
+        ours, theirs = _at(self.raw, place), _at(self.inherited, place)
+        if ours == theirs and ours is not MISSING:
+            return self.base
+        shared = isinstance(ours, Mapping) and isinstance(theirs, Mapping)
+        return f"{self.path} (base {self.base})" if shared or ours is MISSING else self.path
 
 
-def read_source(path: str, settings: Sequence[str] = ()) -> Source:
-    """Read a config, which may come from a pipe.
+def read_source(path: str | Path, settings: Sequence[str] = ()) -> Source:
+    """Read a config, which may come from a pipe, and its base.
 
     Args:
         settings: As of `override`.
 
     Raises:
-        UserError: If the file cannot be read, or a setting be made.
+        UserError: If the file or its base cannot be read, or a setting be made.
     """
+    path = str(path)
     text = read_text(path)
     raw = parse_yaml(text, path)
+    base, inherited = None, {}
+    head = [f"# {path!r}"]
+    if BASE in raw:
+        base = _base_path(raw.pop(BASE), path)
+        inherited = _read_base(base, path)
+        raw = merged(inherited, raw)
+        head.append(f"# base: {base!r}")
     if settings:
         raw = override(raw, settings)
-        said = "".join(f"# --set {setting!r}\n" for setting in settings)
+        head += [f"# --set {setting!r}" for setting in settings]
+    if len(head) > 1:
         kept = yaml.safe_dump(raw, sort_keys=False)
-        text = f"# {path!r}\n{said}{kept}".encode(errors="backslashreplace")
-    return Source(path, raw, text)
+        text = "\n".join([*head, kept]).encode(errors="backslashreplace")
+    return Source(path, raw, text, base, inherited)
+
+
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A config over its base: mappings are merged, other values replaced."""
+    return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
+
+
+def _over(base: Any, own: Any) -> Any:
+    both = isinstance(base, Mapping) and isinstance(own, Mapping)
+    return merged(base, own) if both else own
+
+
+def _base_path(name: Any, path: str) -> str:
+    """The path of a base, which is relative to the file that names it."""
+    if not isinstance(name, str):
+        raise UserError(f"{path}: {BASE}: expected the path of a config, got {shortened(name)}")
+    name = expand(name)
+    if is_pipe(path) and not Path(name).is_absolute():
+        raise UserError(f"{path}: {BASE}: a pipe is in no folder; give the whole path of {name}")
+    return str(Path(expand(path)).parent / name)
+
+
+def _read_base(base: str, path: str) -> dict[str, Any]:
+    try:
+        text = read_text(base)
+    except UserError as error:
+        raise UserError(f"{path}: {BASE}: {error}") from None
+    raw = parse_yaml(text, base)
+    if BASE in raw:
+        raise UserError(f"{path}: {BASE}: {base} has a base itself; name one that has none")
+    return raw
+
+
+MISSING = object()
+
+
+def _at(tree: Any, place: Sequence[str]) -> Any:
+    """The value at a place, or that which the way there ends in; MISSING if there is none."""
+    for step in place:
+        if isinstance(tree, Mapping):
+            tree = tree.get(step, MISSING)
+        elif isinstance(tree, list):
+            tree = tree[int(step)] if step.isdecimal() and int(step) < len(tree) else MISSING
+        else:
+            break
+    return tree
 
 
 def is_pipe(path: str) -> bool:

@@ -28,7 +28,7 @@ from skimage import data
 
 import datasets
 from cli.command import outlive_output, run
-from configs.yaml_file import read_yaml
+from configs.source import read_source
 from datasets import degradations
 from files.whole import written_whole
 
@@ -87,7 +87,7 @@ def pictures() -> dict[str, np.ndarray]:
         rng = np.random.default_rng(0)
         found[label] = degradations.degraded(photograph.shown, chain, rng)
     for name, key in TRAININGS.items():
-        raw = read_yaml(f"configs/train-degraded/train_{name}.yaml")
+        raw = read_source(f"configs/train-degraded/train_{name}.yaml").raw
         wrapper = raw["train_dataset"]["wrapper"]
         changed = {"inp_size": None, "scale_max": 1, "augment": False, "sample_q": None}
         wrapper["args"].update(changed)
