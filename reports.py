@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from files.whole import written_whole
+from metrics import METRICS, PSNR
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -28,8 +29,7 @@ class Result:
     Attributes:
         set: Name of the set.
         scale: None in the published form of test configs, which does not name it.
-        psnr: Mean over the images, in dB.
-        ssim: The same, or NaN if it was not computed.
+        values: Means over the images of what was measured, by the names of `METRICS`.
         images: How many.
         model: As the user calls it.
         error: Why there are no numbers; empty if there are.
@@ -38,8 +38,7 @@ class Result:
 
     set: str
     scale: float | None
-    psnr: float = math.nan
-    ssim: float = math.nan
+    values: Mapping[str, float] = field(default_factory=dict)
     images: int = 0
     model: str = ""
     error: str = ""
@@ -50,11 +49,13 @@ class Result:
         return self.set if self.scale is None else f"{self.set} x{self.scale:g}"
 
     @property
-    def values(self) -> list[str]:
-        """As they are printed; nothing if there are none."""
-        if self.error:
-            return []
-        return [f"{self.psnr:.2f}", *([] if math.isnan(self.ssim) else [f"{self.ssim:.4f}"])]
+    def printed(self) -> dict[str, str]:
+        """The values as they are printed, by their metrics."""
+        return {
+            name: f"{self.values[name]:.{metric.digits}f}"
+            for name, metric in METRICS.items()
+            if name in self.values and not self.error
+        }
 
 
 Scale = float | None
@@ -63,7 +64,8 @@ Row = tuple[str, list[Result | None]]  # a name, and a cell per scale
 
 def _grid(results: Sequence[Result]) -> tuple[str, list[Scale], list[list[Row]]]:
     """What was measured; the scales; and for each set a row per model, named if there are more."""
-    has_ssim = any(not math.isnan(result.ssim) for result in results)
+    measured = {PSNR}.union(*(result.values for result in results))
+    titles = [metric.title for name, metric in METRICS.items() if name in measured]
     scales = sorted({result.scale for result in results}, key=lambda scale: scale or 0)
     models = list(dict.fromkeys(result.model for result in results))
     cells = {(result.set, result.model, result.scale): result for result in results}
@@ -77,7 +79,7 @@ def _grid(results: Sequence[Result]) -> tuple[str, list[Scale], list[list[Row]]]
         ]
         for name in dict.fromkeys(result.set for result in results)
     ]
-    return "PSNR (dB) / SSIM" if has_ssim else "PSNR (dB)", scales, groups
+    return " / ".join(titles), scales, groups
 
 
 def markdown(results: Sequence[Result]) -> str:
@@ -93,7 +95,7 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def _cell(result: Result | None) -> str:
-    return " / ".join(result.values if result else []) or "-"
+    return " / ".join(result.printed.values() if result else []) or "-"
 
 
 def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -135,14 +137,15 @@ def latex(results: Sequence[Result]) -> str:
 
 def _bold_best(column: Sequence[Result | None]) -> list[str]:
     """The cells of several models at one scale; what is printed alike is equally good."""
-    rows = [result.values if result else [] for result in column]
-    best = [max(values, key=float) for values in zip(*filter(None, rows), strict=True)]
-    if len(column) == 1:
-        best = [""] * len(best)
+    rows = [result.printed if result else {} for result in column]
+    best = {}
+    for name, metric in METRICS.items() if len(column) > 1 else ():
+        values = [row[name] for row in rows if name in row]
+        best[name] = (max if metric.more_is_better else min)(values, key=float, default="")
     return [
         " / ".join(
-            rf"\textbf{{{value}}}" if value == top else value
-            for value, top in zip(row, best, strict=False)
+            rf"\textbf{{{value}}}" if value == best.get(name) else value
+            for name, value in row.items()
         )
         or "--"
         for row in rows
@@ -167,8 +170,7 @@ def as_json(results: Sequence[Result], about: Mapping[str, Any]) -> str:
             "model": result.model,
             "set": result.set,
             "scale": result.scale,
-            "psnr": result.psnr,
-            "ssim": result.ssim,
+            **{name: result.values.get(name) for name in METRICS},
             "images": result.images,
             **({"error": result.error} if result.error else {}),
             **result.details,
@@ -189,12 +191,13 @@ def _finite(value: Any) -> Any:
 def as_csv(results: Sequence[Result]) -> str:
     """With a head, which names the model if there are several; what is not known is empty."""
     several = len({result.model for result in results}) > 1
-    fields = [*(["model"] if several else []), "set", "scale", "psnr", "ssim", "images"]
+    fields = [*(["model"] if several else []), "set", "scale", *METRICS, "images"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
     for result in results:
-        values = [getattr(result, name) for name in fields]
+        known = {**vars(result), **dict.fromkeys(METRICS), **result.values}
+        values = [known[name] for name in fields]
         writer.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in values)
     return text.getvalue()
 

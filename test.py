@@ -35,6 +35,7 @@ from errors import UserError
 from evaluation.check import CheckedCase, CheckedModel, Plan, check_cases, check_models
 from evaluation.results import evaluate_all, norms_differ
 from files.paths import expand
+from metrics import METRICS, PSNR
 from models.checkpoint import checkpoint_file, split_name
 from parallel import Group, joined, start_each
 from reports import FORMS, Result, markdown, write_tables
@@ -57,7 +58,8 @@ def evaluate(args: argparse.Namespace, group: Group) -> None:
     problems = group.gather(output_problems(args.save, tables if group.is_first else {}, inputs))
     if problems:
         raise UserError("\n".join(dict.fromkeys(problems)))
-    plan = Plan(args.ensemble, args.ssim, args.save, args.workers)
+    measured = tuple(name for name in METRICS if name == PSNR or getattr(args, name))
+    plan = Plan(args.ensemble, measured, args.save, args.workers)
     models = check_models(args.model, group)
     checked = check_cases(cases, models, plan, group)
     say_problems(models, checked, group)
@@ -97,7 +99,9 @@ def parse_args() -> argparse.Namespace:
         metavar="S",
         help="only these scales; tests that shrink their images themselves take any",
     )
-    parser.add_argument("--ssim", action="store_true", help="structural similarity, too")
+    for name, metric in METRICS.items():
+        if name != PSNR:
+            parser.add_argument(f"--{name}", action="store_true", help=metric.about)
     parser.add_argument(
         "--ensemble", action="store_true", help="average over eight flips and rotations"
     )
@@ -248,8 +252,11 @@ def say(result: Result, several_cases: bool, several_models: bool) -> None:
     if result.error:
         print(f"error: {name}{': ' if name else ''}{result.error}", file=sys.stderr, flush=True)
         return
-    ssim = "" if math.isnan(result.ssim) else f", SSIM {result.ssim:.4f}"
-    print(f"{name or 'result'}: {result.psnr:.4f}{ssim}", flush=True)
+    psnr, *others = (
+        f"{value:.4f}" if metric == PSNR else f"{METRICS[metric].title} {value:.4f}"
+        for metric, value in result.values.items()
+    )
+    print(f"{name or 'result'}: {', '.join([psnr, *others])}", flush=True)
 
 
 def about(models: Sequence[CheckedModel], group: Group) -> dict[str, Any]:

@@ -31,10 +31,10 @@ from configs.schema import TrainConfig, raise_problems
 from configs.source import Source, is_pipe, read_source
 from datasets.check import check_images
 from datasets.loader import BatchLoader, make_loader
-from engine import Measure
 from errors import UserError
 from files.paths import expand
 from parallel import Group, joined, start_each
+from scoring import Measure
 from training.changes import Change, changes_of_run
 from training.log import Log, Silence
 from training.loop import Run

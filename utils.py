@@ -1,4 +1,4 @@
-"""Pure mathematics of pixel grids: coordinates, nearest codes, interpolation, normalisation, PSNR.
+"""Pure mathematics of pixel grids: coordinates, nearest codes, interpolation, normalisation.
 
 Convention used everywhere: a coordinate is (row, column) in [-1, 1]; an axis of n pixels has its
 pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as `F.grid_sample` with
@@ -14,15 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics import calc_psnr as calc_psnr  # published as utils.calc_psnr
+
 Ranges = Sequence[tuple[float, float]]
 Size = tuple[int, int]
-
-# Luma of a protocol: the weights of red, green and blue, and black, which cancels in differences.
-# Those of the benchmarks add up to 0.859 (studio swing), not to 1; gray is ITU-R 601-2.
-LUMA = {
-    "benchmark": ((65.738 / 256, 129.057 / 256, 25.064 / 256), 16 / 255),
-    "gray": ((0.299, 0.587, 0.114), 0.0),
-}
 
 
 class Averager:
@@ -284,90 +279,3 @@ def _per_channel(values: Sequence[float], x: Tensor, channel_dim: int) -> Tensor
     shape = [1] * x.ndim
     shape[channel_dim] = -1
     return torch.tensor(values, dtype=x.dtype).to(x.device, non_blocking=True).view(shape)
-
-
-def calc_psnr(
-    sr: Tensor,
-    hr: Tensor,
-    dataset: str | None = None,
-    scale: float = 1,
-    rgb_range: float = 1,
-) -> Tensor:
-    """Peak signal-to-noise ratio in dB, -10 log10 mean(((sr - hr)/rgb_range)^2), unrounded floats.
-
-    Args:
-        sr, hr: (..., C, H, W) in [0, rgb_range].
-        dataset: ``None``: RGB, no border cut. ``"benchmark"``: the difference is weighted over RGB
-            to luma (65.738, 129.057, 25.064)/256 before squaring (not for one channel) and a border
-            of ``scale`` pixels is shaved. ``"div2k"``: RGB, a border of ``scale + 6`` is shaved.
-            ``"gray"``: luma with the weights (0.299, 0.587, 0.114), no border cut.
-        scale: The upsampling factor; a fractional one shaves its ceiling.
-
-    Returns:
-        0-d tensor; infinite where the images are equal.
-
-    Raises:
-        ValueError: If the protocol is unknown or nothing is left after shaving.
-    """
-    valid = _by_protocol((sr - hr) / rgb_range, dataset, scale)
-    return -10 * torch.log10(valid.pow(2).mean())
-
-
-def calc_ssim(sr: Tensor, hr: Tensor, dataset: str | None = None, scale: float = 1) -> float:
-    """Structural similarity, with the Gaussian window of 11 x 11 pixels, unrounded floats.
-
-    Args:
-        sr, hr: (C, H, W) in [0, 1].
-        dataset, scale: Channels and border as of `calc_psnr`; of several channels it is the mean.
-
-    Raises:
-        ValueError: As `calc_psnr`, or if the image is smaller than the window.
-
-    Source: Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to
-    structural similarity, IEEE TIP 2004; computed by scikit-image.
-    """
-    from skimage.metrics import structural_similarity  # takes half a second to import
-
-    images = [_by_protocol(image, dataset, scale) for image in (sr, hr)]
-    if dataset in LUMA and sr.shape[0] > 1:
-        black = LUMA[dataset][1]
-        images = [(image + black).unsqueeze(0) for image in images]
-    one, two = (image.cpu().double().numpy() for image in images)
-    if min(one.shape[-2:]) < 11:
-        height, width = one.shape[-2:]
-        raise ValueError(f"SSIM needs 11 rows and columns, {height}x{width} are left")
-    return float(
-        structural_similarity(
-            one,
-            two,
-            channel_axis=0,
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-    )
-
-
-def border(dataset: str | None, scale: float) -> int:
-    """Pixels that a protocol of `calc_psnr` shaves off each side.
-
-    Raises:
-        ValueError: If the protocol is unknown.
-    """
-    if dataset in (None, "gray"):
-        return 0
-    if dataset not in ("benchmark", "div2k"):
-        raise ValueError(f"unknown PSNR protocol {dataset!r}; known: benchmark, div2k, gray, None")
-    return math.ceil(scale) + (6 if dataset == "div2k" else 0)
-
-
-def _by_protocol(image: Tensor, dataset: str | None, scale: float) -> Tensor:
-    """What a protocol compares of an image, or of a difference of two: see `calc_psnr`."""
-    shave = border(dataset, scale)
-    if dataset in LUMA and image.shape[-3] > 1:
-        image = (image * _per_channel(LUMA[dataset][0], image, -3)).sum(-3)
-    height, width = image.shape[-2:]
-    if min(height, width) <= 2 * shave:
-        raise ValueError(f"nothing of {height}x{width} pixels is left after shaving {shave} a side")
-    return image[..., shave : height - shave, shave : width - shave]

@@ -14,13 +14,15 @@ from torch import nn
 
 from configs.load import TestCase
 from datasets.loader import BatchLoader, make_loader
-from engine import DataNorm, Measure
+from engine import DataNorm
 from errors import UserError
 from evaluation.pictures import in_the_way, picture_files
+from metrics import METRICS, PSNR
 from models.base import colour_channels
 from models.checkpoint import find_source, load_model, split_name
 from models.strength import titled
 from parallel import Group, reason
+from scoring import Measure
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,18 @@ class Plan:
     """How everything is evaluated.
 
     Attributes:
-        ensemble, ssim: As of `Measure`.
+        ensemble, metrics: As of `Measure`.
         save: Folder of the pictures; None: they are not kept.
         workers: As of `BatchLoader`.
     """
 
     ensemble: bool = False
-    ssim: bool = False
+    metrics: tuple[str, ...] = (PSNR,)
     save: Path | None = None
     workers: int | None = None
 
     def measure(self, case: TestCase) -> Measure:
-        return Measure(case.config.eval_type, case.config.eval_bsize, self.ensemble, self.ssim)
+        return Measure(case.config.eval_type, case.config.eval_bsize, self.ensemble, self.metrics)
 
 
 @dataclass(frozen=True)
@@ -212,9 +214,10 @@ def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:
 
 def _whole_images(samples: Any, measure: Measure) -> list[str]:
     """That samples are no whole images, where such are needed."""
-    if (measure.protocol or measure.ssim) and getattr(samples, "sample_q", None) is not None:
+    if measure.needs_images and getattr(samples, "sample_q", None) is not None:
+        options = [f"--{name}" for name, metric in METRICS.items() if metric.needs_images]
         return [
-            "eval_type and --ssim need whole images, so the wrapper must not have sample_q, "
-            "nor inp_size if its name ends in -fast"
+            f"{' and '.join(['eval_type', *options])} need whole images, so the wrapper must not "
+            "have sample_q, nor inp_size if its name ends in -fast"
         ]
     return []

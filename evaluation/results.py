@@ -12,7 +12,7 @@ from torch import nn
 from configs.load import TestCase
 from datasets.degraded import SRImplicitDegraded
 from datasets.wrappers import SRImplicitDownsampled
-from engine import PUBLISHED_NORM, DataNorm, Evaluated, Measure, score
+from engine import PUBLISHED_NORM, DataNorm
 from errors import UserError
 from evaluation.check import (
     CheckedCase,
@@ -23,8 +23,10 @@ from evaluation.check import (
     reopen_model,
 )
 from evaluation.pictures import write_picture
+from metrics import METRICS
 from parallel import Group, reason
 from reports import Result
+from scoring import Evaluated, Measure, score
 
 
 def evaluate_all(
@@ -93,14 +95,13 @@ def _evaluate(
     images = [
         {
             "file": checked.files[image.number],
-            "psnr": image.psnr,
-            "ssim": image.ssim,
+            **{name: image.values.get(name) for name in METRICS},
             **dict(zip(("height", "width"), image.size or (None, None), strict=True)),
         }
         for image in scores.images
     ]
     details = {"protocol": protocol, "left_out": scores.exact, "per_image": images}
-    return replace(empty, psnr=scores.psnr, ssim=scores.ssim, images=len(images), details=details)
+    return replace(empty, values=scores.values, images=len(images), details=details)
 
 
 def _origin(samples: object, case: TestCase) -> dict[str, Any]:

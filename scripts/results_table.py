@@ -30,6 +30,7 @@ from cli.command import add_gpu_option, add_model_option, run
 from configs.yaml_file import read_yaml
 from errors import UserError
 from files.whole import written_whole
+from metrics import METRICS, PSNR
 from models.checkpoint import load_model
 from reports import align
 
@@ -63,6 +64,7 @@ CONFIGS = ("set5", "set14", "b100")
 RESTORATION_CONFIGS = ("live1", "cbsd68", "set14-degraded", "b100-degraded")
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "docs/published.yaml"
+OTHERS = [name for name in METRICS if name != PSNR]
 Row = dict[str, Any]
 
 
@@ -79,7 +81,7 @@ def main() -> None:
     tables = RESTORATION if args.restoration else TABLES
     names = RESTORATION_CONFIGS if args.restoration else CONFIGS
     options = ["--config", *(f"configs/test/{name}.yaml" for name in names)]
-    options += [] if args.restoration else ["--ssim"]
+    options += [] if args.restoration else [f"--{name}" for name in OTHERS]
     options += ["--gpu", args.gpu] if args.gpu else []
     rows = [
         {"name": "bicubic", **measured("bicubic", *options)},
@@ -97,7 +99,9 @@ def main() -> None:
         f"### {table.title}, PSNR (dB)\n\n{psnr_table(rows, table.scales, table.sets)}"
         for table in tables
     )
-    text += "\n" if args.restoration else f"\n\n### SSIM\n\n{ssim_table(rows)}\n"
+    for name in () if args.restoration else OTHERS:
+        text += f"\n\n### {METRICS[name].title}\n\n{other_table(rows, name)}"
+    text += "\n"
     if args.output is None:
         print(text)
         return
@@ -106,7 +110,7 @@ def main() -> None:
 
 
 def measured(model: str, *options: str) -> Row:
-    """What test.py says: {set: {scale: PSNR}}, and the same of SSIM as "ssim"."""
+    """What test.py says: {set: {scale: PSNR}}, and the same of other metrics by their names."""
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "table.json"
         command = [sys.executable, "test.py", *options, "--model", model, "--json", str(table)]
@@ -114,10 +118,10 @@ def measured(model: str, *options: str) -> Row:
         if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
             raise UserError("test.py failed, see above")
         results = json.loads(table.read_text())["results"]
-    row: Row = {"ssim": {}}
+    row: Row = {name: {} for name in OTHERS}
     for result in results:
-        for kind, value in ((row, result["psnr"]), (row["ssim"], result["ssim"])):
-            kind.setdefault(result["set"], {})[result["scale"]] = value
+        for kind, name in ((row, PSNR), *((row[name], name) for name in OTHERS)):
+            kind.setdefault(result["set"], {})[result["scale"]] = result[name]
     return row
 
 
@@ -142,14 +146,19 @@ def psnr_table(rows: list[Row], scales: tuple[float, ...], sets: tuple[str, ...]
     return align(head, body)
 
 
-def ssim_table(rows: list[Row]) -> str:
+def other_table(rows: list[Row], metric: str) -> str:
+    """The rows whose values of a metric are known; published ones are of PSNR alone."""
+    digits = METRICS[metric].digits
     scales = [scale for table in TABLES for scale in table.scales]
     head = ["model", *(f"x{scale:g}" for scale in sorted(scales))]
     body = [
-        [f"{row['name']}, {name}", *(f"{row['ssim'][name][scale]:.4f}" for scale in sorted(scales))]
+        [
+            f"{row['name']}, {name}",
+            *(f"{row[metric][name][scale]:.{digits}f}" for scale in sorted(scales)),
+        ]
         for name in SETS
         for row in rows
-        if "ssim" in row
+        if metric in row
     ]
     return align(head, body)
 

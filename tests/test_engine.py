@@ -4,16 +4,9 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from engine import (
-    Measure,
-    batched_predict,
-    eval_psnr,
-    evaluate,
-    score,
-    self_ensemble,
-    super_resolve,
-)
+from engine import batched_predict, self_ensemble, super_resolve
 from errors import UserError
+from scoring import Measure, eval_psnr, evaluate, score
 from tests.cases import make, queries
 from training.step import train_step
 from utils import calc_psnr, make_cell, make_coord
@@ -104,7 +97,7 @@ def test_scores_tell_each_image(recwarn):
     exact, rough = sample((8, 10)), sample((20, 21), seed=1)
     exact["gt"] = batched_predict(model, exact["inp"], exact["coord"], exact["cell"], None)
     kept = []
-    scores = score([exact, rough], model, Measure(ssim=False), on_image=kept.append)
+    scores = score([exact, rough], model, Measure(), on_image=kept.append)
     assert [(image.number, image.size) for image in scores.images] == [(0, (8, 10)), (1, (20, 21))]
     assert [image.picture is None for image in scores.images] == [True, True]
     assert kept[1].picture.shape == (3, 20, 21)
@@ -169,7 +162,7 @@ GRAY_MODEL = {"imnet_spec": {"name": "mlp", "args": {"out_dim": 1, "hidden_list"
 def test_gray_images_are_evaluated_without_luma_weights(eval_type, border, ensemble):
     model, batch = make("liif", **GRAY_MODEL, input_skip="bilinear"), sample((28, 33))
     batch = {**batch, "inp": batch["inp"][:, :1], "gt": batch["gt"][..., :1]}
-    measure = Measure(eval_type, 77, ensemble, ssim=True)
+    measure = Measure(eval_type, 77, ensemble, ("psnr", "ssim"))
     (got,) = evaluate([batch], model, measure, HALF)
     assert got.picture.shape == (1, 28, 33)
     if not ensemble:
@@ -180,7 +173,7 @@ def test_gray_images_are_evaluated_without_luma_weights(eval_type, border, ensem
     assert got.psnr == pytest.approx(-10 * (sr - hr).square().mean().log10().item(), abs=1e-4)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     ssim = structural_similarity(sr.double().numpy(), hr.double().numpy(), data_range=1, **options)
-    assert got.ssim == pytest.approx(ssim, abs=1e-6)
+    assert got.values["ssim"] == pytest.approx(ssim, abs=1e-6)
     train_step(model, torch.optim.SGD(model.parameters()), batch, HALF)
 
 

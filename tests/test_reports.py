@@ -5,17 +5,23 @@ import math
 
 from reports import Result, as_csv, as_json, latex, markdown
 
+
+def result(name, scale, psnr, ssim=math.nan, images=0, model=""):
+    values = {"psnr": psnr} if math.isnan(ssim) else {"psnr": psnr, "ssim": ssim}
+    return Result(name, scale, values, images, model)
+
+
 RESULTS = [
-    Result("Set5", 2, 37.123, 0.95, 5),
-    Result("Set5", 3.5, 31.5, 0.9, 5),
-    Result("a long name", 2, math.inf, 1.0, 1),
+    result("Set5", 2, 37.123, 0.95, 5),
+    result("Set5", 3.5, 31.5, 0.9, 5),
+    result("a long name", 2, math.inf, 1.0, 1),
 ]
 SEVERAL = [
-    Result("Set5", 2, 33.684, 0.93, 5, "bicubic"),
-    Result("Set5", 4, 28.43, 0.81, 5, "bicubic"),
-    Result("B_100", 2, 29.57, 0.84, 9, "bicubic"),
-    Result("Set5", 2, 38.1, 0.92, 5, "100%.pth"),
-    Result("Set5", 4, 28.4301, 0.82, 5, "100%.pth"),
+    result("Set5", 2, 33.684, 0.93, 5, "bicubic"),
+    result("Set5", 4, 28.43, 0.81, 5, "bicubic"),
+    result("B_100", 2, 29.57, 0.84, 9, "bicubic"),
+    result("Set5", 2, 38.1, 0.92, 5, "100%.pth"),
+    result("Set5", 4, 28.4301, 0.82, 5, "100%.pth"),
     Result("B_100", 2, model="100%.pth", error="gone: no such folder"),
 ]
 
@@ -45,13 +51,13 @@ def test_markdown_of_several_models_has_a_row_for_each_set_and_model():
 
 
 def test_without_ssim_it_is_not_named():
-    head, _, row = markdown([Result("x", None, 30.0, math.nan, 2)]).splitlines()
+    head, _, row = markdown([result("x", None, 30.0, math.nan, 2)]).splitlines()
     assert "SSIM" not in head
     assert row.split() == ["|", "x", "|", "30.00", "|"]
 
 
 def test_a_bar_in_a_name_is_no_column():
-    assert markdown([Result("a|b", 2, 30.0)]).splitlines()[2] == r"| a\|b      | 30.00 |"
+    assert markdown([result("a|b", 2, 30.0)]).splitlines()[2] == r"| a\|b      | 30.00 |"
 
 
 def test_latex_has_the_best_of_several_models_in_bold():
@@ -71,7 +77,7 @@ def test_latex_has_the_best_of_several_models_in_bold():
 
 
 def test_latex_of_one_model_has_no_bold_and_its_names_are_escaped():
-    lines = latex([*RESULTS, Result(r"~^\{#$&", 2, 30.0, 0.5, 1)]).splitlines()
+    lines = latex([*RESULTS, result(r"~^\{#$&", 2, 30.0, 0.5, 1)]).splitlines()
     assert lines[4] == r"Set5 & 37.12 / 0.9500 & 31.50 / 0.9000 \\"
     assert lines[5].startswith(r"a long name & inf / 1.0000 & --")
     wanted = r"\textasciitilde{}\textasciicircum{}\textbackslash{}\{\#\$\& & 30.00 / 0.5000"
@@ -93,7 +99,7 @@ def test_json_and_csv_have_all_digits():
     assert rows[2]["psnr"] is None
     table = list(csv.DictReader(io.StringIO(as_csv(RESULTS))))
     assert [row["psnr"] for row in table] == ["37.123", "31.5", "inf"]
-    assert as_csv([Result("x", None, 30.0, math.nan, 2)]).splitlines()[1] == "x,,30.0,,2"
+    assert as_csv([result("x", None, 30.0, math.nan, 2)]).splitlines()[1] == "x,,30.0,,2"
 
 
 def test_what_failed_is_empty_and_says_why():

@@ -10,10 +10,10 @@ from PIL import Image
 from skimage.color import rgb2yuv
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from metrics import calc_ssim
 from utils import (
     Averager,
     calc_psnr,
-    calc_ssim,
     denormalise,
     make_cell,
     make_coord,

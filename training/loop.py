@@ -15,10 +15,11 @@ import torch
 from configs.schema import TrainConfig
 from datasets.loader import BatchLoader, DataError, LostWorkerError
 from datasets.wrappers import SampleWrapper
-from engine import IDENTITY_NORM, eval_psnr, progress_bar, to_device
+from engine import IDENTITY_NORM, progress_bar, to_device
 from errors import UserError
 from files.whole import written_whole
 from parallel import Group, LostProcessError
+from scoring import eval_psnr
 from training.log import Log
 from training.picture import comparison
 from training.recipe import LOSSES

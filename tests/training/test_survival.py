@@ -18,7 +18,7 @@ import yaml
 from filelock import FileLock
 from tensorboardX.proto.event_pb2 import Event
 
-import engine
+import scoring
 from tests.programs import (
     CLOCKED,
     ended,
@@ -196,7 +196,7 @@ def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
     train(folder, "--name", "whole")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
     args = ["--config", "c.yaml", "--name", "parts", "--resume"]
-    evaluate = engine.evaluate
+    evaluate = scoring.evaluate
 
     def stopping(*arguments):
         for result in evaluate(*arguments):
@@ -204,7 +204,7 @@ def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
             yield result
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "evaluate", stopping)
+        patch.setattr(scoring, "evaluate", stopping)
         stopped = run(folder, "train_liif.py", *args)
     assert stopped.returncode == 143
     assert "stopped after epoch 0, step 3" in stopped.stdout

@@ -1,0 +1,288 @@
+"""How well a model renders test images: each image by the metrics asked for, and their means."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import EVAL_TYPE
+from datasets.loader import BatchLoader
+from engine import (
+    IDENTITY_NORM,
+    DataNorm,
+    as_queries,
+    batched_predict,
+    check_channels,
+    check_data_norm,
+    progress_bar,
+    self_ensemble,
+    to_device,
+)
+from errors import UserError
+from metrics import METRICS, PSNR, border
+from parallel import ALONE, Group, is_failure
+from utils import Averager, denormalise, make_coord, normalise
+
+
+class Evaluated(NamedTuple):
+    """One image of an evaluation.
+
+    Attributes:
+        number: In its set, from 0.
+        values: Of each metric, by its name.
+        picture: (3, H, W) in [0, 1]; None if the sample is no whole image.
+        size: (H, W) of the picture.
+    """
+
+    number: int
+    values: Mapping[str, float]
+    picture: Tensor | None
+    size: tuple[int, int] | None = None
+
+    @property
+    def psnr(self) -> float:
+        """In dB."""
+        return self.values[PSNR]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is measured, and how.
+
+    Attributes:
+        eval_type: ``benchmark-S``, ``div2k-S``, ``gray`` (see `calc_psnr`), or None: all pixels,
+            RGB.
+        eval_bsize: Queries at a time.
+        ensemble: Average over the eight flips and rotations (`self_ensemble`).
+        metrics: Names in `METRICS` of what is measured.
+
+    Raises:
+        UserError: If there is no such eval_type.
+    """
+
+    eval_type: str | None = None
+    eval_bsize: int | None = None
+    ensemble: bool = False
+    metrics: tuple[str, ...] = (PSNR,)
+
+    def __post_init__(self) -> None:
+        _parse_eval_type(self.eval_type)
+
+    @property
+    def protocol(self) -> str | None:
+        return _parse_eval_type(self.eval_type)[0]
+
+    @property
+    def scale(self) -> float | None:
+        """That of eval_type; None if it says none."""
+        return _parse_eval_type(self.eval_type)[1]
+
+    @property
+    def shave(self) -> int:
+        """Pixels that are cut off at each border."""
+        return border(self.protocol, self.scale or 1)
+
+    @property
+    def needs_images(self) -> list[str]:
+        """What cannot be measured of single pixels."""
+        protocol = [f"eval_type {self.eval_type}"] if self.eval_type is not None else []
+        return protocol + [METRICS[m].title for m in self.metrics if METRICS[m].needs_images]
+
+
+class Scores(NamedTuple):
+    """Means over the images of a set, and the images.
+
+    Attributes:
+        values: Of each metric the mean of those that are finite; infinite if none is.
+        images: Of all processes, in their order, without their pictures.
+    """
+
+    values: Mapping[str, float]
+    images: list[Evaluated]
+
+    @property
+    def psnr(self) -> float:
+        """In dB."""
+        return self.values[PSNR]
+
+    @property
+    def exact(self) -> int:
+        """Images that were reproduced exactly, so that their PSNR is infinite."""
+        return sum(math.isinf(image.psnr) for image in self.images)
+
+
+@torch.no_grad()
+def evaluate(
+    loader: Iterable[Mapping[str, Tensor]],
+    model: nn.Module,
+    measure: Measure,
+    data_norm: DataNorm | None = None,
+    numbers: Iterator[int] | None = None,
+) -> Iterator[Evaluated]:
+    """Predict every sample and compare it with its target, one image at a time.
+
+    Args:
+        loader: Batches ``{inp, coord, cell, gt}``, pixels in [0, 1].
+        model: In evaluation mode; batches follow it to its device.
+        data_norm: ``{inp: {sub, div}, gt: {sub, div}}``; identity if None.
+        numbers: Of the samples; from 0 if None.
+
+    Raises:
+        UserError: If whole images are needed and the samples are none, or the samples have other
+            channels than the model gives or than data_norm is for.
+    """
+    norm = data_norm or IDENTITY_NORM
+    protocol, scale = measure.protocol, measure.scale or 1
+    predict = self_ensemble if measure.ensemble else batched_predict
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    numbers = numbers or count()
+    for batch in loader:
+        batch = to_device(batch, device)
+        check_data_norm(norm, batch["inp"].shape[1])
+        inp = normalise(batch["inp"], norm["inp"], 1)
+        pred = predict(model, inp, batch["coord"], batch["cell"], measure.eval_bsize)
+        check_channels(pred, batch["gt"])
+        if batch["coord"].ndim == 4:
+            pred, batch = pred.flatten(2).mT, as_queries(batch)
+        pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
+        for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
+            number = next(numbers)
+            size = _whole_image(*place)
+            if size is None and measure.needs_images:
+                raise UserError(
+                    f"{measure.needs_images[0]} needs whole images, so the wrapper must not have "
+                    "sample_q, nor inp_size if its name ends in -fast"
+                )
+            picture = None
+            if size is not None:
+                sr, hr = (x.T.unflatten(1, size) for x in (sr, hr))
+                picture = sr
+            try:
+                values = {
+                    name: float(METRICS[name].measure(sr, hr, protocol, scale))
+                    for name in measure.metrics
+                }
+            except ValueError as error:
+                raise UserError(f"image {number + 1} of the set: {error}") from None
+            yield Evaluated(number, values, picture, size)
+
+
+def score(
+    loader: Iterable[Mapping[str, Tensor]],
+    model: nn.Module,
+    measure: Measure,
+    data_norm: DataNorm | None = None,
+    verbose: bool = False,
+    on_image: Callable[[Evaluated], None] | None = None,
+    group: Group = ALONE,
+    heed: Callable[[], Any] | None = None,
+) -> Scores:
+    """Means over images of what is measured of each; further arguments as of `evaluate`.
+
+    An image reproduced exactly has no finite PSNR; it is left out of that mean, with a warning.
+    What fails in one process, fails in all of them.
+
+    Args:
+        verbose: Show a progress bar with the mean so far.
+        on_image: Called with each result of this process, e.g. to keep its picture.
+        group: The processes that share the loader's batches.
+        heed: Called after every batch, equally often in all processes.
+    """
+    model.eval()
+    bar = progress_bar(loader, "val", hidden=not verbose)
+    numbers = loader.numbers() if isinstance(loader, BatchLoader) else count()
+    found: list[Evaluated] = []
+    failure: Exception | None = None
+
+    def after_batch() -> None:
+        group.fail_alike(failure)
+        if heed is not None:
+            heed()
+
+    for batch in group.in_step(_Caught(bar), after_batch):
+        try:
+            if isinstance(batch, Exception):
+                raise batch
+            for result in evaluate([batch], model, measure, data_norm, numbers):
+                if on_image is not None:
+                    on_image(result)
+                found.append(result._replace(picture=None))
+        except Exception as error:
+            if not is_failure(error):
+                raise
+            failure = error
+        if not bar.disable:
+            bar.set_postfix(psnr=f"{_mean(found, PSNR):.4f}")
+    # The order of a sum decides its last bits.
+    found = sorted(group.gather(found), key=lambda result: (result.number, result.psnr))
+    scores = Scores({name: _mean(found, name) for name in measure.metrics}, found)
+    if scores.exact and group.is_first:
+        warnings.warn(
+            f"{scores.exact} images are reproduced exactly and left out of the mean PSNR",
+            stacklevel=2,
+        )
+    return scores
+
+
+def eval_psnr(
+    loader: Iterable[Mapping[str, Tensor]],
+    model: nn.Module,
+    data_norm: DataNorm | None = None,
+    eval_type: str | None = None,
+    eval_bsize: int | None = None,
+    **options: Any,
+) -> float:
+    """Mean PSNR of a set in dB; options as of `score`."""
+    return score(loader, model, Measure(eval_type, eval_bsize), data_norm, **options).psnr
+
+
+class _Caught:
+    """The batches of a loader; what fails in reading them comes as the last."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self.batches
+        except Exception as error:
+            yield error
+
+
+def _mean(results: Sequence[Evaluated], metric: str) -> float:
+    """Of the values of a metric that are finite; infinite if none is."""
+    mean = Averager()
+    for result in results:
+        if not math.isinf(result.values[metric]):
+            mean.add(result.values[metric])
+    exact = results and all(math.isinf(result.values[metric]) for result in results)
+    return math.inf if exact else mean.item()
+
+
+def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float | None]:
+    """The protocol and its scale."""
+    if eval_type is None:
+        return None, None
+    match = EVAL_TYPE.fullmatch(eval_type)
+    if match is None:
+        raise UserError(f"eval_type {eval_type!r}: expected benchmark-S, div2k-S or gray")
+    return match[1] or match[0], float(match[2]) if match[2] else None
+
+
+def _whole_image(coord: Tensor, cell: Tensor) -> tuple[int, int] | None:
+    """The size of the image whose pixels a sample has in order, by its cell; None if it is not."""
+    height, width = (round(2 / side) for side in cell[0].tolist())
+    if height * width != len(coord):
+        return None
+    grid = make_coord((height, width)).to(coord)
+    return (height, width) if torch.allclose(coord, grid, atol=1e-5) else None
