@@ -14,26 +14,19 @@ if __name__ == "__main__":
     end_at_once()  # before torch, whose import takes seconds
 
 import argparse
-import datetime
 import math
-import platform
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import metadata
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
-import torch
-
-import datasets
 from cli.command import add_gpu_option, add_model_option, outlive_output, run
-from configs.load import TestCase, choose_scales, load_test
 from errors import UserError
-from evaluation.check import CheckedCase, CheckedModel, Plan, check_cases, check_models
-from evaluation.results import evaluate_all, norms_differ
+from evaluation.cases import choose_cases
+from evaluation.check import Plan
+from evaluation.run import Report, evaluate
 from files.paths import expand
 from metrics import METRICS, PSNR
 from models.checkpoint import checkpoint_file, split_name
@@ -47,11 +40,11 @@ def main() -> None:
         outlive_output()
     start_each(args.gpu)
     with joined(args.gpu) as group:
-        evaluate(args, group)
+        say_results(args, group)
 
 
-def evaluate(args: argparse.Namespace, group: Group) -> None:
-    """Every model on every case of the configs; the first process says the results."""
+def say_results(args: argparse.Namespace, group: Group) -> None:
+    """Of every model on every case of the configs, as the first process says them."""
     cases = choose_cases(args.config, args.scale, group)
     tables = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
     inputs = [*args.config, *(checkpoint_file(split_name(name)[0]) for name in args.model)]
@@ -60,31 +53,20 @@ def evaluate(args: argparse.Namespace, group: Group) -> None:
         raise UserError("\n".join(dict.fromkeys(problems)))
     measured = tuple(name for name in METRICS if name == PSNR or getattr(args, name))
     plan = Plan(args.ensemble, measured, args.save, args.workers)
-    models = check_models(args.model, group)
-    checked = check_cases(cases, models, plan, group)
-    say_problems(models, checked, group)
-    results = {
-        (model.name, str(case)): Result(
-            case.name, case.scale, model=model.name, error=error or "not evaluated yet"
-        )
-        for model in models
-        for case, error in ((c.case, model.error or c.error) for c in checked)
-    }
-    facts = about(models, group)
-    for result in evaluate_all(models, checked, plan, group):
-        results[result.model, result.title] = result
-        if group.is_first:
-            say(result, len(cases) > 1, len(models) > 1)
-            with suppress(OSError):  # they are written once more at the end
-                write_tables(tables, list(results.values()), facts)
-    rows = list(results.values())
+
+    def tell(result: Result, report: Report) -> None:
+        say(result, len(cases) > 1, len(args.model) > 1)
+        with suppress(OSError):  # they are written once more at the end
+            write_tables(tables, report.results, report.about)
+
+    report = evaluate(args.model, cases, plan, group, tell)
     if group.is_first:
-        if len(rows) > 1:
-            print(markdown(rows))
-        write_tables(tables, rows, facts)
-    if missing := sum(bool(row.error) for row in rows):
-        if len(rows) > 1:
-            raise UserError(f"{missing} of {len(rows)} results are missing, see above")
+        if len(report.results) > 1:
+            print(markdown(report.results))
+        write_tables(tables, report.results, report.about)
+    if missing := report.missing:
+        if len(report.results) > 1:
+            raise UserError(f"{missing} of {len(report.results)} results are missing, see above")
         sys.exit(1)
 
 
@@ -143,46 +125,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def choose_cases(
-    paths: Sequence[str], scales: Sequence[float] | None, group: Group
-) -> list[TestCase]:
-    """The cases of the configs, or those of the given scales.
-
-    Raises:
-        UserError: With all mistakes of all configs; or if a scale has no case, or a case is there
-            twice.
-    """
-    suites, problems = [], []
-    for path in paths:
-        try:
-            suites.append(load_test(path, datasets=datasets.registry))
-        except UserError as error:
-            problems += str(error).splitlines()
-    if problems:
-        raise UserError("\n".join(problems))
-    chosen = suites
-    if scales is not None:
-        chosen = [choose_scales(suite, scales, datasets=datasets.registry) for suite in suites]
-    cases = [case for suite in chosen for case in suite]
-    for suite, kept in zip(suites, chosen, strict=True):
-        lacking = sorted(set(scales or ()) - {case.scale for case in kept})
-        if missing := set(lacking) - {case.scale for case in cases}:
-            known = sorted({c.scale for suite in suites for c in suite if c.scale is not None})
-            listed = ", ".join(f"{s:g}" for s in known) or "none (published form: one scale)"
-            raise UserError(
-                f"--scale {min(missing):g}: not in the configs, and none of their tests shrinks "
-                f"its images itself; their scales: {listed}"
-            )
-        if lacking and group.is_first:
-            named = ", ".join(f"x{scale:g}" for scale in lacking)
-            names = ", ".join(dict.fromkeys(case.name for case in suite))
-            print(f"{names}: no test of {named}, left out", file=sys.stderr)
-    titles = [str(case) for case in cases]
-    if again := next((name for name in titles if titles.count(name) > 1), None):
-        raise UserError(f"{again} is in the configs twice: give them different names")
-    return cases
-
-
 def output_problems(
     save: Path | None, tables: dict[str, Path], inputs: Sequence[str | Path]
 ) -> list[str]:
@@ -217,34 +159,6 @@ def _unwritable(folder: Path) -> list[str]:
         return [f"{folder}: cannot be written to: {error.strerror}"]
 
 
-def say_problems(
-    models: Sequence[CheckedModel], cases: Sequence[CheckedCase], group: Group
-) -> None:
-    """What the checks have found; a `UserError` if nothing is left to evaluate."""
-    lines = [line for model in models for line in model.error.splitlines()]
-    titles: dict[str, list[str]] = {}  # of cases, by what is wrong with them
-    for checked in cases:
-        for line in checked.error.splitlines():
-            titles.setdefault(line, []).append(str(checked.case))
-    for line, names in titles.items():
-        lines.append(f"{', '.join(names)}: {line}" if len(cases) > 1 else line)
-    if all(model.error for model in models) or all(checked.error for checked in cases):
-        raise UserError("\n".join(lines))
-    if not group.is_first:
-        return
-    for line in lines:
-        print(f"error: {line}", file=sys.stderr)
-    for note in dict.fromkeys(note for checked in cases for note in checked.notes):
-        print(note, file=sys.stderr)
-    if len({model.channels for model in models if not model.error}) > 1:
-        print("gray and RGB models measure different pixels: do not compare them", file=sys.stderr)
-    for model, checked in product(models, cases):
-        if norms_differ(checked.case, model):
-            name = f"{checked.case}, {model.name}" if len(models) > 1 else str(checked.case)
-            what = "data_norm of the config differs from the checkpoint's, which is used"
-            print(f"{name}: {what}", file=sys.stderr)
-
-
 def say(result: Result, several_cases: bool, several_models: bool) -> None:
     """One result, or why there is none."""
     names = [result.title] * several_cases + [result.model] * several_models
@@ -257,38 +171,6 @@ def say(result: Result, several_cases: bool, several_models: bool) -> None:
         for metric, value in result.values.items()
     )
     print(f"{name or 'result'}: {', '.join([psnr, *others])}", flush=True)
-
-
-def about(models: Sequence[CheckedModel], group: Group) -> dict[str, Any]:
-    """What JSON says of the models, and of where they were evaluated."""
-    device = torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else "cpu"
-    return {
-        "date": datetime.date.today().isoformat(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in ("torch", "numpy", "pillow")},
-        },
-        "machine": {"platform": platform.platform(), "device": device, "processes": group.world},
-        "models": [
-            {
-                "name": model.name,
-                "file": model.file,
-                "sha256": model.sha256,
-                **_blend(model),
-                "parameters": model.parameters,
-                **({"error": model.error} if model.error else {}),
-            }
-            for model in models
-        ],
-    }
-
-
-def _blend(model: CheckedModel) -> dict[str, Any]:
-    """What the weights of a model at a strength are made of, besides its own file."""
-    if model.strength is None:
-        return {}
-    keys = ("strength", "base", "base_sha256")
-    return {key: getattr(model, key) for key in keys}
 
 
 if __name__ == "__main__":

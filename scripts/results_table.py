@@ -20,19 +20,24 @@ if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
 import argparse
-import json
-import subprocess
-import tempfile
+from collections.abc import Sequence
+from contextlib import chdir
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from benchmarks.count_model import multiply_adds
 from cli.command import add_gpu_option, add_model_option, run
+from configs.load import TestCase
 from configs.yaml_file import read_yaml
 from errors import UserError
+from evaluation.cases import choose_cases
+from evaluation.check import Plan
+from evaluation.run import Report, evaluate
 from files.whole import written_whole
 from metrics import METRICS, PSNR
 from models.checkpoint import load_model
-from reports import align
+from parallel import Group, joined, start_each
+from reports import Result, align
 
 
 class Table(NamedTuple):
@@ -78,30 +83,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE.md", help="default: print it")
     add_gpu_option(parser)
     args = parser.parse_args()
-    tables = RESTORATION if args.restoration else TABLES
-    names = RESTORATION_CONFIGS if args.restoration else CONFIGS
-    options = ["--config", *(f"configs/test/{name}.yaml" for name in names)]
-    options += [] if args.restoration else [f"--{name}" for name in OTHERS]
-    options += ["--gpu", args.gpu] if args.gpu else []
-    rows = [
-        {"name": "bicubic", **measured("bicubic", *options)},
-        *({"name": name, **row} for name, row in read_yaml(PUBLISHED).items()),
-    ]
-    for model in dict.fromkeys(args.model):
-        if model == "bicubic":
-            continue
-        ours = {"name": f"**{model}**", **costs(model)}
-        rows.append({**ours, **measured(model, *options)})
-        if args.ensemble:
-            best = measured(model, *options, "--ensemble")
-            rows.append({**ours, "name": f"**{model}**, --ensemble", **best})
-    text = "\n\n".join(
-        f"### {table.title}, PSNR (dB)\n\n{psnr_table(rows, table.scales, table.sets)}"
-        for table in tables
-    )
-    for name in () if args.restoration else OTHERS:
-        text += f"\n\n### {METRICS[name].title}\n\n{other_table(rows, name)}"
-    text += "\n"
+    start_each(args.gpu)
+    with joined(args.gpu) as group:
+        text = tables_of(args.model, args.restoration, args.ensemble, group)
+        if not group.is_first:
+            return
     if args.output is None:
         print(text)
         return
@@ -109,19 +95,57 @@ def main() -> None:
         file.write(text.encode())
 
 
-def measured(model: str, *options: str) -> Row:
-    """What test.py says: {set: {scale: PSNR}}, and the same of other metrics by their names."""
-    with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder) / "table.json"
-        command = [sys.executable, "test.py", *options, "--model", model, "--json", str(table)]
-        print(" ".join(command[1:]), file=sys.stderr)
-        if subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode:
-            raise UserError("test.py failed, see above")
-        results = json.loads(table.read_text())["results"]
+def tables_of(models: Sequence[str], restoration: bool, ensemble: bool, group: Group) -> str:
+    """The tables, of super-resolution or of restoration.
+
+    Args:
+        ensemble: Measure each model a second time, with the mean over flips and rotations.
+    """
+    others = () if restoration else OTHERS
+    names = RESTORATION_CONFIGS if restoration else CONFIGS
+    plan = Plan(metrics=(PSNR, *others))
+    with chdir(ROOT):  # their files are named from there
+        cases = choose_cases([f"configs/test/{name}.yaml" for name in names], None, group)
+    rows = [
+        {"name": "bicubic", **measured("bicubic", cases, plan, group)},
+        *({"name": name, **row} for name, row in read_yaml(PUBLISHED).items()),
+    ]
+    for model in dict.fromkeys(models):
+        if model == "bicubic":
+            continue
+        ours = {"name": f"**{model}**", **costs(model)}
+        rows.append({**ours, **measured(model, cases, plan, group)})
+        if ensemble:
+            best = measured(model, cases, replace(plan, ensemble=True), group)
+            rows.append({**ours, "name": f"**{model}**, --ensemble", **best})
+    text = "\n\n".join(
+        f"### {table.title}, PSNR (dB)\n\n{psnr_table(rows, table.scales, table.sets)}"
+        for table in (RESTORATION if restoration else TABLES)
+    )
+    for name in others:
+        text += f"\n\n### {METRICS[name].title}\n\n{other_table(rows, name)}"
+    return f"{text}\n"
+
+
+def measured(model: str, cases: Sequence[TestCase], plan: Plan, group: Group) -> Row:
+    """The results of a model: {set: {scale: PSNR}}, and the same of other metrics by their names.
+
+    Raises:
+        UserError: If some are missing.
+    """
+
+    def tell(result: Result, _: Report) -> None:
+        said = result.error or " / ".join(result.printed.values())
+        print(f"{result.title}, {model}: {said}", file=sys.stderr, flush=True)
+
+    with chdir(ROOT):
+        report = evaluate([model], cases, plan, group, tell)
+    if report.missing:
+        raise UserError(f"{model}: {report.missing} results are missing, see above")
     row: Row = {name: {} for name in OTHERS}
-    for result in results:
+    for result in report.results:
         for kind, name in ((row, PSNR), *((row[name], name) for name in OTHERS)):
-            kind.setdefault(result["set"], {})[result["scale"]] = result[name]
+            kind.setdefault(result.set, {})[result.scale] = result.values.get(name)
     return row
 
 

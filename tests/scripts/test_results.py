@@ -1,8 +1,6 @@
 """The scripts behind the model in the box: its file, its picture, its table."""
 
-import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +9,10 @@ import torch
 import yaml
 from PIL import Image
 
-import datasets
-from configs.load import load_test
 from configs.yaml_file import read_yaml
+from evaluation.run import Report
 from models.checkpoint import save_checkpoint
+from reports import Result
 from tests.cases import SPECS, make
 from tests.programs import NORM, ROOT, fails, load, succeeds, write_tests
 
@@ -77,24 +75,20 @@ def tables_of(text):
 
 
 def test_the_tables_of_restoration(monkeypatch, capsys):
-    """Bicubic, published rows and each model, from what test.py says of them."""
+    """Bicubic, published rows and each model, from what their evaluation says."""
     import results_table
 
     ran = []
 
-    def test_py(command, **_):
-        ran.append(command)
-        model = command[command.index("--model") + 1]
-        configs = command[command.index("--config") + 1 : command.index("--model")]
-        found = [
-            {"set": case.name, "scale": case.scale, "psnr": len(model) + case.scale, "ssim": None}
-            for config in configs
-            for case in load_test(ROOT / config, datasets=datasets.registry)
-        ]
-        Path(command[command.index("--json") + 1]).write_text(json.dumps({"results": found}))
-        return subprocess.CompletedProcess(command, 0)
+    def evaluated(names, cases, plan, *_):
+        ran.append(names)
+        (model,) = names
+        assert plan.metrics == ("psnr",)
+        values = [{"psnr": len(model) + case.scale} for case in cases]
+        found = zip(cases, values, strict=True)
+        return Report([Result(case.name, case.scale, value) for case, value in found], {})
 
-    monkeypatch.setattr(results_table.subprocess, "run", test_py)
+    monkeypatch.setattr(results_table, "evaluate", evaluated)
     monkeypatch.setattr(results_table, "costs", lambda name: {"parameters": "1 k", "decoder": "-"})
     monkeypatch.setattr(sys, "argv", ["results_table.py", "--restoration", "--model"])
     sys.argv += ["bicubic", "fast", "m.pth"]
