@@ -13,13 +13,11 @@ if __name__ == "__main__":
     end_at_once()  # before torch, whose import takes seconds
 
 import argparse
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -30,12 +28,12 @@ from configs.load import check_train
 from configs.schema import TrainConfig, raise_problems
 from configs.source import Source, is_pipe, read_source
 from datasets.check import check_images
-from datasets.loader import BatchLoader, make_loader
+from datasets.loader import BatchLoader
 from errors import UserError
 from files.paths import expand
 from parallel import Group, joined, start_each
-from scoring import Measure
 from training.changes import Change, changes_of_run
+from training.loaders import digest, make_loaders
 from training.log import Log, Silence
 from training.loop import Run
 from training.preflight import preflight, unused
@@ -86,7 +84,7 @@ def main() -> None:
         task = check(args, read_source(args.config, args.set), folder, group)
         if group.device.type == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32, as cuDNN's convolutions by default
-        loaders = make_loaders(task, group)
+        loaders = make_loaders(task.config, task.channels, group)
         if group.world > 1:
             group.agree("config or images", digest(task.source.text, loaders))
         if args.check:
@@ -241,24 +239,6 @@ def start(
         Run(config, state, loaders, group, folder, log, signals).train(task.args.validate_first)
 
 
-def make_loaders(task: Task, group: Group) -> tuple[BatchLoader, BatchLoader | None]:
-    """Loaders of training and, if configured, validation samples."""
-    config = task.config
-    options: dict[str, Any] = {
-        "channels": task.channels,
-        "skip_unreadable": config.skip_unreadable,
-        "seed": config.seed,
-        "num_workers": config.num_workers,
-        "group": group,
-    }
-    train_loader = make_loader(config.train_dataset, shuffle=True, **options)
-    if config.val_dataset is None or config.epoch_val is None:
-        return train_loader, None
-    measure = Measure(config.eval_type)
-    options |= {"scale": measure.scale, "shave": measure.shave}
-    return train_loader, make_loader(config.val_dataset, **options)
-
-
 def check_every_image(loaders: tuple[BatchLoader, BatchLoader | None], group: Group) -> None:
     """Decode all images; a `UserError` names those that cannot be read."""
     if not group.is_first:
@@ -270,17 +250,6 @@ def check_every_image(loaders: tuple[BatchLoader, BatchLoader | None], group: Gr
     for note in dict.fromkeys(note for loader in given for note in loader.notes()):
         print(note)
     print("config and images are right: nothing was trained")
-
-
-def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:
-    """Of the config and the names of the images."""
-    names = [
-        loader.file_name(index)
-        for loader in loaders
-        if loader is not None
-        for index in range(loader.batches.length)
-    ]
-    return hashlib.sha256(config_text + "\n".join(names).encode()).hexdigest()
 
 
 def head(

@@ -14,8 +14,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from datasets.opening import load, open_image
+from datasets.opening import load, open_image, reason_of
 from datasets.patience import patiently
+from datasets.png import GRAY_ALPHA, decoded_png, depth_and_kind
 from datasets.tiff import ORIENTATION, read_tiff, sixteen_bits, turned
 from errors import UserError
 from files.whole import written_whole
@@ -56,8 +57,7 @@ def readable(path: str | Path) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):  # whose text has an address in memory
         return "of no known format"
-    text = getattr(error, "strerror", None) or str(error)
-    return text.splitlines()[0] if text else type(error).__name__
+    return reason_of(error)
 
 
 def read_image(path: str | Path, channels: Channels = 3) -> np.ndarray:
@@ -98,11 +98,8 @@ def _decoded(data: bytes) -> np.ndarray:
         return pixels if tiff.colours == 1 else (pixels >> 8).astype(np.uint8)
     with open_image(io.BytesIO(data), FORMATS) as image:
         load(image)
-        if image.format == "PNG" and data[24:26] == b"\x10\4":  # 16-bit gray with alpha
-            import imagecodecs
-
-            gray = np.asarray(imagecodecs.png_decode(data))[:, :, :1]
-            return turned(gray, image.getexif().get(ORIENTATION, 1))
+        if depth_and_kind(data) == (16, GRAY_ALPHA):  # of which Pillow keeps 8 bits
+            return turned(decoded_png(data)[:, :, :1], image.getexif().get(ORIENTATION, 1))
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
         return sixteen_bits(np.asarray(upright))[:, :, None]

@@ -8,6 +8,8 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
+from cli.command import first_line
+
 MAX_PIXELS = 2**28  # more is taken for a decompression bomb
 
 
@@ -54,6 +56,11 @@ def open_image(
         check_size(image.size, max_pixels)
         return image
     raise UnidentifiedImageError(f"not an image of {', '.join(formats)}")
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder or the system says of a file, in one line."""
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def load(image: Image.Image) -> None:

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-PNG = b"\x89PNG\r\n\x1a\n"
+from datasets.png import PNG
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
-from cli.command import first_line
-from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image
+from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image, reason_of
+from datasets.png import GRAY, PNG, decoded_png, depth_and_kind
 from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned, with_channels
 from errors import UserError
 from rendering.colour import Colour, colour_of_info, colour_of_png
@@ -32,7 +31,6 @@ from rendering.kinds import (
 )
 from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
-from rendering.png import PNG
 
 MAX_BYTES = 2**32  # of a file, unless many pixels are allowed
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # that Pillow reads
@@ -154,9 +152,7 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
 def _deep_pixels(data: bytes) -> np.ndarray | None:
     """The pixels of a file that Pillow changes; None of any other."""
     if _is_deep_png(data):
-        import imagecodecs
-
-        return np.asarray(imagecodecs.png_decode(data))
+        return decoded_png(data)
     return read_deep_avif(data) if is_deep_avif(data) else None
 
 
@@ -248,10 +244,10 @@ def _is_deep_png(data: bytes) -> bool:
 
     It keeps 8 of 16 bits with colour or alpha, and mistakes the transparent level of gray.
     """
-    if len(data) < 26 or not data.startswith(PNG):
-        return False
-    depth, colour = struct.unpack_from(">BB", data, 24)
-    return (depth == 16 and colour != 0) or (colour == 0 and depth != 8 and b"tRNS" in data[:4096])
+    depth, kind = depth_and_kind(data)
+    if kind != GRAY:
+        return depth == 16
+    return depth not in (0, 8) and b"tRNS" in data[:4096]
 
 
 def _from_tiff(tiff: Tiff) -> Picture:
@@ -273,7 +269,7 @@ def _readable(path: str | Path) -> Iterator[None]:
     except TooLargeError as error:
         raise UserError(f"{path}: {error}: see --max-input-pixels") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {_reason(error)}") from None
+        raise UserError(f"{path}: cannot be read: {reason_of(error)}") from None
     except MemoryError:
         raise UserError(f"{path}: out of memory: it is too large") from None
     except ImportError:
@@ -281,8 +277,4 @@ def _readable(path: str | Path) -> Iterator[None]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # decoders fail in any way on damaged files
-        raise UserError(f"{path}: not a readable image: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{path}: not a readable image: {reason_of(error)}") from None

@@ -36,8 +36,6 @@ LONGER = {
     "datasets/wrappers.py",
     "models/base.py",
     "rendering/job.py",
-    "train_liif.py",
-    "training/loop.py",
 }
 
 

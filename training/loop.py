@@ -26,7 +26,7 @@ from training.recipe import LOSSES
 from training.run_folder import BEST, LAST, save
 from training.signals import Signals, Stopped
 from training.state import TrainState
-from training.step import train_step
+from training.step import compile_errors, train_step
 
 CHECKED_EVERY = 20  # steps; each look at the loss waits for a GPU
 
@@ -298,17 +298,3 @@ class Run:
         except BaseException:
             self.save()
             raise
-
-
-@contextmanager
-def compile_errors() -> Iterator[None]:
-    """What torch.compile could not do, in one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        raise UserError(
-            f"compile does not work here: {str(error).splitlines()[0]} (it needs a C++ "
-            "compiler, and Triton on a GPU); leave it out"
-        ) from None

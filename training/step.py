@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from engine import DataNorm, channel_dim, check_channels
+from errors import UserError
 from parallel import ALONE, Group
 from utils import normalise
 
@@ -86,3 +87,17 @@ def train_step(
 def _split(batch: Mapping[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
     chunks = zip(*(value.chunk(parts) for value in batch.values()), strict=True)
     return [dict(zip(batch, chunk, strict=True)) for chunk in chunks]
+
+
+@contextmanager
+def compile_errors() -> Iterator[None]:
+    """What torch.compile could not do, in one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise UserError(
+            f"compile does not work here: {str(error).splitlines()[0]} (it needs a C++ "
+            "compiler, and Triton on a GPU); leave it out"
+        ) from None
