@@ -1,7 +1,8 @@
 """Write the generated parts of the documentation: registered names, config keys, files that run.
 
-    python scripts/docs_tables.py          # rewrite them
+    python scripts/docs_tables.py  # rewrite them
     python scripts/docs_tables.py --check  # only name those that are out of date
+    python scripts/docs_tables.py --tables  # leave out the lists, which are measured
 
 A part stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Names, arguments, defaults and
 summaries come from signatures and docstrings, papers from the docstrings of modules, keys from
@@ -128,8 +129,12 @@ def code_folders() -> list[str]:
     return [".", *sorted(f.as_posix() for f in found if f.parts and f.parts[0] in kept)]
 
 
-def parts() -> Parts:
-    """What each part of the documentation becomes, given what it is."""
+def parts(measured: bool = True) -> Parts:
+    """What each part of the documentation becomes, given what it is.
+
+    Args:
+        measured: Measure the lists of files that run; else they stay.
+    """
 
     def of(registry: Registry, keep: Callable[[Entry], bool] = lambda _: True) -> list[Entry]:
         return [entry for entry in entries(registry) if keep(entry)]
@@ -146,6 +151,8 @@ def parts() -> Parts:
 
     def listed(name: str) -> Callable[[str], str]:
         def write(before: str) -> str:
+            if not measured:
+                return before
             lists.update(lists or all_lists())
             return files(lists[name], before)
 
@@ -198,9 +205,10 @@ def pages() -> list[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
     parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
+    parser.add_argument("--tables", action="store_true", help="leave lists of files as they are")
     args = parser.parse_args()
     outlive_output()
-    writers, stale = parts(), []
+    writers, stale = parts(measured=not args.tables), []
     for page in pages():
         name, text = page.relative_to(ROOT).as_posix(), page.read_text(encoding="utf-8")
         after, changed = renewed(text, writers, name)
