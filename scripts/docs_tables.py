@@ -123,10 +123,9 @@ def summary_of(file: Path) -> str:
 
 def code_folders() -> list[str]:
     """The root, and the folders that hold code of the project, each before those in it."""
-    found = {file.parent.relative_to(ROOT) for file in ROOT.rglob("*.py")}
-    first = {folder.parts[0] for folder in found if folder.parts}
-    kept = first - APART - {name for name in first if name.startswith(".")}
-    return [".", *sorted(f.as_posix() for f in found if f.parts and f.parts[0] in kept)]
+    first = (f for f in ROOT.iterdir() if f.name[0] != "." and f.name not in APART)
+    found = {file.parent.relative_to(ROOT) for folder in first for file in folder.rglob("*.py")}
+    return [".", *sorted(folder.as_posix() for folder in found)]
 
 
 def parts(measured: bool = True) -> Parts:
