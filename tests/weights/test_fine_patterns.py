@@ -8,10 +8,10 @@ from skimage import data
 
 from tests.programs import fails, succeeds
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "weights/recipe"))
 import fine_patterns
 
-SCRIPT = "scripts/fine_patterns.py"
+SCRIPT = "weights/recipe/fine_patterns.py"
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Give the EDSR encoder of a checkpoint more residual blocks that change nothing yet.
 
-    python scripts/deepen.py weights/fast.pth save/deeper.pth --blocks 2
+    python weights/recipe/deepen.py weights/fast.pth save/deeper.pth --blocks 2
 
 A new block ends in a convolution of zeros, so it adds nothing to what passes by, and the deeper
 model computes what the old one did. Training goes on from there, with ``pre_train``: Chen,
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cli.interrupt import end_at_once
 

@@ -7,9 +7,11 @@ from models.checkpoint import load_model
 from tests.cases import SMALL_ARGS, SPECS
 from tests.programs import fails, succeeds
 
+SCRIPT = "weights/recipe/deepen.py"
+
 
 def test_a_deeper_model_computes_the_same_and_can_be_trained(tmp_path):
-    out = succeeds(tmp_path, "scripts/deepen.py", "fast", "new/deep.pth", "--blocks", "2")
+    out = succeeds(tmp_path, SCRIPT, "fast", "new/deep.pth", "--blocks", "2")
     fast, norm = load_model("fast")
     blocks = len(fast.encoder.body) - 1
     assert out == f"new/deep.pth: {blocks + 2} residual blocks\n"
@@ -27,12 +29,12 @@ def test_a_deeper_model_computes_the_same_and_can_be_trained(tmp_path):
 
 
 def test_mistakes(tmp_path):
-    assert "1 or more" in fails(tmp_path, "scripts/deepen.py", "fast", "a.pth", "--blocks", "0")
+    assert "1 or more" in fails(tmp_path, SCRIPT, "fast", "a.pth", "--blocks", "0")
     (tmp_path / "there.pth").write_bytes(b"mine")
-    assert "there already" in fails(tmp_path, "scripts/deepen.py", "fast", "there.pth")
+    assert "there already" in fails(tmp_path, SCRIPT, "fast", "there.pth")
     assert (tmp_path / "there.pth").read_bytes() == b"mine"
     spec = copy.deepcopy(SPECS["liif"])
     spec["args"]["encoder_spec"] = {"name": "rdn", "args": {**SMALL_ARGS["rdn"]}}
     spec["args"]["encoder_spec"]["args"]["no_upsampling"] = True
     torch.save({"model": {**spec, "sd": models.make(spec).state_dict()}}, tmp_path / "other.pth")
-    assert "not edsr" in fails(tmp_path, "scripts/deepen.py", "other.pth", "a.pth")
+    assert "not edsr" in fails(tmp_path, SCRIPT, "other.pth", "a.pth")

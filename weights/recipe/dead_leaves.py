@@ -1,6 +1,6 @@
 """Make synthetic training images: parts of photographs, covered with shapes that have sharp edges.
 
-    python scripts/dead_leaves.py --input photos --output load/compact-copies --count 139
+    python weights/recipe/dead_leaves.py --input photos --output load/compact-copies --count 139
 
 Photographs have few edges as sharp as the pixel grid allows, and a network learns what to do with
 them from these. Sizes of shapes follow a power law, as those of objects in pictures do: Lee,
@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cli.interrupt import end_at_once
 

@@ -5,7 +5,7 @@ from skimage import data
 
 from tests.programs import fails, succeeds
 
-SCRIPT = "scripts/dead_leaves.py"
+SCRIPT = "weights/recipe/dead_leaves.py"
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@ from PIL import Image
 
 from tests.programs import fails, succeeds
 
+SCRIPT = "weights/recipe/shrink_photos.py"
+
 
 def test_copies_are_pillows(photos, tmp_path):
     args = ["--input", "photos", "--output", tmp_path / "out", "--factor", "1", "0.5", "0.3"]
-    out = succeeds(photos, "scripts/shrink_photos.py", *args, "--min-side", "30")
+    out = succeeds(photos, SCRIPT, *args, "--min-side", "30")
     assert out == f"{tmp_path}/out: 6 images\n"  # 90 x 100 x 0.3 are too few pixels
     image = Image.open(photos / "photos/1.png")
     same, half = (Image.open(tmp_path / f"out/1-{name}.png") for name in ("100", "050"))
@@ -16,7 +18,7 @@ def test_copies_are_pillows(photos, tmp_path):
 
 def test_copies_without_colours_are_pillows_luma(photos, tmp_path):
     args = ["--input", "photos", "--output", tmp_path / "out", "--factor", "0.5", "--gray"]
-    succeeds(photos, "scripts/shrink_photos.py", *args, "--min-side", "30")
+    succeeds(photos, SCRIPT, *args, "--min-side", "30")
     gray = Image.open(photos / "photos/1.png").convert("L")
     written = Image.open(tmp_path / "out/1-050-gray.png")
     assert written.mode == "L"
@@ -25,11 +27,11 @@ def test_copies_without_colours_are_pillows_luma(photos, tmp_path):
 
 def test_mistakes(photos, tmp_path):
     args = ["--input", "photos", "--output", tmp_path / "out"]
-    assert "above 0, up to 1" in fails(photos, "scripts/shrink_photos.py", *args, "--factor", "2")
+    assert "above 0, up to 1" in fails(photos, SCRIPT, *args, "--factor", "2")
     same = ["--input", "photos", "--output", "photos"]
-    assert "is the input" in fails(photos, "scripts/shrink_photos.py", *same)
+    assert "is the input" in fails(photos, SCRIPT, *same)
     gone = ["--input", "none", "--output", tmp_path / "out"]
-    assert "none" in fails(photos, "scripts/shrink_photos.py", *gone)
+    assert "none" in fails(photos, SCRIPT, *gone)
 
 
 def test_two_images_are_not_written_to_one_file(tmp_path):
@@ -37,20 +39,8 @@ def test_two_images_are_not_written_to_one_file(tmp_path):
     for name in ("a.png", "a.jpg"):
         Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "in" / name)
     args = ["--input", "in", "--output", "out", "--min-side", "1"]
-    error = fails(tmp_path, "scripts/shrink_photos.py", *args)
+    error = fails(tmp_path, SCRIPT, *args)
     assert "in/a.jpg and in/a.png: both would be written to out/a-100.png" in error
-    error = fails(tmp_path, "scripts/shrink_photos.py", *args, "--factor", "0.5", "0.502")
+    error = fails(tmp_path, SCRIPT, *args, "--factor", "0.5", "0.502")
     assert "--factor: two are the same" in error
     assert not (tmp_path / "out").exists()
-
-
-def test_celebahq_writes_no_two_images_to_one_file_nor_over_its_input(tmp_path):
-    (tmp_path / "in" / "8").mkdir(parents=True)
-    for name in ("a.png", "a.jpg"):
-        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "in" / "8" / name)
-    script, args = "scripts/resize_celebahq.py", ["--input", "in/8", "--size", "8", "--output"]
-    error = fails(tmp_path, script, *args, "out")
-    assert "in/8/a.jpg and in/8/a.png: both would be written to out/8/a.png" in error
-    (tmp_path / "in" / "8" / "a.jpg").unlink()
-    assert "in/8/a.png: would be overwritten" in fails(tmp_path, script, *args, "in")
-    assert succeeds(tmp_path, script, *args, "out") == "out: 1 images at 8\n"

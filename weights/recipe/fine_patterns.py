@@ -1,6 +1,6 @@
 """Make synthetic training images that are finer than photographs: dithers, screens, text, codes.
 
-    python scripts/fine_patterns.py --input photos --output load/fine --count 120
+    python weights/recipe/fine_patterns.py --input photos --output load/fine --count 120
 
 A network that has seen photographs only takes a checker of single pixels for something else, and
 may turn it black. Each image here has four patterns. Their cells are 1 to 4.3 pixels wide: after
@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cli.interrupt import end_at_once
 

@@ -1,6 +1,6 @@
 """Make a training folder of photographs and smaller copies of them.
 
-    python scripts/shrink_photos.py --input photos --output load/compact
+    python weights/recipe/shrink_photos.py --input photos --output load/compact
 
 Test sets are small images with sharp details, and a photograph gets like that by shrinking. Copies
 whose shorter side would be less than ``--min-side`` are left out.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from cli.interrupt import end_at_once
 
