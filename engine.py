@@ -17,7 +17,7 @@ from tqdm import tqdm
 from configs.schema import EVAL_TYPE
 from datasets.loader import BatchLoader
 from errors import UserError
-from models.base import ChannelsError
+from models.reading.skip import ChannelsError
 from parallel import ALONE, Group, is_failure
 from utils import (
     Averager,

@@ -18,8 +18,9 @@ import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
 from cli.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
-from models.base import INPUT_SKIPS, colour_channels
-from models.mlp import MLP
+from models.channels import colour_channels
+from models.decoders.mlp import MLP
+from models.reading.skip import INPUT_SKIPS
 from tests.oracle import ORACLES
 from utils import make_cell, make_coord
 

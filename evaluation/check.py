@@ -17,7 +17,7 @@ from datasets.loader import BatchLoader, make_loader
 from engine import DataNorm, Measure
 from errors import UserError
 from evaluation.pictures import in_the_way, picture_files
-from models.base import colour_channels
+from models.channels import colour_channels
 from models.checkpoint import find_source, load_model, split_name
 from models.strength import titled
 from parallel import Group, reason

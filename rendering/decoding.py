@@ -14,7 +14,7 @@ from cli.command import first_line, is_out_of_memory
 from engine import DataNorm, clip_cell
 from errors import UserError
 from models.base import ContinuousModel
-from models.latent import Latent
+from models.reading.latent import Latent
 from rendering.grid import Axis
 from rendering.guard import Guard
 from utils import denormalise, sample_bicubic

@@ -6,7 +6,8 @@ from torch import nn
 
 import models
 from errors import UserError
-from models.base import colour_channels, encoder_of
+from models.base import encoder_of
+from models.channels import colour_channels
 from tests.cases import GRAY_ARGS, SMALL_ARGS, SPECS, make, queries
 from tests.oracle import ORACLES, bilinear
 from utils import make_cell, make_coord
@@ -40,8 +41,8 @@ def test_values_and_gradients(name, args):
 
 @pytest.mark.parametrize(("name", "args"), CASES, ids=str)
 def test_fast_paths_of_inference(name, args, monkeypatch):
-    monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
-    monkeypatch.setattr("models.ensemble.FEWEST", 0)
+    monkeypatch.setattr("models.reading.latent.CPU_CHUNK", 9000)
+    monkeypatch.setattr("models.reading.ensemble.FEWEST", 0)
     model = make(name, **args).double()
     inp = torch.randn(1, 1, 8, 9, dtype=torch.float64)
     coord = make_coord((40, 31)).double().unsqueeze(0)

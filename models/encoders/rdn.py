@@ -8,8 +8,8 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from models import register
 from models.base import Encoder
+from models.registry import register
 
 # Number of blocks, convolutions in each, and channels that each convolution adds.
 CONFIGS = {"A": (20, 6, 32), "B": (16, 8, 64)}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.latent import Latent, fits_cache, in_cache
+from models.reading.latent import Latent, fits_cache, in_cache
 from utils import Size, grid_axes, nearest_index, pixel_centres
 
 # Queries are moved by this much so that points between two codes take the same one on any machine.

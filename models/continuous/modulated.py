@@ -1,6 +1,6 @@
 """What the LM models have in common: decoders so narrow that a query is cheap, modulated by a code.
 
-Source: see `models.lmf`.
+Source: see `continuous.lmf`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import models
 from errors import UserError
-from models.base import ContinuousModel, Queries, add_input, given
-from models.cmsr import (
+from models.base import ContinuousModel, Queries, given
+from models.continuous.cmsr import (
     LEAST_SCALE,
     TRAINED_SCALE,
     compose,
@@ -24,10 +23,12 @@ from models.cmsr import (
     picture_size,
     scale_of,
 )
-from models.ensemble import blend
-from models.latent import CodeTable, Latent
-from models.lmmlp import ModulatedMLP
-from models.mlp import MLP, make_mlp
+from models.decoders.lmmlp import ModulatedMLP
+from models.decoders.mlp import MLP, make_mlp
+from models.reading.ensemble import blend
+from models.reading.latent import CodeTable, Latent
+from models.reading.skip import add_input
+from models.registry import make
 from utils import sample_bilinear
 
 
@@ -43,7 +44,7 @@ class Modulated(ContinuousModel):
         local_ensemble: Blend the predictions of the four surrounding codes by area.
         cell_decode: Tell both networks the size of the queried pixel.
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
-        cmsr_spec: Render smooth parts of large pictures at smaller scales (`models.cmsr`). Then the
+        cmsr_spec: Render smooth parts of large pictures at smaller scales (`cmsr`). Then the
             image is encoded whole.
     """
 
@@ -87,7 +88,7 @@ class Modulated(ContinuousModel):
             code_dim: Numbers per code that the network at the codes is given.
             decoded: How many it makes besides the modulation.
         """
-        imnet = models.make(imnet_spec, args={"in_dim": in_dim})
+        imnet = make(imnet_spec, args={"in_dim": in_dim})
         made = imnet.mod_dim + decoded
         hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
         return hypernet, imnet

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from models import register
 from models.base import Encoder
-from models.blocks import conv3x3, reflect_to_multiple
+from models.encoders.blocks import conv3x3, reflect_to_multiple
+from models.registry import register
 
 WINDOW = 8
 SHIFT = WINDOW // 2

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models import register
 from models.base import ContinuousModel
-from models.latent import Latent
+from models.reading.latent import Latent
+from models.registry import register
 from utils import sample_bicubic
 
 

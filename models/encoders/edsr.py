@@ -6,8 +6,8 @@ from __future__ import annotations
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from models import register
-from models.blocks import ResidualEncoder, conv3x3
+from models.encoders.blocks import ResidualEncoder, conv3x3
+from models.registry import register
 
 
 class ResBlock(nn.Module):

@@ -1,4 +1,4 @@
-"""CiaoSR in the form of LMF (`models.lmf`): attention once per code, a narrow decoder per query."""
+"""CiaoSR in the form of LMF (see `lmf`): attention once per code, a narrow decoder per query."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat
 from torch import Tensor
 
-import models
 from configs.spec import SpecOf
-from models import register
 from models.base import make_encoder
-from models.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
-from models.latent import CodeTable, Latent
-from models.lmmlp import ModulatedMLP
-from models.mlp import make_mlp
-from models.modulated import Modulated, decoder_width
+from models.continuous.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
+from models.continuous.modulated import Modulated, decoder_width
+from models.decoders.lmmlp import ModulatedMLP
+from models.decoders.mlp import make_mlp
+from models.reading.latent import CodeTable, Latent
+from models.registry import make, register
 
 CHANNELS = 64  # of the encoder; the published code knows no other
 PART = 4 * CHANNELS  # what of an unfolded code is seen from one side
@@ -40,7 +39,7 @@ class LMCiaoSR(Modulated):
         multi_scale: Scales of `CrossScaleAttention`.
         softmax_scale: Divisor of the logits.
         mod_input: What is decoded comes from ``hypernet_q``, not from the attention.
-        cmsr_spec: See `models.cmsr`; None: all is rendered at its own scale.
+        cmsr_spec: See `continuous.cmsr`; None: all is rendered at its own scale.
     """
 
     margin = None
@@ -72,7 +71,7 @@ class LMCiaoSR(Modulated):
         scales: list[Scale] = [2] if multi_scale is None else multi_scale
         values, width = PART + CHANNELS * len(scales), decoder_width(imnet_q)
         decoded = 2 * width if mod_input else values
-        decoder = models.make(imnet_q, args={"in_dim": decoded + 2})
+        decoder = make(imnet_q, args={"in_dim": decoded + 2})
         self.cs_attn = CrossScaleAttention(CHANNELS, scales)
         self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=PART + PLACE, out_dim=PART)
         self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)

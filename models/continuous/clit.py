@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-import models
 from configs.spec import SpecOf
-from models import register
-from models.base import ContinuousModel, add_input, given, make_encoder
-from models.blocks import conv3x3
-from models.latent import CodeTable, Latent
-from models.mlp import make_mlp
-from models.neighbourhood import Around, Grid, Window, around, group, only_inside, resample
+from models.base import ContinuousModel, given, make_encoder
+from models.decoders.mlp import make_mlp
+from models.encoders.blocks import conv3x3
+from models.reading.latent import CodeTable, Latent
+from models.reading.neighbourhood import Around, Grid, Window, around, group, only_inside, resample
+from models.reading.skip import add_input
+from models.registry import make, register
 
 LARGEST_STEP = 4  # between the grids of two stages
 FADING = 0.75  # factor of what the stages before have found
@@ -115,7 +115,7 @@ class CLIT(ContinuousModel):
             self.conv_qs, self.conv_ks = convolutions(), convolutions()
         self.pb_encoder = None
         if local_attn and pb_spec is not None:
-            self.pb_encoder = models.make(pb_spec, args={"head": head})
+            self.pb_encoder = make(pb_spec, args={"head": head})
         in_dim = base_dim * (2 * self.r + 1) ** 2 + (2 if is_cell else 0)
         self.imnets = nn.ModuleList(
             make_mlp(imnet_spec, "imnet_spec", in_dim=in_dim) for _ in range(imnet_num)

@@ -13,10 +13,11 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models import register
-from models.base import ContinuousModel, Queries, add_input, given, make_encoder
-from models.ensemble import corners, ensemble_weights, find_side
-from models.latent import CodeTable, Latent
+from models.base import ContinuousModel, Queries, given, make_encoder
+from models.reading.ensemble import corners, ensemble_weights, find_side
+from models.reading.latent import CodeTable, Latent
+from models.reading.skip import add_input
+from models.registry import register
 
 EPS = 1e-5
 HIDDEN = 256

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.spec import SpecOf
-from models import register
-from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
-from models.ensemble import Predict, blend
-from models.latent import CodeTable, Latent, fits_cache
-from models.mlp import MLP, FoldedRest
+from models.base import ContinuousModel, given, make_decoder, make_encoder
+from models.decoders.mlp import MLP, FoldedRest
+from models.reading.ensemble import Predict, blend
+from models.reading.latent import CodeTable, Latent, fits_cache
+from models.reading.skip import add_input
+from models.registry import register
 from utils import sample_nearest
 
 

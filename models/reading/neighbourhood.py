@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.latent import CodeTable
+from models.reading.latent import CodeTable
 from utils import pixel_centres, pixel_position
 
 Grid = tuple[int, int]

@@ -1,4 +1,4 @@
-"""Encodings of where a query is, seen from a code, as CLIT (see `models.clit`) uses them."""
+"""Encodings of where a query is, seen from a code, as CLIT uses them (`continuous.clit`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from models import register
+from models.registry import register
 
 
 @register("posenc")

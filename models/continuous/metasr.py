@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import models
 from configs.spec import SpecOf
-from models import register
 from models.base import ContinuousModel, make_encoder
-from models.ensemble import EPS
-from models.latent import CodeTable, Latent, in_cache
+from models.reading.ensemble import EPS
+from models.reading.latent import CodeTable, Latent, in_cache
+from models.registry import make, register
 from utils import nearest_index, pixel_centres
 
 HIDDEN = 256
@@ -36,7 +35,7 @@ class MetaSR(ContinuousModel):
         self.encoder = make_encoder(encoder_spec)
         weights = self.encoder.out_dim * 9 * 3
         mlp = {"name": "mlp", "args": {"in_dim": 3, "out_dim": weights, "hidden_list": [HIDDEN]}}
-        self.imnet = models.make(mlp)
+        self.imnet = make(mlp)
 
     margin = 1  # the neighbours of the code
 

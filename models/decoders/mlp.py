@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-import models
 from errors import UserError
-from models import register
+from models.registry import make, register
 
 Layer = tuple[Tensor, Tensor]
 
@@ -77,7 +76,7 @@ def make_mlp(spec: dict[str, Any], place: str, **args: int) -> MLP:
     Raises:
         UserError: If it is another decoder.
     """
-    made = models.make(spec, args=args)
+    made = make(spec, args=args)
     if not isinstance(made, MLP):
         raise UserError(f"{place}: an 'mlp' is needed, got {spec['name']!r}")
     return made

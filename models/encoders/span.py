@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from models import register
 from models.base import Encoder
-from models.blocks import RGB_MEAN, conv3x3
+from models.encoders.blocks import RGB_MEAN, conv3x3
+from models.registry import register
 
 GAIN = 2  # channels within a trained convolution over those outside
 FUSED = "eval_conv"

@@ -12,12 +12,13 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models import register
-from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
-from models.blocks import conv3x3
-from models.ensemble import blend
-from models.latent import CodeTable, Latent, fits_cache
-from models.mlp import MLP, FoldedRest, Layer, apply_layers
+from models.base import ContinuousModel, given, make_decoder, make_encoder
+from models.decoders.mlp import MLP, FoldedRest, Layer, apply_layers
+from models.encoders.blocks import conv3x3
+from models.reading.ensemble import blend
+from models.reading.latent import CodeTable, Latent, fits_cache
+from models.reading.skip import add_input
+from models.registry import register
 
 # Where row and column frequencies are in the output of `freq`.
 ALTERNATING = (slice(0, None, 2), slice(1, None, 2))

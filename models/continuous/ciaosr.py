@@ -12,12 +12,13 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models import register
-from models.base import ContinuousModel, add_input, given, make_decoder, make_encoder
-from models.blocks import reflect_to_multiple
-from models.ensemble import EPS
-from models.latent import CodeTable, Latent
-from models.mlp import make_mlp
+from models.base import ContinuousModel, given, make_decoder, make_encoder
+from models.decoders.mlp import make_mlp
+from models.encoders.blocks import reflect_to_multiple
+from models.reading.ensemble import EPS
+from models.reading.latent import CodeTable, Latent
+from models.reading.skip import add_input
+from models.registry import register
 from utils import nearest_index, pixel_centres, pixel_position
 
 BLOCK = 48  # side of the blocks in which large images attend to themselves

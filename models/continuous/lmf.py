@@ -11,12 +11,12 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models import register
 from models.base import make_encoder
-from models.blocks import conv3x3
-from models.latent import Latent
-from models.lte import ALTERNATING, wave_maps, waves
-from models.modulated import Modulated, decoder_width
+from models.continuous.lte import ALTERNATING, wave_maps, waves
+from models.continuous.modulated import Modulated, decoder_width
+from models.encoders.blocks import conv3x3
+from models.reading.latent import Latent
+from models.registry import register
 
 
 @register("lmliif")
@@ -31,7 +31,7 @@ class LMLIIF(Modulated):
         feat_unfold: The network at the codes sees the 3 x 3 neighbours of each.
         cell_decode: Tell both networks the size of the queried pixel.
         mod_input: What is decoded comes from the network at the codes, not from the encoder.
-        cmsr_spec: See `models.cmsr`; None: all is rendered at its own scale.
+        cmsr_spec: See `continuous.cmsr`; None: all is rendered at its own scale.
         input_skip: As of `liif`; "none" for the published model.
     """
 
@@ -96,7 +96,7 @@ class LMLIIF(Modulated):
 
 @register("lmlte")
 class LMLTE(Modulated):
-    """LTE in this form; see `Modulated` and `models.lte`.
+    """LTE in this form; see `Modulated` and `continuous.lte`.
 
     Args:
         encoder_spec: The encoder.
@@ -106,7 +106,7 @@ class LMLTE(Modulated):
         local_ensemble: Blend the predictions of the four surrounding codes by area.
         cell_decode: Phases depend on the size of the queried pixel.
         mod_input: Amplitudes and frequencies of what is decoded come from the network at the codes.
-        cmsr_spec: See `models.cmsr`; None: all is rendered at its own scale.
+        cmsr_spec: See `continuous.cmsr`; None: all is rendered at its own scale.
     """
 
     input_skip = "bilinear"

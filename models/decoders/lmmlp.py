@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from models import register
+from models.registry import register
 
 
 @register("lmmlp")
