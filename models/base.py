@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from errors import UserError
+from models.reading import amounts
 from models.reading.latent import Latent
 from models.registry import make
 
@@ -98,11 +99,11 @@ class ContinuousModel(nn.Module):
             part of an image can be encoded and decoded alone. None: `decode` knows no parts.
         spans_queries: Colours depend on all points that are queried together.
         one_cell: All queries of an image are for pixels of one size, or else results depend on how
-            they are chunked.
+            they are split into pieces.
         guarded: Pictures are rendered with a guard: where they are finer than photographs, and the
             colours go astray, it leads them back to bicubic interpolation. So it is with models
             from checkpoints of this code, unless the file has ``guard: False``; see `load_model`.
-        chunk: How many queries are decoded at a time on a CPU, in rendering.
+        rendered: How many queries are decoded at a time in rendering on a CPU.
         largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
             since beyond it the model was not trained; None: with their own.
     """
@@ -113,7 +114,7 @@ class ContinuousModel(nn.Module):
     spans_queries: bool = False
     one_cell: ClassVar[bool] = False
     guarded: bool = False
-    chunk: ClassVar[int] = 30000
+    rendered: ClassVar[int] = amounts.RENDERED
     largest_scale: ClassVar[float | None] = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Decoder:
         self.model, self.norm, self.device = model, norm, device
         self.queries = QUERIES
         if isinstance(model, ContinuousModel):
-            self.queries = QUERIES_ON_CUDA if device.type == "cuda" else model.chunk
+            self.queries = QUERIES_ON_CUDA if device.type == "cuda" else model.rendered
         self.spans = getattr(model, "spans_queries", False)
         self.guarded = getattr(model, "guarded", False) and not self.spans
 

@@ -15,17 +15,17 @@ from configs.spec import SpecOf
 from models.base import ContinuousModel, given, make_decoder, make_encoder
 from models.decoders.mlp import make_mlp
 from models.encoders.blocks import reflect_to_multiple
-from models.reading.ensemble import EPS
-from models.reading.latent import CodeTable, Latent
+from models.reading import amounts
+from models.reading.codes import CodeTable, of_codes
+from models.reading.latent import Latent
+from models.reading.nearest import look_around
 from models.reading.skip import add_input
 from models.registry import register
-from utils import nearest_index, pixel_centres, pixel_position
 
 BLOCK = 48  # side of the blocks in which large images attend to themselves
 SHARPNESS = 10.0  # of the softmax over patches
 LEAST_NORM = 1e-4
 OVERLAPS = 6.0  # divisor of the sum of overlapping patches
-CHUNK = 1024  # queries that are attended to at a time
 PLACE = 4  # numbers of a query beside the code: rel_coord and rel_cell
 
 Scale = Literal[2, 3, 4]
@@ -163,72 +163,49 @@ class CiaoSR(ContinuousModel):
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`: what the first layers of k and v make of the codes."""
         found = None if self.cs_attn is None else self.cs_attn(feat)
-        side = 3 if self.feat_unfold else 1
-        inputs = feat.shape[1] * side**2
+        inputs = feat.shape[1] * (9 if self.feat_unfold else 1)
         firsts = [imnet.linears[0] for imnet in (self.imnet_k, self.imnet_v)]
-        kernel = torch.cat([first.weight[:, :inputs] for first in firsts])
+        weight = torch.cat([first.weight[:, :inputs] for first in firsts])
         bias = torch.cat([first.bias for first in firsts])
-        hidden = F.conv2d(feat, kernel.unflatten(1, (-1, side, side)), bias, padding=side // 2)
+        hidden = of_codes(weight, bias, feat, self.feat_unfold)
         if found is not None:
             of_k, of_v = hidden.split([first.out_features for first in firsts], dim=1)
-            kernel = firsts[1].weight[:, inputs:-PLACE, None, None]
-            hidden = torch.cat([of_k, of_v + F.conv2d(found, kernel)], dim=1)
+            weight = firsts[1].weight[:, inputs:-PLACE]
+            hidden = torch.cat([of_k, of_v + of_codes(weight, None, found, False)], dim=1)
         tables = [CodeTable(feat, self.feat_unfold), CodeTable(hidden)]
         tables += [] if found is None else [CodeTable(found)]
         return Latent(feat, inp, tables=tuple(tables))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`; the cell is not optional."""
+        """See `ContinuousModel.query_rgb`; the cell is not optional.
+
+        Half the way from a query to the codes around it is (1 - cell)/(n - 1), as published.
+        """
         cell = given(cell)
-        inputs = (*self._around(coord, cell, latent.grid), *_nearest(coord, latent.grid))
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            rgb = self._attend(latent.tables, *inputs)
-        else:
-            pieces = zip(*(x.split(CHUNK, dim=x.ndim - 2) for x in inputs), strict=True)
-            rgb = torch.cat([self._attend(latent.tables, *piece) for piece in pieces], dim=1)
+        steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
+        moves = []
+        for axis, n in enumerate(latent.grid):
+            reach = 1 / ((n - 1) / (1 - cell[:, :1, axis]))
+            moves.append([step * reach if step else None for step in steps])
+        rel_cell = cell * cell.new_tensor(latent.grid)
+        rgb = look_around(
+            self.f, amounts.CIAOSR_QUERIES, latent.tables, coord, moves, rel_cell.expand_as(coord)
+        )
         return add_input(rgb, latent, coord, "bilinear")
 
-    def _around(self, coord: Tensor, cell: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Row and column of the T codes around each query (T, B, Q, 2), and their place.
-
-        The place (T, B, Q, 4) is rel_coord and rel_cell. Half the way from a query to the codes
-        around it is (1 - cell)/(n - 1), as published.
-        """
-        steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
-        axes = []
-        for axis, n in enumerate(grid):
-            x = coord[..., axis]
-            reach = 1 / ((n - 1) / (1 - cell[:, :1, axis]))
-            centres = pixel_centres(n, dtype=x.dtype, device=x.device)
-            found = []
-            for step in steps:
-                moved = x + (step * reach + EPS) if step else x
-                index = nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n)
-                found.append((index, (x - centres[index]) * n))
-            axes.append(found)
-        pairs = list(product(*axes))
-        index = torch.stack([torch.stack([row, col], -1) for (row, _), (col, _) in pairs])
-        rel_coord = torch.stack([torch.stack([y, x], -1) for (_, y), (_, x) in pairs])
-        rel_cell = (cell * cell.new_tensor(grid)).expand_as(rel_coord)
-        return index, torch.cat([rel_coord, rel_cell], dim=-1)
-
-    def _attend(
-        self,
-        tables: tuple[CodeTable, ...],
-        around: Tensor,
-        place: Tensor,
-        own: Tensor,
-        inside: Tensor,
-    ) -> Tensor:
-        """Colours (B, q, 3), without the input.
+    def f(self, query: Tensor, codes: list[Tensor], rel_coord: Tensor, rel_cell: Tensor) -> Tensor:
+        """Colours (B, q, 3) of what queries find in the T codes around them.
 
         Args:
-            tables: The codes, what the first layers of k and v make of them, and what
-                `CrossScaleAttention` found, if it is on.
+            query: The code at each (B, q, C).
+            codes: Around it (T, B, q, C), what the first layers of k and v make of them, and what
+                `CrossScaleAttention` found there, if it is on.
+            rel_coord: (T, B, q, 2).
+            rel_cell: (B, q, 2).
         """
-        key, first, *found = (x.read(x.index(*around.unbind(-1))) for x in tables)
+        key, first, *found = codes
         value = torch.cat([key, *found], dim=-1)
-        place = place.to(key.dtype)
+        place = torch.cat([rel_coord, rel_cell.expand_as(rel_coord)], dim=-1).to(key.dtype)
         widths = [imnet.linears[0].out_features for imnet in (self.imnet_k, self.imnet_v)]
         factors = [
             imnet.rest(part + F.linear(place, imnet.linears[0].weight[:, -PLACE:]))
@@ -236,20 +213,6 @@ class CiaoSR(ContinuousModel):
                 (self.imnet_k, self.imnet_v), first.split(widths, dim=-1), strict=True
             )
         ]
-        query = tables[0].read(tables[0].index(*own.unbind(-1))) * inside.to(key.dtype)
         logits = (query * key * factors[0]).sum(-1, keepdim=True) / self.softmax_scale
         attended = (logits.softmax(dim=0) * value * factors[1]).sum(0)
         return self.imnet_q(attended.flatten(0, 1)).unflatten(0, attended.shape[:2])
-
-
-def _nearest(coord: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """The code of each query (B, Q, 2), and 1, or 0 where that would be outside (B, Q, 1).
-
-    A query on the border at +1 is between the last code and nothing; rounding to even decides.
-    """
-    index, inside = [], torch.ones_like(coord[..., 0], dtype=torch.bool)
-    for axis, n in enumerate(grid):
-        x = coord[..., axis]
-        index.append(nearest_index(x, n))
-        inside = inside & (pixel_position(x, n).round() < n)
-    return torch.stack(index, dim=-1), inside.unsqueeze(-1)

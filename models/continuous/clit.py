@@ -4,8 +4,8 @@ CVPR 2023."""
 from __future__ import annotations
 
 import math
-from itertools import zip_longest
-from typing import Annotated, Any, NamedTuple
+from functools import partial
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,37 +16,17 @@ from configs.spec import SpecOf
 from models.base import ContinuousModel, given, make_encoder
 from models.decoders.mlp import make_mlp
 from models.encoders.blocks import conv3x3
-from models.reading.latent import CodeTable, Latent
-from models.reading.neighbourhood import Around, Grid, Window, around, group, only_inside, resample
+from models.reading import amounts
+from models.reading.attention import Attention, Seen, attend, by_heads
+from models.reading.codes import CodeTable
+from models.reading.latent import Latent
+from models.reading.neighbourhood import Grid, Window, around, only_inside, resample
+from models.reading.pieces import in_pieces
 from models.reading.skip import add_input
 from models.registry import make, register
 
 LARGEST_STEP = 4  # between the grids of two stages
 FADING = 0.75  # factor of what the stages before have found
-CHUNK = 1024  # queries that are attended to at a time, each with its own codes
-SHARING = 2**15  # queries that are decoded at a time
-TABLE = 2**23  # floats of what the decoder's first layer makes of values, at a time
-
-
-class Seen(NamedTuple):
-    """What the queries of a stage see.
-
-    Attributes:
-        around: Where.
-        queries: The window of queries (D channels); None without attention.
-        values: The window of keys and values (2 D channels); without attention of values.
-        rel_cell: (B, Q, 2), in units of half a code's side; None if it is not decoded.
-    """
-
-    around: Around
-    queries: Window | None
-    values: Window
-    rel_cell: Tensor | None
-
-    def chunk(self, part: slice) -> Seen:
-        """By some of the queries."""
-        rel_cell = None if self.rel_cell is None else self.rel_cell[:, part]
-        return self._replace(around=self.around.chunk(part), rel_cell=rel_cell)
 
 
 @register("clit")
@@ -129,11 +109,10 @@ class CLIT(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
-        free = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
-        if free and coord.shape[1] > SHARING:
-            cells = [None] if cell is None else cell.split(SHARING, 1)
-            parts = zip_longest(coord.split(SHARING, 1), cells)
-            return torch.cat([self.decode(latent, *part) for part in parts], dim=1)
+        queries = (coord,) if cell is None else (coord, cell)
+        return in_pieces(partial(self._decode, latent), amounts.CLIT_SHARING, *queries)
+
+    def _decode(self, latent: Latent, coord: Tensor, cell: Tensor | None = None) -> Tensor:
         if len(self.imnets) == 1:
             return self.stages(latent, [], coord, cell)[-1]
         if cell is None:
@@ -142,7 +121,7 @@ class CLIT(ContinuousModel):
         if all(plan == plans[0] for plan in plans):
             return self.stages(latent, plans[0], coord, cell)[-1]
         queries = enumerate(zip(coord.split(1), cell.split(1), strict=True))
-        return torch.cat([self.decode(latent.item(number), *own) for number, own in queries])
+        return torch.cat([self._decode(latent.item(number), *own) for number, own in queries])
 
     def finer_grids(self, grid: Grid, *cell: float) -> list[Grid]:
         """Those of all stages but the first, for pixels of a size (height, width)."""
@@ -166,7 +145,9 @@ class CLIT(ContinuousModel):
         """
         found: list[Tensor] = []
         for stage, grid in enumerate([latent.grid, *grids]):
-            own = self._attend(stage, self._see(stage, latent, grid, coord, cell))
+            seen = self._see(stage, latent, grid, coord, cell)
+            network = Attention(self.imnets[stage], self.pb_encoder, self.head)
+            own = attend(partial(self.f, stage), network, seen)
             found.append(own + FADING * found[-1] if found else own)
         return [add_input(rgb, latent, coord, "bilinear") for rgb in found]
 
@@ -204,22 +185,12 @@ class CLIT(ContinuousModel):
             return (CodeTable(maps),)
         return CodeTable(maps[:, : self.base_dim]), CodeTable(maps[:, self.base_dim :])
 
-    def _attend(self, stage: int, seen: Seen) -> Tensor:
-        """What a stage finds, (B, Q, 3)."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self._by_query(stage, seen)
-        if self.local_attn and not seen.around.lost.any():
-            return self._by_code(stage, seen)
-        starts = range(0, seen.around.lost.shape[1], CHUNK)
-        parts = [self._by_query(stage, seen.chunk(slice(s, s + CHUNK))) for s in starts]
-        return torch.cat(parts, dim=1)
-
-    def _by_query(self, stage: int, seen: Seen) -> Tensor:
-        """The formula as it is: every query reads the codes around it."""
-        found = seen.values.table.read(seen.values.square(seen.around))
+    def f(self, stage: int, seen: Seen) -> Tensor:
+        """What a stage finds, (B, Q, 3): every query attends to the codes around it."""
+        found = seen.values.codes(seen.around)
         if seen.queries is not None:
-            key, value = self._heads(found)
-            (query,) = self._heads(seen.queries.between(seen.around), 1)
+            key, value = by_heads(found, self.head, 2)
+            (query,) = by_heads(seen.queries.between(seen.around), self.head, 1)
             logits = (query * key).sum(-1) / math.sqrt(query.shape[-1])
             if self.pb_encoder is not None:
                 rows, cols = self.pb_encoder(seen.around.rows.rel, seen.around.cols.rel)
@@ -229,49 +200,3 @@ class CLIT(ContinuousModel):
         if seen.rel_cell is not None:
             x = torch.cat([x, seen.rel_cell.to(x.dtype)], dim=-1)
         return self.imnets[stage](x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-    def _by_code(self, stage: int, seen: Seen) -> Tensor:
-        """The same, where queries with one nearest code share its keys and values.
-
-        The decoder's first layer is linear in the weighted values, and a weight is one number for
-        all channels of a head. So the layer is applied to the values of each place and head, once
-        for all these queries; and what remains per query are the weights.
-        """
-        assert seen.queries is not None
-        imnet, first = self.imnets[stage], self.imnets[stage].linears[0]
-        side = 2 * self.r + 1
-        kernel = first.weight[:, : self.base_dim * side**2].T
-        kernel = kernel.unflatten(0, (side**2 * self.head, -1))  # places and heads, channels, out
-        (query,) = self._heads(seen.queries.between(seen.around).flatten(0, 1), 1)
-        query = query / math.sqrt(query.shape[-1])
-        bias = first.bias.expand(len(query), -1)
-        if seen.rel_cell is not None:
-            cells = seen.rel_cell.flatten(0, 1).to(query.dtype)
-            bias = F.linear(cells, first.weight[:, -2:], first.bias)
-        of_places = None
-        if self.pb_encoder is not None:
-            parts = self.pb_encoder(seen.around.rows.rel, seen.around.cols.rel)
-            of_places = [part.flatten(1, 2).transpose(0, 1) for part in parts]
-        corner = seen.values.locate(seen.around.rows.codes[0], seen.around.cols.codes[0])
-        steps = torch.arange(side, device=corner.device)
-        places = (steps.unsqueeze(1) * seen.values.table.width + steps).flatten()
-        colours, order = [], []
-        for code, members, meant in group(corner.flatten(), max(1, TABLE // kernel[:, 0].numel())):
-            key, value = self._heads(seen.values.table.read(code.unsqueeze(1) + places))
-            logits = query[members].transpose(1, 2) @ key.permute(0, 2, 3, 1)
-            if of_places is not None:
-                rows, cols = (part[members] for part in of_places)
-                both = rows.unsqueeze(3) + cols.unsqueeze(2)  # code, query, row, column, head
-                logits = logits + both.flatten(2, 3).permute(0, 3, 1, 2)
-            weights = logits.softmax(-1).permute(0, 2, 3, 1).flatten(2)
-            table = value.permute(1, 2, 0, 3).flatten(0, 1) @ kernel
-            x = imnet.rest(bias[members] + weights @ table.transpose(0, 1))
-            colours.append(x[meant])
-            order.append(members[meant])
-        found = torch.cat(colours)
-        found = torch.empty_like(found).index_copy_(0, torch.cat(order), found)
-        return found.unflatten(0, seen.around.lost.shape)
-
-    def _heads(self, codes: Tensor, kinds: int = 2) -> tuple[Tensor, ...]:
-        """Codes (..., kinds * D) to (..., head, D / head) each."""
-        return codes.unflatten(-1, (kinds, self.head, -1)).unbind(-3)

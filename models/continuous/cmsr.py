@@ -17,11 +17,11 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from configs.schema import parse_section, raise_problems
+from models.reading import amounts
 from utils import make_coord, sample_bilinear, sample_nearest
 
 LEAST_SCALE = 4.0  # up to here everything is rendered
 TRAINED_SCALE = 4.0  # beyond it the cells are those of it
-QUERIES = 2**18  # rendered at a time
 
 Table = dict[PositiveFloat, Annotated[float, Field(ge=0)]]
 Size = tuple[int, int]
@@ -125,7 +125,7 @@ def compose(
             continue
         cell = coord.new_tensor([2 / n for n in grid]) * max(level.scale / TRAINED_SCALE, 1)
         colours = sample_bilinear(picture, coord)
-        for part in chosen.split(QUERIES):
+        for part in chosen.split(amounts.COMPOSED):
             own = render(coord[:, part], cell.view(1, 1, 2))
             colours[:, part] = own.to(colours.dtype)
         picture = colours.mT.unflatten(2, grid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -16,12 +17,14 @@ from models.continuous.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
 from models.continuous.modulated import Modulated, decoder_width
 from models.decoders.lmmlp import ModulatedMLP
 from models.decoders.mlp import make_mlp
-from models.reading.latent import CodeTable, Latent
+from models.reading import amounts
+from models.reading.codes import CodeTable
+from models.reading.latent import Latent
+from models.reading.pieces import at_all_codes
 from models.registry import make, register
 
 CHANNELS = 64  # of the encoder; the published code knows no other
 PART = 4 * CHANNELS  # what of an unfolded code is seen from one side
-CHUNK = 4096  # codes at a time
 
 
 @register("lmciaosr")
@@ -93,30 +96,17 @@ class LMCiaoSR(Modulated):
         assert latent.hidden is not None
         assert rel_cell is not None
         h, w = latent.feat.shape[-2:]
-        codes, found = CodeTable(latent.feat, unfold=True), CodeTable(latent.hidden)
-        rows, cols = torch.meshgrid(
-            *(torch.arange(n, device=rel_cell.device) for n in (h, w)), indexing="ij"
-        )
-        places = [x.flatten().expand(len(latent.feat), -1) for x in (rows, cols)]
-        indices = [table.index(*places) for table in (codes, found)]
-        cells = rel_cell.expand(-1, h, w, -1).flatten(1, 2)
-        step = h * w if torch.is_grad_enabled() else CHUNK
-        z = torch.cat(
-            [
-                self._attend(codes.read(own), found.read(other), cell, (h, w))
-                for own, other, cell in zip(
-                    *(x.split(step, dim=1) for x in (*indices, cells)), strict=True
-                )
-            ],
-            dim=1,
-        ).unflatten(1, (h, w))
+        tables = [CodeTable(latent.feat, unfold=True), CodeTable(latent.hidden)]
+        cells = rel_cell.expand(-1, h, w, -1)
+        attend = partial(self._attend, (h, w))
+        z = at_all_codes(attend, amounts.LMCIAOSR_CODES, tables, cells)
         made = self.hypernet_q(z)
         modulation, decoded = made[..., : self.imnet_q.mod_dim], made[..., self.imnet_q.mod_dim :]
         if not self.mod_input:
             decoded = z
         return F.linear(decoded, self.imnet_q.linears[0].weight[:, :-2]), modulation
 
-    def _attend(self, codes: Tensor, found: Tensor, cell: Tensor, grid: tuple[int, int]) -> Tensor:
+    def _attend(self, grid: tuple[int, int], codes: Tensor, found: Tensor, cell: Tensor) -> Tensor:
         """(B, q, 576) unfolded codes, what the map found of itself, rel_cell -> (B, q, values)."""
         query = self.prenet_q(codes)
         # The published code reads an unfolded code, (64, 3, 3), as if it were (3, 3, 64).

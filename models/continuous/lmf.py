@@ -15,6 +15,7 @@ from models.base import make_encoder
 from models.continuous.lte import ALTERNATING, wave_maps, waves
 from models.continuous.modulated import Modulated, decoder_width
 from models.encoders.blocks import conv3x3
+from models.reading.codes import of_codes
 from models.reading.latent import Latent
 from models.registry import register
 
@@ -63,12 +64,10 @@ class LMLIIF(Modulated):
         )
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
-        """See `ContinuousModel.prepare`; the first layer at the codes is a convolution."""
+        """See `ContinuousModel.prepare`: what the first layer makes of the codes."""
         first = self.hypernet.linears[0]
-        inputs = feat.shape[1] * self.side**2
-        kernel = first.weight[:, :inputs].unflatten(1, (feat.shape[1], self.side, self.side))
-        hidden = F.conv2d(feat, kernel, first.bias, padding=self.side // 2)
-        return Latent(feat, inp, hidden=hidden)
+        weight = first.weight[:, : feat.shape[1] * self.side**2]
+        return Latent(feat, inp, hidden=of_codes(weight, first.bias, feat, self.side == 3))
 
     def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 
 from configs.spec import SpecOf
 from models.base import ContinuousModel, given, make_decoder, make_encoder
-from models.decoders.mlp import MLP, FoldedRest, Layer, apply_layers
+from models.decoders.mlp import MLP, Layer
 from models.encoders.blocks import conv3x3
+from models.reading.codes import CodeTable
 from models.reading.ensemble import blend
-from models.reading.latent import CodeTable, Latent, fits_cache
+from models.reading.folded import apply_decoder
+from models.reading.latent import Latent
 from models.reading.skip import add_input
+from models.reading.waves import FastWaves
 from models.registry import register
 
 # Where row and column frequencies are in the output of `freq`.
@@ -39,29 +42,20 @@ def wave_maps(feat: Tensor, coef: nn.Conv2d, freq: nn.Conv2d, order: tuple[slice
     return F.conv2d(feat, weight, bias, padding=1)
 
 
-def waves(
-    codes: Tensor, rel_coord: Tensor, phase: Tensor | None, memory: Tensor | None = None
-) -> Tensor:
+def waves(codes: Tensor, rel_coord: Tensor, phase: Tensor | None) -> Tensor:
     """coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord + phase, (..., D).
 
     Args:
         codes: (..., 2 D), as of `wave_maps`.
         rel_coord: (..., 2).
         phase: (..., D/2).
-        memory: Of the result, for inference; then there must be a phase.
     """
     half = codes.shape[-1] // 4
     amplitude, rows, cols = codes.split([2 * half, half, half], dim=-1)
     row, col = rel_coord.split(1, dim=-1)
-    if memory is None:
-        theta = rows * row + cols * col
-        angle = (theta if phase is None else theta + phase) * math.pi
-        return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
-    assert phase is not None
-    angle = torch.addcmul(phase, rows, row).addcmul_(cols, col).mul_(math.pi)
-    torch.cos(angle, out=memory[..., :half])
-    torch.sin(angle, out=memory[..., half:])
-    return memory.mul_(amplitude)
+    theta = rows * row + cols * col
+    angle = (theta if phase is None else theta + phase) * math.pi
+    return amplitude * torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
 class Texture(ContinuousModel):
@@ -101,33 +95,16 @@ class Texture(ContinuousModel):
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        cell = given(cell)
-        codes = latent.codes
-        assert codes is not None
-        decoder = self.decoder
-        folded = None
-        if isinstance(decoder, list) and len(decoder) > 1 and fits_cache(codes):
-            folded = FoldedRest(decoder)
-
-        def predict(
-            index: Tensor, rel: Tensor, rel_cell: Tensor | None, memory: Tensor | None
-        ) -> Tensor:
-            assert rel_cell is not None
-            found = codes.read(index, None if memory is None else memory[0]).unsqueeze(-2)
-            if memory is not None:
-                shape = (*rel.shape[:-1], codes.channels // 2)
-                memory = memory[1].flatten()[: math.prod(shape)].view(shape)
-            x = waves(found, rel, self.phase(rel_cell), memory).flatten(0, -2)
-            if isinstance(decoder, nn.Module):
-                rgb = decoder(x)
-            elif folded is None:
-                rgb = apply_layers(decoder, x)
-            else:
-                rgb = folded(F.linear(x, *decoder[0]), x)
-            return rgb.unflatten(0, rel.shape[:-1])
-
-        rgb = blend(predict, latent, coord, cell, self.local_ensemble, width=codes.channels // 2)
+        f = FastWaves(self.f, self.phase, self.decoder)
+        rgb = blend(
+            f, latent, coord, given(cell), self.local_ensemble, width=2 * self.phase.out_features
+        )
         return add_input(rgb, latent, coord, "bilinear")
+
+    def f(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+        """The decoder applied to the waves of codes; the phase depends on the cell."""
+        x = waves(z, rel_coord, self.phase(rel_cell)).flatten(0, -2)
+        return apply_decoder(self.decoder, x).unflatten(0, rel_coord.shape[:-1])
 
 
 @register("lte")

@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, make_encoder
-from models.reading.ensemble import EPS
-from models.reading.latent import CodeTable, Latent, in_cache
-from models.registry import make, register
-from utils import nearest_index, pixel_centres
+from models.base import ContinuousModel, given, make_encoder
+from models.decoders.mlp import MLP
+from models.reading.codes import CodeTable, of_codes
+from models.reading.latent import Latent
+from models.reading.nearest import at_nearest
+from models.registry import register
 
 HIDDEN = 256
 
@@ -33,9 +34,7 @@ class MetaSR(ContinuousModel):
     def __init__(self, encoder_spec: Annotated[dict[str, Any], SpecOf()]) -> None:
         super().__init__()
         self.encoder = make_encoder(encoder_spec)
-        weights = self.encoder.out_dim * 9 * 3
-        mlp = {"name": "mlp", "args": {"in_dim": 3, "out_dim": weights, "hidden_list": [HIDDEN]}}
-        self.imnet = make(mlp)
+        self.imnet = MLP(3, self.encoder.out_dim * 9 * 3, [HIDDEN])
 
     margin = 1  # the neighbours of the code
 
@@ -43,39 +42,26 @@ class MetaSR(ContinuousModel):
         """See `ContinuousModel.prepare`.
 
         The matrix is linear in the hidden layer of the mlp, so its product with the unfolded code
-        is, too: per code and colour a vector over the hidden units, and a constant. These are a
-        3 x 3 convolution of the feature map.
+        is, too: per code and colour a vector over the hidden units, and a constant. These are
+        linear in the unfolded code.
         """
-        last = self.imnet.layers[-1]
-        channels = feat.shape[1]
-        kernel = last.weight.view(channels, 3, 3, 3, HIDDEN)  # channel, row, column, colour, hidden
-        kernel = kernel.permute(3, 4, 0, 1, 2).flatten(0, 1)
-        constant = last.bias.view(channels, 3, 3, 3).permute(3, 0, 1, 2)
-        return Latent(
-            feat, inp, CodeTable(F.conv2d(feat, torch.cat([kernel, constant]), padding=1))
-        )
+        last = self.imnet.linears[-1]
+        vectors = last.weight.view(-1, 3, HIDDEN).permute(1, 2, 0).flatten(0, 1)
+        constant = last.bias.view(-1, 3).T
+        table = of_codes(torch.cat([vectors, constant]), None, feat, unfold=True)
+        return Latent(feat, inp, CodeTable(table))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        if cell is None:
-            raise ValueError("metasr depends on the scale: query_rgb needs cell (B, Q, 2)")
-        codes = latent.codes
-        assert codes is not None
-        h = latent.grid[0]
-        index, rel = [], []
-        for axis, (n, first) in enumerate(zip(latent.grid, latent.grid_origin, strict=True)):
-            corner = coord[..., axis] - cell[..., axis] / 2
-            nearest = nearest_index((corner + EPS).clamp(-1 + EPS, 1 - EPS), n)
-            centres = pixel_centres(n, dtype=coord.dtype, device=coord.device)
-            code_corner = centres[nearest] - 1 / n
-            index.append(nearest - first)
-            rel.append((corner - code_corner) * (n / 2))
-        x = torch.stack([*rel, cell[..., 0] * (h / 2)], dim=-1)
+        cell = given(cell)
+        corner = coord - cell / 2
+        size = corner.new_tensor(latent.grid)
 
-        def predict(index: Tensor, x: Tensor, memory: Tensor | None) -> Tensor:
-            found = codes.read(index[0], None if memory is None else memory[0])
-            vectors, constant = found.split([3 * HIDDEN, 3], dim=-1)
-            hidden = F.relu(self.imnet.linears[0](x[0].to(vectors.dtype))).unsqueeze(-1)
+        def f(z: Tensor, v: Tensor, corner: Tensor, cell: Tensor) -> Tensor:
+            rel_coord = (corner - (v - 1 / size)) * (size / 2)
+            x = torch.cat([rel_coord, cell[..., :1] * (size[0] / 2)], dim=-1)
+            vectors, constant = z.split([3 * HIDDEN, 3], dim=-1)
+            hidden = F.relu(self.imnet.linears[0](x.to(z.dtype))).unsqueeze(-1)
             return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
 
-        return in_cache(predict, codes, codes.index(*index).unsqueeze(0), x.unsqueeze(0))
+        return at_nearest(f, latent, corner, cell)

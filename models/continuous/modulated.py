@@ -25,11 +25,13 @@ from models.continuous.cmsr import (
 )
 from models.decoders.lmmlp import ModulatedMLP
 from models.decoders.mlp import MLP, make_mlp
+from models.reading import amounts
+from models.reading.codes import CodeTable
 from models.reading.ensemble import blend
-from models.reading.latent import CodeTable, Latent
+from models.reading.latent import Latent
 from models.reading.skip import add_input
 from models.registry import make
-from utils import sample_bilinear
+from utils import in_inference, is_recorded, sample_bilinear
 
 
 class Modulated(ContinuousModel):
@@ -37,7 +39,8 @@ class Modulated(ContinuousModel):
 
     That network is told the size of the queried pixels. In an image and in a training sample they
     all have the same; where they differ, the code p is told that of query p, as published, and
-    codes beyond the last query that of the last. Then results depend on how queries are chunked.
+    codes beyond the last query that of the last. Then results depend on which queries are decoded
+    together.
 
     Args:
         encoder: Already made.
@@ -50,7 +53,7 @@ class Modulated(ContinuousModel):
 
     margin: int | None = 2  # the code of another corner, which was made of its neighbours
     one_cell = True
-    chunk = 2**17  # they are taken together where they share codes
+    rendered = amounts.RENDERED_NARROW
     largest_scale = TRAINED_SCALE
     input_skip: str
     hypernet: MLP
@@ -114,7 +117,7 @@ class Modulated(ContinuousModel):
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
         cell = given(cell) if self.cell_decode else None
-        if self.cmsr is not None and not (self.training or torch.compiler.is_compiling()):
+        if self.cmsr is not None and not (self.training or is_recorded()):
             if latent.context is None:
                 latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
             if latent.context:
@@ -147,15 +150,12 @@ class Modulated(ContinuousModel):
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
 
-        def predict(
-            index: Tensor, rel: Tensor, rel_cell: Tensor | None, memory: Tensor | None
-        ) -> Tensor:
-            found = codes.read(index, None if memory is None else memory[0]).unsqueeze(-2)
-            leads, factor, offset = found.split(widths, dim=-1)
-            return self.imnet.modulated(self.enter(leads, rel, rel_cell), factor, offset)
+        def f(z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+            leads, factor, offset = z.split(widths, dim=-1)
+            return self.imnet.modulated(self.enter(leads, rel_coord, rel_cell), factor, offset)
 
         rgb = blend(
-            predict,
+            f,
             replace(latent, codes=codes),
             coord,
             cell,
@@ -167,7 +167,7 @@ class Modulated(ContinuousModel):
     def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:
         """Leads, factors and offsets by code; kept for further queries with the same cell."""
         key = None
-        repeats = not (torch.is_grad_enabled() or torch.compiler.is_compiling())
+        repeats = in_inference()
         if cell is None:
             key = ()
         elif repeats and bool((cell == cell[:, :1]).all()):
@@ -183,20 +183,10 @@ class Modulated(ContinuousModel):
 
     def modulate(self, latent: Latent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
         """Leads, factors and offsets by code; and the mean size of shifts, (B, 1, h, w)."""
-        leads, modulation = self.leads(latent, None if cell is None else at_codes(cell, latent))
+        leads, modulation = self.leads(latent, None if cell is None else latent.cells(cell))
         table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
         strength = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1)
         return CodeTable(table.permute(0, 3, 1, 2)), strength.unsqueeze(1)
-
-
-def at_codes(cell: Tensor, latent: Latent) -> Tensor:
-    """Cells of queries (B, Q, 2) to rel_cell of codes, (B, h, w, 2) or, if Q is 1, (B, 1, 1, 2)."""
-    rel_cell = (cell * cell.new_tensor(latent.grid)).to(latent.inp.dtype)
-    if cell.shape[1] == 1:
-        return rel_cell.unsqueeze(1)
-    h, w = latent.feat.shape[-2:]
-    query = torch.arange(h * w, device=cell.device).clamp(max=cell.shape[1] - 1)
-    return rel_cell[:, query].unflatten(1, (h, w))
 
 
 def decoder_width(imnet_spec: dict[str, Any]) -> int:

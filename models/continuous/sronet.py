@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -14,14 +15,17 @@ from torch import Tensor, nn
 
 from configs.spec import SpecOf
 from models.base import ContinuousModel, Queries, given, make_encoder
-from models.reading.ensemble import corners, ensemble_weights, find_side
-from models.reading.latent import CodeTable, Latent
+from models.reading import amounts
+from models.reading.codes import CodeTable
+from models.reading.ensemble import read_corners
+from models.reading.latent import Latent
+from models.reading.pieces import in_pieces, pieces
 from models.reading.skip import add_input
 from models.registry import register
+from utils import in_inference
 
 EPS = 1e-5
 HIDDEN = 256
-CHUNK = 4096  # queries that go through the layers at a time
 
 
 @register("galerkin")
@@ -66,7 +70,7 @@ class Galerkin(nn.Module):
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, heads, N, d) each; a head's own q, k and v lie side by side in the channels."""
         heads = at_points(self.qkv_proj, x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        q, k, v = heads.chunk(3, dim=-1)
+        q, k, v = heads.unflatten(-1, (3, -1)).unbind(-2)
         return q, k, v
 
 
@@ -89,7 +93,7 @@ class SRNO(ContinuousModel):
     """Two layers of attention among all queried points, each seeing its four codes.
 
     So a colour depends on which points are queried together: all pixels of a picture, as in the
-    published figures. Without gradients they go through the layers in chunks, three times: twice
+    published figures. Without gradients they go through the layers in pieces, three times: twice
     only for the sums over all of them.
 
     Args:
@@ -127,11 +131,9 @@ class SRNO(ContinuousModel):
         for layer in (self.conv0, self.conv1):
             total, count = torch.zeros((), dtype=torch.float64), 0
             for latent, coord, cell in queries():
-                for points, cells in zip(
-                    coord.split(CHUNK, 1), given(cell).split(CHUNK, 1), strict=True
-                ):
+                for points, cells in pieces(amounts.SRNO_QUERIES, coord, given(cell)):
                     x = self._layers(latent, points, cells, context)
-                    total = total.to(x.device) + layer.attend(x).double()
+                    total = total + layer.attend(x).double()
                     count += points.shape[1]
             context.append(total / count)
         return tuple(context)
@@ -139,13 +141,9 @@ class SRNO(ContinuousModel):
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         cell = given(cell)
-        together = torch.is_grad_enabled() or torch.compiler.is_compiling()
-        if together and latent.context is None:
-            return self._colours(latent, coord, cell)
-        if latent.context is None:
+        if latent.context is None and in_inference():
             latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
-        parts = zip(coord.split(CHUNK, 1), cell.split(CHUNK, 1), strict=True)
-        return torch.cat([self._colours(latent, *part) for part in parts], dim=1)
+        return in_pieces(partial(self._colours, latent), amounts.SRNO_QUERIES, coord, cell)
 
     def _colours(self, latent: Latent, coord: Tensor, cell: Tensor) -> Tensor:
         context = [None, None] if latent.context is None else latent.context
@@ -157,17 +155,10 @@ class SRNO(ContinuousModel):
         self, latent: Latent, coord: Tensor, cell: Tensor, context: Sequence[Tensor | None]
     ) -> Tensor:
         """Points (B, Q, width) behind as many layers as there are contexts."""
-        codes = latent.codes
-        assert codes is not None
-        (h, w), (top, left) = latent.grid, latent.grid_origin
-        rows, cols = (find_side(coord[..., axis], n) for axis, n in enumerate((h, w)))
-        row, col, y, x = corners(rows, cols)
-        rel_coord = torch.cat([y, x], dim=-1)
-        weights = ensemble_weights(y, x)
-        found = codes.read(codes.index(row - top, col - left))
+        found, rel_coord, weights = read_corners(latent, coord)
         found = found * weights.to(found.dtype)
         per_corner = [x.permute(1, 2, 0, 3).flatten(2).to(found.dtype) for x in (rel_coord, found)]
-        rel_cell = (cell * cell.new_tensor((h, w))).to(found.dtype)
+        rel_cell = (cell * cell.new_tensor(latent.grid)).to(found.dtype)
         x = at_points(self.conv00, torch.cat([*per_corner, rel_cell], dim=-1))
         for layer, seen in zip((self.conv0, self.conv1), context, strict=False):
             x = layer(x, seen)

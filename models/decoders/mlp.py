@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import PositiveInt
 from torch import Tensor, nn
@@ -80,49 +78,3 @@ def make_mlp(spec: dict[str, Any], place: str, **args: int) -> MLP:
     if not isinstance(made, MLP):
         raise UserError(f"{place}: an 'mlp' is needed, got {spec['name']!r}")
     return made
-
-
-def apply_layers(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    """Linear layers with ReLU between them: (N, in_dim) -> (N, out_dim)."""
-    *hidden, last = layers
-    for weight, bias in hidden:
-        x = F.relu_(F.linear(x, weight, bias))
-    return F.linear(x, *last)
-
-
-class FoldedRest:
-    """`MLP.rest` with ReLU, for inference on a CPU, in few passes over the activations.
-
-    Since relu(y + b) = max(y, -b) + b, a layer's bias can be added behind its ReLU, where it
-    becomes a part of the next layer's bias. So a hidden layer is a plain matrix product and a
-    maximum, both written to memory that is in the cache already.
-
-    Args:
-        layers: Weight (out, in) and bias of each layer, the first one included; two or more.
-    """
-
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        _, *rest = layers
-        shift = rest[0][0].new_zeros(rest[0][0].shape[1])
-        self.hidden: list[tuple[Tensor, Tensor]] = []
-        for weight, bias in rest:
-            self.weight = weight.T.contiguous()
-            shift = torch.addmv(bias, weight, shift)
-            self.hidden.append((self.weight, -shift))
-        self.hidden.pop()
-        self.shift = shift
-
-    def __call__(self, x: Tensor, spare: Tensor) -> Tensor:
-        """See `MLP.rest`.
-
-        Args:
-            spare: Memory of x's shape; layers of that width write to it and to x in turn.
-        """
-        x = F.relu_(x)
-        for weight, floor in self.hidden:
-            if weight.shape[0] == weight.shape[1] == spare.shape[1]:
-                x, spare = torch.mm(x, weight, out=spare), x
-            else:
-                x = x @ weight
-            torch.maximum(x, floor, out=x)
-        return torch.addmm(self.shift, x, self.weight)

@@ -13,18 +13,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.reading.latent import Latent, fits_cache, in_cache
-from utils import Size, grid_axes, nearest_index, pixel_centres
+from models.reading import amounts
+from models.reading.decoder import CodeFunction
+from models.reading.latent import Latent
+from models.reading.nearest import nearest_code
+from models.reading.pieces import fits_cache, in_cache
+from utils import Size, grid_axes
 
-# Queries are moved by this much so that points between two codes take the same one on any machine.
-EPS = 1e-6
-
-LONGEST = 16  # queries of an axis that are taken together
-FEWEST = 500  # queries of a block, on average, for it to pay
-
-# Colours (T, B, K, S, 3) of codes at an index (T, B, K), each for S queries, by their rel_coord
-# (T, B, K, S, 2) and rel_cell (1, B, K, 1, 2); and of memory, see `in_cache`.
-Predict = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+# f(z, rel_coord, rel_cell): colours (T, B, K, S, 3) from codes z (T, B, K, 1, C), each for S
+# queries (T, B, K, S, 2), for pixels of size rel_cell (1, B, K, 1, 2).
+Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Side(NamedTuple):
@@ -42,13 +40,13 @@ class Side(NamedTuple):
         """The N queries of an axis, neighbours together where they have the same codes.
 
         Yields:
-            For each number of neighbours L up to `LONGEST`, their numbers (n, L), and code (V, n),
-            rel (V, n, L).
+            For each number of neighbours L up to `LONGEST_RUN`, their numbers (n, L), and code
+            (V, n), rel (V, n, L).
         """
         differ = (self.code[:, 1:] != self.code[:, :-1]).any(0)
         own = torch.arange(self.code.shape[1], device=self.code.device)
         first_of_run = torch.cat([own[:1], own[1:] * differ]).cummax(0).values
-        starts = own[(own - first_of_run) % LONGEST == 0]
+        starts = own[(own - first_of_run) % amounts.LONGEST_RUN == 0]
         lengths = torch.cat([starts[1:], starts.new_tensor([self.code.shape[1]])]) - starts
         for length in lengths.unique().tolist():
             first = starts[lengths == length]
@@ -66,12 +64,11 @@ def find_side(x: Tensor, n: int, ensemble: bool = True) -> Side:
         x: fp32 or wider; indices are computed in its dtype.
         ensemble: Move the queries by half a code's side; else take the nearest code alone.
     """
-    centres = pixel_centres(n, dtype=x.dtype, device=x.device)
     index, rel = [], []
-    for shift in (-1, 1) if ensemble else (0,):
-        moved = x + (shift / n + EPS) if shift else x
-        index.append(nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n))
-        rel.append((x - centres[index[-1]]) * n)
+    for shift in (-1, 1) if ensemble else (None,):
+        code, centre = nearest_code(x, n, None if shift is None else shift / n)
+        index.append(code)
+        rel.append((x - centre) * n)
     return Side(torch.stack(index), torch.stack(rel).unsqueeze(-1))
 
 
@@ -116,23 +113,41 @@ def ensemble_weights(y: Tensor, x: Tensor) -> Tensor:
     return areas.flip(0).div_(areas.sum(0))
 
 
+def read_corners(latent: Latent, coord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of four codes around each query (B, Q, 2), what `blend` predicts and weighs with.
+
+    Returns:
+        The codes (T, B, Q, C), rel_coord (T, B, Q, 2) and the weights (T, B, Q, 1).
+    """
+    codes = latent.codes
+    assert codes is not None
+    rows, cols = (find_side(x, n) for x, n in zip(coord.unbind(-1), latent.grid, strict=True))
+    row, col, y, x = corners(rows, cols)
+    top, left = latent.grid_origin
+    found = codes.read(codes.index(row - top, col - left))
+    return found, torch.cat([y, x], dim=-1), ensemble_weights(y, x)
+
+
 def blend(
-    predict: Predict,
+    predict: Predict | CodeFunction,
     latent: Latent,
     coord: Tensor,
     cell: Tensor | None,
     ensemble: bool = True,
     width: int | None = None,
 ) -> Tensor:
-    """What is predicted from the code of each corner, weighted by area: (B, Q, 3).
+    """The predictions f(z, rel_coord, rel_cell) of the code z of each corner, weighted by area.
 
     Args:
-        predict: See `Predict`; the codes are ``latent.codes``.
+        predict: The function f, see `Predict`; the codes are ``latent.codes``.
         coord, cell: (B, Q, 2); without a cell there is no rel_cell.
         ensemble: Without it the nearest code alone.
-        width: See `in_cache`. With it, the queries of a grid are taken together on a CPU where they
-            have the same codes, as have those between the same four: codes are found by row and by
-            column, and read once. Without it S is 1.
+        width: Floats that f computes of a query. With it, the queries of a grid are taken together
+            on a CPU where they have the same codes, as have those between the same four: codes are
+            found by row and by column, and read once. Without it S is 1.
+
+    Returns:
+        (B, Q, 3).
     """
     codes = latent.codes
     assert codes is not None
@@ -173,12 +188,12 @@ def _find_groups(coord: Tensor, sizes: Size, ensemble: bool) -> tuple[Groups, Gr
         return None
     rows, cols = (list(find_side(x, n, ensemble).alike()) for x, n in zip(axes, sizes, strict=True))
     cells = math.prod(sum(len(members) for members, _ in groups) for groups in (rows, cols))
-    pays = coord.shape[1] >= max(2 * cells, FEWEST * len(rows) * len(cols))
+    pays = coord.shape[1] >= max(2 * cells, amounts.SMALLEST_BLOCK * len(rows) * len(cols))
     return (rows, cols) if pays else None
 
 
 def _blend_cells(
-    predict: Predict,
+    predict: Predict | CodeFunction,
     latent: Latent,
     rows: Side,
     cols: Side,
@@ -196,23 +211,27 @@ def _blend_cells(
     top, left = latent.grid_origin
     row, col, y, x = (part.flatten(2, rows.code.ndim - 1) for part in corners(rows, cols))
     index = codes.index(row - top, col - left)
-    inputs = [index, *(part.expand(-1, index.shape[1], -1, -1) for part in (y, x))]
+    inputs = [part.expand(-1, index.shape[1], -1, -1) for part in (y, x)]
     if rel_cell is not None:
         inputs.append(rel_cell.expand(-1, -1, index.shape[2], -1, -1))
 
     def weighted(
-        index: Tensor, y: Tensor, x: Tensor, cell: Tensor | None = None, *, memory: Tensor | None
+        z: Tensor, y: Tensor, x: Tensor, cell: Tensor | None = None, *, spare: Tensor | None
     ) -> Tensor:
         y, x = y.unsqueeze(-1), x.unsqueeze(-2)
         weights = ensemble_weights(y, x)
         if codes.rows.dtype != torch.float64:
             y, x = y.float(), x.float()  # differences need no more bits
         rel_coord = torch.stack(torch.broadcast_tensors(y, x), dim=-1).flatten(-3, -2)
-        rgb = predict(index, rel_coord, cell, memory).unflatten(-2, weights.shape[-2:])
-        return (rgb * weights.unsqueeze(-1)).sum(0)
+        z = z.unsqueeze(-2)
+        if spare is not None and isinstance(predict, CodeFunction):
+            rgb = predict.in_place(z, rel_coord, cell, spare)
+        else:
+            rgb = predict(z, rel_coord, cell)
+        return (rgb.unflatten(-2, weights.shape[-2:]) * weights.unsqueeze(-1)).sum(0)
 
     size = y.shape[-1] * x.shape[-1]
-    return in_cache(weighted, codes, *inputs, size=size, width=width)
+    return in_cache(weighted, codes, index, *inputs, size=size, width=width)
 
 
 def _all_equal(cell: Tensor | None) -> bool:

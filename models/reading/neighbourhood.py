@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.reading.latent import CodeTable
+from models.reading import amounts
+from models.reading.codes import CodeTable
 from utils import pixel_centres, pixel_position
 
 Grid = tuple[int, int]
-
-LONGEST = 64  # queries of one key in a row
 
 
 class Axis(NamedTuple):
@@ -53,8 +52,8 @@ class Around(NamedTuple):
     cols: Axis
     lost: Tensor
 
-    def chunk(self, part: slice) -> Around:
-        """Of some queries."""
+    def some(self, part: slice) -> Around:
+        """The same of some of the queries."""
         rows, cols = (Axis(*(x[..., part] for x in axis)) for axis in (self.rows, self.cols))
         return Around(rows, cols, self.lost[:, part])
 
@@ -91,11 +90,11 @@ class Window(NamedTuple):
         """Codes of the grid, as an index into the table."""
         return self.table.index(rows - self.origin[0], cols - self.origin[1])
 
-    def square(self, around: Around) -> Tensor:
-        """The codes around each query, row by row: index (n * n, B, Q)."""
+    def codes(self, around: Around) -> Tensor:
+        """The codes around each query, row by row: (n * n, B, Q, C)."""
         count = len(around.rows.codes)
         rows = around.rows.codes.repeat_interleave(count, dim=0)
-        return self.locate(rows, around.cols.codes.repeat(count, 1, 1))
+        return self.table.read(self.locate(rows, around.cols.codes.repeat(count, 1, 1)))
 
     def between(self, around: Around) -> Tensor:
         """Bilinear interpolation at the queries, (B, Q, C)."""
@@ -146,7 +145,7 @@ def only_inside(maps: Tensor, grid: Grid, rows: range, cols: range) -> Tensor:
 
 
 def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Queries with the same key, together in rows of at most `LONGEST`, so many rows at a time.
+    """Queries with the same key, together in rows of at most `LONGEST_ROW`, so many rows at a time.
 
     Args:
         keys: (N,).
@@ -159,7 +158,7 @@ def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     _, counts = torch.unique_consecutive(keys[order], return_counts=True)
     own = torch.arange(len(keys), device=keys.device)
     within = own - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    starts = own[within % LONGEST == 0]
+    starts = own[within % amounts.LONGEST_ROW == 0]
     counts = torch.cat([starts[1:], own.new_tensor([len(keys)])]) - starts
     parts = []
     for start, number in zip(starts.split(most), counts.split(most), strict=True):

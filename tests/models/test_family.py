@@ -63,7 +63,7 @@ def test_codes_of_lmciaosr_are_independent(monkeypatch):
     coord, cell = (x.expand(2, -1, -1) for x in queries(case))
     with torch.no_grad():
         wanted = model(inp, coord, cell)
-        monkeypatch.setattr("models.continuous.lmciaosr.CHUNK", 5)
+        monkeypatch.setattr("models.reading.amounts.LMCIAOSR_CODES", 5)
         torch.testing.assert_close(model(inp, coord, cell), wanted)
 
 

@@ -1,6 +1,7 @@
 """The floors of ``models/``: what may import what, and what papers do not speak of."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -59,3 +60,10 @@ def test_floors(part):
 
 def test_files_are_short():
     assert not [path for path in FILES if len(path.read_text().splitlines()) > 300]
+
+
+def test_papers_do_not_speak_of_speed():
+    """How many queries at a time, in which memory and where: that is for the floor below."""
+    for path in (ROOT / "models" / "continuous").glob("*.py"):
+        words = r"\b(?:memory|chunk|cache|is_grad_enabled|is_compiling|device)\b|\.(?:index|read)\("
+        assert not re.findall(words, path.read_text()), path

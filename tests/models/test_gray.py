@@ -41,8 +41,8 @@ def test_values_and_gradients(name, args):
 
 @pytest.mark.parametrize(("name", "args"), CASES, ids=str)
 def test_fast_paths_of_inference(name, args, monkeypatch):
-    monkeypatch.setattr("models.reading.latent.CPU_CHUNK", 9000)
-    monkeypatch.setattr("models.reading.ensemble.FEWEST", 0)
+    monkeypatch.setattr("models.reading.amounts.CACHED_FLOATS", 9000)
+    monkeypatch.setattr("models.reading.amounts.SMALLEST_BLOCK", 0)
     model = make(name, **args).double()
     inp = torch.randn(1, 1, 8, 9, dtype=torch.float64)
     coord = make_coord((40, 31)).double().unsqueeze(0)
