@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import models
 from errors import UserError
+from models.literal.places import unfold
 from models.reading.neighbourhood import group
 from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules
-from tests.oracle import unfold
 from tests.test_programs import succeeds, write_tests
 from utils import make_cell, make_coord, sample_bilinear
 

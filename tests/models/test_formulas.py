@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import models
+from models.literal import FORMULAS
+from models.literal.places import unfold
 from models.reading.codes import CodeTable
 from tests.cases import IMNET, LMMLP, make, queries
-from tests.oracle import ORACLES, unfold
 from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
 
 
@@ -52,7 +53,7 @@ def double(name, args):
 
 
 def literally(name, model, inp, coord, cell):
-    return ORACLES[name](model, inp, model.encoder(inp), coord, cell)
+    return FORMULAS[name](model, inp, model.encoder(inp), coord, cell)
 
 
 def gradients(output, tensors):
@@ -185,7 +186,7 @@ def test_a_query_nowhere_spoils_no_other(name, where):
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     model, inp = double(name, {}), torch.randn(2, 3, 6, 5, dtype=torch.float64)
     coord, cell = queries(2, 40, torch.float64)

@@ -8,8 +8,9 @@ import models
 from errors import UserError
 from models.base import encoder_of
 from models.channels import colour_channels
+from models.literal import FORMULAS
+from models.literal.places import bilinear
 from tests.cases import GRAY_ARGS, SMALL_ARGS, SPECS, make, queries
-from tests.oracle import ORACLES, bilinear
 from utils import make_cell, make_coord
 
 SKIPPING = {"input_skip": "bilinear"}
@@ -19,7 +20,7 @@ CASES += [("lmliif", GRAY_ARGS["lmliif"] | SKIPPING)]
 
 def literally(name, args, model, inp, coord, cell):
     """The encoder sees the channel three times, written out; the rest of the formula has one."""
-    rgb = ORACLES[name](model, inp, model.encoder(torch.cat([inp, inp, inp], dim=1)), coord, cell)
+    rgb = FORMULAS[name](model, inp, model.encoder(torch.cat([inp, inp, inp], dim=1)), coord, cell)
     return rgb + bilinear(inp, coord) if "input_skip" in args else rgb
 
 
