@@ -1,11 +1,21 @@
 """Encoders, decoders and continuous models, by name.
 
-A new one is a file in its folder, and one word in the last line of that folder's ``__init__.py``;
-see CONTRIBUTING.md.
+A new one of this project is a file in its folder, and one word in the last line of that folder's
+``__init__.py``; see CONTRIBUTING.md. Any other file that is put here, such as one of the published
+code, is imported, too: what it registers wins over a name of this project, with a notice.
 """
+
+import importlib
+import pkgutil
 
 from models.registry import make, register, registry
 
 from . import continuous, decoders, encoders
 
 __all__ = ["continuous", "decoders", "encoders", "make", "register", "registry"]
+
+OURS = {"base", "channels", "checkpoint", "registry", "strength", "unpickling"}
+
+for _found in pkgutil.iter_modules(__path__):
+    if not _found.ispkg and _found.name not in OURS:
+        importlib.import_module(f"{__name__}.{_found.name}")

@@ -23,7 +23,7 @@ from models.reading.latent import Latent
 from models.reading.neighbourhood import Grid, Window, around, only_inside, resample
 from models.reading.pieces import in_pieces
 from models.reading.skip import add_input
-from models.registry import make, register
+from models.registry import make_ours, register
 
 LARGEST_STEP = 4  # between the grids of two stages
 FADING = 0.75  # factor of what the stages before have found
@@ -95,7 +95,7 @@ class CLIT(ContinuousModel):
             self.conv_qs, self.conv_ks = convolutions(), convolutions()
         self.pb_encoder = None
         if local_attn and pb_spec is not None:
-            self.pb_encoder = make(pb_spec, args={"head": head})
+            self.pb_encoder = make_ours(pb_spec, args={"head": head})
         in_dim = base_dim * (2 * self.r + 1) ** 2 + (2 if is_cell else 0)
         self.imnets = nn.ModuleList(
             make_mlp(imnet_spec, "imnet_spec", in_dim=in_dim) for _ in range(imnet_num)

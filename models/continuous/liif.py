@@ -32,6 +32,8 @@ class LIIF(ContinuousModel):
             starts from it; "none" for the published model. Input and target need one normalisation.
     """
 
+    margin = 2  # the code of another corner with its neighbours; bicubic reads two pixels
+
     def __init__(
         self,
         encoder_spec: Annotated[dict[str, Any], SpecOf()],
@@ -52,8 +54,6 @@ class LIIF(ContinuousModel):
         else:
             code_dim = self.encoder.out_dim * (9 if feat_unfold else 1)
             self.imnet = make_decoder(imnet_spec, code_dim + self.places)
-
-    margin = 2  # the code of another corner with its neighbours; bicubic reads two pixels
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`."""

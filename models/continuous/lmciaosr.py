@@ -21,7 +21,7 @@ from models.reading import amounts
 from models.reading.codes import CodeTable
 from models.reading.latent import Latent
 from models.reading.pieces import at_all_codes
-from models.registry import make, register
+from models.registry import make_ours, register
 
 CHANNELS = 64  # of the encoder; the published code knows no other
 PART = 4 * CHANNELS  # what of an unfolded code is seen from one side
@@ -74,7 +74,7 @@ class LMCiaoSR(Modulated):
         scales: list[Scale] = [2] if multi_scale is None else multi_scale
         values, width = PART + CHANNELS * len(scales), decoder_width(imnet_q)
         decoded = 2 * width if mod_input else values
-        decoder = make(imnet_q, args={"in_dim": decoded + 2})
+        decoder = make_ours(imnet_q, args={"in_dim": decoded + 2})
         self.cs_attn = CrossScaleAttention(CHANNELS, scales)
         self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=PART + PLACE, out_dim=PART)
         self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)

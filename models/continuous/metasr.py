@@ -31,12 +31,12 @@ class MetaSR(ContinuousModel):
         encoder_spec: The encoder.
     """
 
+    margin = 1  # the neighbours of the code
+
     def __init__(self, encoder_spec: Annotated[dict[str, Any], SpecOf()]) -> None:
         super().__init__()
         self.encoder = make_encoder(encoder_spec)
         self.imnet = MLP(3, self.encoder.out_dim * 9 * 3, [HIDDEN])
-
-    margin = 1  # the neighbours of the code
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`.

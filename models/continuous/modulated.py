@@ -30,7 +30,7 @@ from models.reading.codes import CodeTable
 from models.reading.ensemble import blend
 from models.reading.latent import Latent
 from models.reading.skip import add_input
-from models.registry import make
+from models.registry import make_ours
 from utils import in_inference, is_recorded, sample_bilinear
 
 
@@ -91,7 +91,7 @@ class Modulated(ContinuousModel):
             code_dim: Numbers per code that the network at the codes is given.
             decoded: How many it makes besides the modulation.
         """
-        imnet = make(imnet_spec, args={"in_dim": in_dim})
+        imnet = make_ours(imnet_spec, args={"in_dim": in_dim})
         made = imnet.mod_dim + decoded
         hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
         return hypernet, imnet

@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from errors import UserError
-from models.registry import make, register
+from models.registry import make_ours, register
 
 Layer = tuple[Tensor, Tensor]
 
@@ -74,7 +74,7 @@ def make_mlp(spec: dict[str, Any], place: str, **args: int) -> MLP:
     Raises:
         UserError: If it is another decoder.
     """
-    made = make(spec, args=args)
+    made = make_ours(spec, args=args)
     if not isinstance(made, MLP):
         raise UserError(f"{place}: an 'mlp' is needed, got {spec['name']!r}")
     return made

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import models
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "models").rglob("*.py"))
 # Of a floor: which others its files may import from; "" is the level of `models/` itself.
@@ -14,6 +16,7 @@ BELOW = {
     "encoders": {"", "encoders"},
     "decoders": {"", "decoders"},
     "reading": {"", "decoders", "reading"},
+    "literal": {"literal"},
     "continuous": {"", "encoders", "decoders", "reading", "continuous"},
 }
 
@@ -56,6 +59,11 @@ def test_floors(part):
     assert len(files) > 1
     for name in files:
         assert {floor(other) for other in imported(MODULES[name])} <= BELOW[part], name
+
+
+def test_other_files_of_the_top_are_dropped_ones():
+    top = {name.split(".")[1] for name in MODULES if name.count(".") == 1}
+    assert top - {*BELOW} == models.OURS
 
 
 def test_files_are_short():
