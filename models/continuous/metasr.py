@@ -57,11 +57,13 @@ class MetaSR(ContinuousModel):
         corner = coord - cell / 2
         size = corner.new_tensor(latent.grid)
 
-        def f(z: Tensor, v: Tensor, corner: Tensor, cell: Tensor) -> Tensor:
+        def place(v: Tensor) -> Tensor:
             rel_coord = (corner - (v - 1 / size)) * (size / 2)
-            x = torch.cat([rel_coord, cell[..., :1] * (size[0] / 2)], dim=-1)
+            return torch.cat([rel_coord, cell[..., :1] * (size[0] / 2)], dim=-1)
+
+        def f(z: Tensor, place: Tensor) -> Tensor:
             vectors, constant = z.split([3 * HIDDEN, 3], dim=-1)
-            hidden = F.relu(self.imnet.linears[0](x.to(z.dtype))).unsqueeze(-1)
+            hidden = F.relu(self.imnet.linears[0](place.to(z.dtype))).unsqueeze(-1)
             return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
 
-        return at_nearest(f, latent, corner, cell)
+        return at_nearest(f, latent, corner, place)

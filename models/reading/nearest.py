@@ -32,28 +32,31 @@ def nearest_code(x: Tensor, n: int, move: Move = None) -> tuple[Tensor, Tensor]:
 
 
 def at_nearest(
-    function: Callable[..., Tensor], latent: Latent, point: Tensor, *inputs: Tensor
+    function: Callable[[Tensor, Tensor], Tensor],
+    latent: Latent,
+    point: Tensor,
+    place: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """A function f(z, v, x, *inputs) of the code z nearest to each point x; v is its centre.
+    """A function f(z, place(v)) of the code z nearest to each point, whose centre is v.
 
     A point between two codes takes the second.
 
     Args:
-        function: Of (B, q, C) and (B, q, 2) each, with results (B, q, ...).
-        point, inputs: (B, Q, 2).
+        function: Of (B, q, C) and (B, q, D), with results (B, q, ...).
+        point: (B, Q, 2).
+        place: Of all queries at once: (B, Q, 2) to (B, Q, D).
     """
     codes = latent.codes
     assert codes is not None
     axes = zip(point.unbind(-1), latent.grid, strict=True)
     (row, y), (col, x) = (nearest_code(x, n, 0.0) for x, n in axes)
     top, left = latent.grid_origin
-    index = codes.index(row - top, col - left)
-    places = [part.unsqueeze(0) for part in (torch.stack([y, x], dim=-1), point, *inputs)]
+    index = codes.index(row - top, col - left).unsqueeze(0)
 
-    def predict(z: Tensor, *places: Tensor, spare: Tensor | None) -> Tensor:
-        return function(z[0], *(part[0] for part in places))
+    def predict(z: Tensor, place: Tensor, spare: Tensor | None) -> Tensor:
+        return function(z[0], place[0])
 
-    return in_cache(predict, codes, index.unsqueeze(0), *places)
+    return in_cache(predict, codes, index, place(torch.stack([y, x], dim=-1)).unsqueeze(0))
 
 
 def look_around(
