@@ -14,7 +14,8 @@ from models.reading import amounts
 from models.reading.latent import Latent
 from models.registry import make
 
-Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor | None]]]
+# Pieces of all queries: a latent as `ContinuousModel.prepare` returned it, coord and cell.
+Queries = Callable[[], Iterable[tuple[Any, Tensor, Tensor | None]]]
 
 
 class Encoder(nn.Module):
@@ -164,8 +165,12 @@ class ContinuousModel(nn.Module):
             inp = inp.expand(-1, 3, -1, -1)
         return self.encoder(inp.contiguous(memory_format=torch.channels_last))
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2)."""
+    def decode(self, latent: Any, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2).
+
+        Args:
+            latent: As `prepare` returned it.
+        """
         raise NotImplementedError
 
     def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:

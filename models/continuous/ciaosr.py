@@ -17,7 +17,7 @@ from models.decoders.mlp import make_mlp
 from models.encoders.blocks import reflect_to_multiple
 from models.reading import amounts
 from models.reading.codes import CodeTable, of_codes
-from models.reading.latent import Latent
+from models.reading.latent import TablesLatent
 from models.reading.nearest import look_around
 from models.reading.skip import add_input
 from models.registry import register
@@ -160,7 +160,7 @@ class CiaoSR(ContinuousModel):
         self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)
         self.cs_attn = CrossScaleAttention(channels, scales) if non_local_attn else None
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> TablesLatent:
         """See `ContinuousModel.prepare`: what the first layers of k and v make of the codes."""
         found = None if self.cs_attn is None else self.cs_attn(feat)
         inputs = feat.shape[1] * (9 if self.feat_unfold else 1)
@@ -174,9 +174,9 @@ class CiaoSR(ContinuousModel):
             hidden = torch.cat([of_k, of_v + of_codes(weight, None, found, False)], dim=1)
         tables = [CodeTable(feat, self.feat_unfold), CodeTable(hidden)]
         tables += [] if found is None else [CodeTable(found)]
-        return Latent(feat, inp, tables=tuple(tables))
+        return TablesLatent(feat, inp, tables=tuple(tables))
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional.
 
         Half the way from a query to the codes around it is (1 - cell)/(n - 1), as published.

@@ -19,7 +19,7 @@ from models.encoders.blocks import conv3x3
 from models.reading import amounts
 from models.reading.attention import Attention, Seen, attend, by_heads
 from models.reading.codes import CodeTable
-from models.reading.latent import Latent
+from models.reading.latent import TablesLatent
 from models.reading.neighbourhood import Grid, Window, around, only_inside, resample
 from models.reading.pieces import in_pieces
 from models.reading.skip import add_input
@@ -101,18 +101,18 @@ class CLIT(ContinuousModel):
             make_mlp(imnet_spec, "imnet_spec", in_dim=in_dim) for _ in range(imnet_num)
         )
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> TablesLatent:
         """See `ContinuousModel.prepare`: what the first stage reads."""
         maps = self.conv_ch(feat)
         tables = self._tables(F.pad(self._project(0, maps, padding=1), [self.r] * 4))
-        return Latent(feat, inp, tables=tables, hidden=maps if len(self.imnets) > 1 else None)
+        return TablesLatent(feat, inp, tables=tables, maps=maps if len(self.imnets) > 1 else None)
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
         queries = (coord,) if cell is None else (coord, cell)
         return in_pieces(partial(self._decode, latent), amounts.CLIT_SHARING, *queries)
 
-    def _decode(self, latent: Latent, coord: Tensor, cell: Tensor | None = None) -> Tensor:
+    def _decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None = None) -> Tensor:
         if len(self.imnets) == 1:
             return self.stages(latent, [], coord, cell)[-1]
         if cell is None:
@@ -135,7 +135,7 @@ class CLIT(ContinuousModel):
         return grids
 
     def stages(
-        self, latent: Latent, grids: list[Grid], coord: Tensor, cell: Tensor | None
+        self, latent: TablesLatent, grids: list[Grid], coord: Tensor, cell: Tensor | None
     ) -> list[Tensor]:
         """Colours (B, Q, 3) of every stage; those of the last one are the model's.
 
@@ -152,7 +152,7 @@ class CLIT(ContinuousModel):
         return [add_input(rgb, latent, coord, "bilinear") for rgb in found]
 
     def _see(
-        self, stage: int, latent: Latent, grid: Grid, coord: Tensor, cell: Tensor | None
+        self, stage: int, latent: TablesLatent, grid: Grid, coord: Tensor, cell: Tensor | None
     ) -> Seen:
         """By the first stage all of the map, by others what the queries read."""
         places = around(coord, grid, self.r)
@@ -160,10 +160,10 @@ class CLIT(ContinuousModel):
             top, left = latent.grid_origin
             tables, origin = latent.tables, (top - self.r, left - self.r)
         else:
-            assert latent.hidden is not None
+            assert latent.maps is not None
             spans = rows, cols = places.rows.span(), places.cols.span()
             seen = [range(span.start - 1, span.stop + 1) for span in spans]  # by convolutions
-            maps = resample(latent.hidden, latent.grid, latent.grid_origin, grid, *seen)
+            maps = resample(latent.maps, latent.grid, latent.grid_origin, grid, *seen)
             maps = only_inside(self._project(stage, maps, padding=0), grid, rows, cols)
             tables, origin = self._tables(maps), (rows.start, cols.start)
         rel_cell = given(cell) * coord.new_tensor(grid) if self.is_cell else None

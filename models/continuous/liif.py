@@ -11,7 +11,7 @@ from configs.spec import SpecOf
 from models.base import ContinuousModel, given, make_decoder, make_encoder
 from models.reading.decoder import CodeDecoder, code_decoder
 from models.reading.ensemble import blend
-from models.reading.latent import Latent
+from models.reading.latent import CodeLatent, Latent
 from models.reading.skip import add_input
 from models.registry import register
 from utils import sample_nearest
@@ -57,13 +57,15 @@ class LIIF(ContinuousModel):
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`."""
-        return Latent(feat, inp, None if self.imnet is None else self.f.table(feat))
+        latent = Latent(feat, inp)
+        return latent if self.imnet is None else latent.with_codes(self.f.table(feat))
 
     def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """The predictions f(z, x - v, c) of the codes z around x, blended by area (eq. 4)."""
         if self.imnet is None:
             rgb = sample_nearest(latent.feat, coord, latent.grid, latent.grid_origin)
         else:
+            assert isinstance(latent, CodeLatent)
             cell = given(cell) if self.cell_decode else None
             rgb = blend(self.f, latent, coord, cell, self.local_ensemble)
         return add_input(rgb, latent, coord, self.input_skip)

@@ -19,7 +19,7 @@ from models.decoders.lmmlp import ModulatedMLP
 from models.decoders.mlp import make_mlp
 from models.reading import amounts
 from models.reading.codes import CodeTable
-from models.reading.latent import Latent
+from models.reading.latent import ModulatedLatent
 from models.reading.pieces import at_all_codes
 from models.registry import make_ours, register
 
@@ -87,13 +87,12 @@ class LMCiaoSR(Modulated):
     def imnet(self) -> ModulatedMLP:  # type: ignore[override]
         return self.imnet_q
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> ModulatedLatent:
         """See `ContinuousModel.prepare`."""
-        return Latent(feat, inp, hidden=self.cs_attn(feat))
+        return ModulatedLatent(feat, inp, hidden=self.cs_attn(feat))
 
-    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""
-        assert latent.hidden is not None
         assert rel_cell is not None
         h, w = latent.feat.shape[-2:]
         tables = [CodeTable(latent.feat, unfold=True), CodeTable(latent.hidden)]

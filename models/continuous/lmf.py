@@ -16,7 +16,7 @@ from models.continuous.lte import ALTERNATING, wave_maps, waves
 from models.continuous.modulated import Modulated, decoder_width
 from models.encoders.blocks import conv3x3
 from models.reading.codes import of_codes
-from models.reading.latent import Latent
+from models.reading.latent import ModulatedLatent
 from models.registry import register
 
 
@@ -63,15 +63,14 @@ class LMLIIF(Modulated):
             decoded=width if mod_input else 0,
         )
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> ModulatedLatent:
         """See `ContinuousModel.prepare`: what the first layer makes of the codes."""
         first = self.hypernet.linears[0]
         weight = first.weight[:, : feat.shape[1] * self.side**2]
-        return Latent(feat, inp, hidden=of_codes(weight, first.bias, feat, self.side == 3))
+        return ModulatedLatent(feat, inp, hidden=of_codes(weight, first.bias, feat, self.side == 3))
 
-    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""
-        assert latent.hidden is not None
         x = latent.hidden.permute(0, 2, 3, 1)
         if rel_cell is None:
             x = x.clone()
@@ -141,13 +140,12 @@ class LMLTE(Modulated):
             self.imphase = nn.Linear(2, width // 2, bias=False)
         self.imnet = imnet
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> ModulatedLatent:
         """See `ContinuousModel.prepare`."""
-        return Latent(feat, inp, hidden=wave_maps(feat, self.coef, self.freq, ALTERNATING))
+        return ModulatedLatent(feat, inp, hidden=wave_maps(feat, self.coef, self.freq, ALTERNATING))
 
-    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """See `Modulated.leads`: amplitudes, row and column frequencies."""
-        assert latent.hidden is not None
         leads = latent.hidden.permute(0, 2, 3, 1)
         phase = None if rel_cell is None else self.phase(rel_cell)
         made = self.hypernet(waves(leads, leads.new_ones(2), phase))

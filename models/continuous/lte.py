@@ -18,7 +18,7 @@ from models.encoders.blocks import conv3x3
 from models.reading.codes import CodeTable
 from models.reading.ensemble import blend
 from models.reading.folded import apply_decoder
-from models.reading.latent import Latent
+from models.reading.latent import CodeLatent
 from models.reading.skip import add_input
 from models.reading.waves import FastWaves
 from models.registry import register
@@ -88,12 +88,12 @@ class Texture(ContinuousModel):
         """What is applied to the sines: the layers of an mlp, or some other module."""
         raise NotImplementedError
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> CodeLatent:
         """See `ContinuousModel.prepare`."""
         maps = wave_maps(feat, self.coef, self.freq, self.order)
-        return Latent(feat, inp, CodeTable(maps))
+        return CodeLatent(feat, inp, codes=CodeTable(maps))
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         f = FastWaves(self.f, self.phase, self.decoder)
         rgb = blend(

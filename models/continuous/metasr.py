@@ -13,7 +13,7 @@ from configs.spec import SpecOf
 from models.base import ContinuousModel, given, make_encoder
 from models.decoders.mlp import MLP
 from models.reading.codes import CodeTable, of_codes
-from models.reading.latent import Latent
+from models.reading.latent import CodeLatent
 from models.reading.nearest import at_nearest
 from models.registry import register
 
@@ -38,7 +38,7 @@ class MetaSR(ContinuousModel):
         self.encoder = make_encoder(encoder_spec)
         self.imnet = MLP(3, self.encoder.out_dim * 9 * 3, [HIDDEN])
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> CodeLatent:
         """See `ContinuousModel.prepare`.
 
         The matrix is linear in the hidden layer of the mlp, so its product with the unfolded code
@@ -49,9 +49,9 @@ class MetaSR(ContinuousModel):
         vectors = last.weight.view(-1, 3, HIDDEN).permute(1, 2, 0).flatten(0, 1)
         constant = last.bias.view(-1, 3).T
         table = of_codes(torch.cat([vectors, constant]), None, feat, unfold=True)
-        return Latent(feat, inp, CodeTable(table))
+        return CodeLatent(feat, inp, codes=CodeTable(table))
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         cell = given(cell)
         corner = coord - cell / 2

@@ -28,7 +28,7 @@ from models.decoders.mlp import MLP, make_mlp
 from models.reading import amounts
 from models.reading.codes import CodeTable
 from models.reading.ensemble import blend
-from models.reading.latent import Latent
+from models.reading.latent import ModulatedLatent
 from models.reading.skip import add_input
 from models.registry import make_ours
 from utils import in_inference, is_recorded, sample_bilinear
@@ -96,7 +96,7 @@ class Modulated(ContinuousModel):
         hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
         return hypernet, imnet
 
-    def leads(self, latent: Latent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
         """Per code what `enter` is given (B, h, w, L), and its modulation (B, h, w, mod_dim).
 
         Args:
@@ -114,7 +114,7 @@ class Modulated(ContinuousModel):
         """
         raise NotImplementedError
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: ModulatedLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
         cell = given(cell) if self.cell_decode else None
         if self.cmsr is not None and not (self.training or is_recorded()):
@@ -143,7 +143,7 @@ class Modulated(ContinuousModel):
         return (torch.cat(pictures),)
 
     def render(
-        self, latent: Latent, codes: CodeTable, coord: Tensor, cell: Tensor | None
+        self, latent: ModulatedLatent, codes: CodeTable, coord: Tensor, cell: Tensor | None
     ) -> Tensor:
         """Colours (B, Q, 3) of queries whose codes have been modulated."""
         cell = cell if self.cell_decode else None
@@ -156,7 +156,7 @@ class Modulated(ContinuousModel):
 
         rgb = blend(
             f,
-            replace(latent, codes=codes),
+            latent.with_codes(codes),
             coord,
             cell,
             self.local_ensemble,
@@ -164,24 +164,15 @@ class Modulated(ContinuousModel):
         )
         return add_input(rgb, latent, coord, self.input_skip)
 
-    def _codes(self, latent: Latent, cell: Tensor | None) -> CodeTable:
+    def _codes(self, latent: ModulatedLatent, cell: Tensor | None) -> CodeTable:
         """Leads, factors and offsets by code; kept for further queries with the same cell."""
-        key = None
-        repeats = in_inference()
-        if cell is None:
-            key = ()
-        elif repeats and bool((cell == cell[:, :1]).all()):
-            cell = cell[:, :1]
-            key = tuple(cell.flatten().tolist())
-        if repeats and key in latent.memo:
-            return latent.memo[key]
-        codes, _ = self.modulate(latent, cell)
-        if repeats and key is not None:
-            latent.memo.clear()  # a zoom has another cell in every frame
-            latent.memo[key] = codes
-        return codes
+        if in_inference() and (cell is None or bool((cell == cell[:, :1]).all())):
+            cell = None if cell is None else cell[:, :1]
+            key = () if cell is None else tuple(cell.flatten().tolist())
+            return latent.memo.get(key, lambda: self.modulate(latent, cell)[0])
+        return self.modulate(latent, cell)[0]
 
-    def modulate(self, latent: Latent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
+    def modulate(self, latent: ModulatedLatent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
         """Leads, factors and offsets by code; and the mean size of shifts, (B, 1, h, w)."""
         leads, modulation = self.leads(latent, None if cell is None else latent.cells(cell))
         table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)

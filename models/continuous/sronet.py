@@ -18,7 +18,7 @@ from models.base import ContinuousModel, Queries, given, make_encoder
 from models.reading import amounts
 from models.reading.codes import CodeTable
 from models.reading.ensemble import read_corners
-from models.reading.latent import Latent
+from models.reading.latent import CodeLatent
 from models.reading.pieces import in_pieces, pieces
 from models.reading.skip import add_input
 from models.registry import register
@@ -120,9 +120,9 @@ class SRNO(ContinuousModel):
         self.fc1 = nn.Conv2d(width, HIDDEN, 1)
         self.fc2 = nn.Conv2d(HIDDEN, 3, 1)
 
-    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+    def prepare(self, feat: Tensor, inp: Tensor) -> CodeLatent:
         """See `ContinuousModel.prepare`."""
-        return Latent(feat, inp, CodeTable(feat))
+        return CodeLatent(feat, inp, codes=CodeTable(feat))
 
     @torch.no_grad()
     def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
@@ -138,21 +138,21 @@ class SRNO(ContinuousModel):
             context.append(total / count)
         return tuple(context)
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         cell = given(cell)
         if latent.context is None and in_inference():
             latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
         return in_pieces(partial(self._colours, latent), amounts.SRNO_QUERIES, coord, cell)
 
-    def _colours(self, latent: Latent, coord: Tensor, cell: Tensor) -> Tensor:
+    def _colours(self, latent: CodeLatent, coord: Tensor, cell: Tensor) -> Tensor:
         context = [None, None] if latent.context is None else latent.context
         x = self._layers(latent, coord, cell, context)
         rgb = at_points(self.fc2, F.gelu(at_points(self.fc1, x)))
         return add_input(rgb, latent, coord, "bilinear")
 
     def _layers(
-        self, latent: Latent, coord: Tensor, cell: Tensor, context: Sequence[Tensor | None]
+        self, latent: CodeLatent, coord: Tensor, cell: Tensor, context: Sequence[Tensor | None]
     ) -> Tensor:
         """Points (B, Q, width) behind as many layers as there are contexts."""
         found, rel_coord, weights = read_corners(latent, coord)

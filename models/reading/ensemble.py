@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.reading import amounts
 from models.reading.decoder import CodeFunction
-from models.reading.latent import Latent
+from models.reading.latent import CodeLatent
 from models.reading.nearest import nearest_code
 from models.reading.pieces import fits_cache, in_cache
 from utils import Size, grid_axes
@@ -113,14 +113,13 @@ def ensemble_weights(y: Tensor, x: Tensor) -> Tensor:
     return areas.flip(0).div_(areas.sum(0))
 
 
-def read_corners(latent: Latent, coord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def read_corners(latent: CodeLatent, coord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of four codes around each query (B, Q, 2), what `blend` predicts and weighs with.
 
     Returns:
         The codes (T, B, Q, C), rel_coord (T, B, Q, 2) and the weights (T, B, Q, 1).
     """
     codes = latent.codes
-    assert codes is not None
     rows, cols = (find_side(x, n) for x, n in zip(coord.unbind(-1), latent.grid, strict=True))
     row, col, y, x = corners(rows, cols)
     top, left = latent.grid_origin
@@ -130,7 +129,7 @@ def read_corners(latent: Latent, coord: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 def blend(
     predict: Predict | CodeFunction,
-    latent: Latent,
+    latent: CodeLatent,
     coord: Tensor,
     cell: Tensor | None,
     ensemble: bool = True,
@@ -150,7 +149,6 @@ def blend(
         (B, Q, 3).
     """
     codes = latent.codes
-    assert codes is not None
     sizes = latent.grid
     rel_cell = None
     if cell is not None:
@@ -194,7 +192,7 @@ def _find_groups(coord: Tensor, sizes: Size, ensemble: bool) -> tuple[Groups, Gr
 
 def _blend_cells(
     predict: Predict | CodeFunction,
-    latent: Latent,
+    latent: CodeLatent,
     rows: Side,
     cols: Side,
     rel_cell: Tensor | None,
@@ -207,7 +205,6 @@ def _blend_cells(
         rel_cell: (1, B, K or 1, 1, 2).
     """
     codes = latent.codes
-    assert codes is not None
     top, left = latent.grid_origin
     row, col, y, x = (part.flatten(2, rows.code.ndim - 1) for part in corners(rows, cols))
     index = codes.index(row - top, col - left)

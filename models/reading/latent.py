@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from models.reading.codes import CodeTable
 
+Key = tuple[float, ...]
+
+
+class LastCell:
+    """The codes that were made for the last cell, for further queries with the same one."""
+
+    def __init__(self) -> None:
+        self.key: Key | None = None
+        self.codes: list[CodeTable] = []
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def get(self, key: Key, make: Callable[[], CodeTable]) -> CodeTable:
+        """The codes of a cell, made unless they are those of the last one."""
+        if key != self.key:
+            self.key, self.codes = key, [make()]
+        return self.codes[0]
+
 
 @dataclass(frozen=True)
 class Latent:
     """An encoded image, or an encoded part of one: all that decoding needs of it.
 
+    A model that makes more of an image than the feature map has a subclass with what it makes.
+
     Attributes:
         feat: Feature map (B, C, h, w).
         inp: The pixels it was made from (B, C, h, w), normalised.
-        codes: What queries read per code, if it is more than the feature map.
-        tables: What queries read, if that is several tables.
-        hidden: Some other map (B, D, h, w) that is computed once.
-        memo: What depends on the latent and on the cell, for the last cell.
         context: What queries need to know of all others, if the model's queries see each other.
         origin: Of a part, the row and column of its first pixel in the image.
         image_size: Of a part, the (h, w) of the image.
@@ -28,34 +47,25 @@ class Latent:
 
     feat: Tensor
     inp: Tensor
-    codes: CodeTable | None = None
-    tables: tuple[CodeTable, ...] = ()
-    hidden: Tensor | None = None
-    memo: dict[tuple[float, ...], CodeTable] = field(default_factory=dict)
     context: tuple[Tensor, ...] | None = None
     origin: tuple[int, int] = (0, 0)
     image_size: tuple[int, int] | None = None
 
-    def item(self, number: int) -> Latent:
-        """Of one image of the batch."""
-        part = slice(number, number + 1)
-        return replace(
-            self,
-            feat=self.feat[part],
-            inp=self.inp[part],
-            codes=None if self.codes is None else self.codes.item(number),
-            tables=tuple(table.item(number) for table in self.tables),
-            hidden=None if self.hidden is None else self.hidden[part],
-            memo={},
-        )
+    def item(self, number: int) -> Self:
+        """The latent of one image of the batch."""
+        return replace(self, **{name: _item(made, number) for name, made in self._made().items()})
 
     @property
     def nbytes(self) -> int:
-        """Of all tensors."""
-        tables = [self.codes, *self.tables, *self.memo.values()]
-        maps = [self.feat, self.inp, self.hidden]
-        rows = [table.rows for table in tables if table is not None]
-        return sum(tensor.nbytes for tensor in [*maps, *rows] if tensor is not None)
+        """Bytes of all that was made of the image."""
+        return sum(_nbytes(made) for made in self._made().values())
+
+    def _made(self) -> dict[str, Any]:
+        """The fields that were made of the image, by name."""
+        told = ("context", "origin", "image_size")
+        return {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name not in told
+        }
 
     @property
     def whole(self) -> tuple[int, int]:
@@ -95,3 +105,66 @@ class Latent:
         h, w = self.feat.shape[-2:]
         query = torch.arange(h * w, device=cell.device).clamp(max=cell.shape[1] - 1)
         return rel_cell[:, query].unflatten(1, (h, w))
+
+    def with_codes(self, codes: CodeTable) -> CodeLatent:
+        """The latent for queries that read these codes."""
+        place = self.origin, self.image_size
+        return CodeLatent(self.feat, self.inp, self.context, *place, codes=codes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeLatent(Latent):
+    """A latent whose queries read one table of codes.
+
+    Attributes:
+        codes: The table, a map of the grid of the feature map.
+    """
+
+    codes: CodeTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesLatent(Latent):
+    """A latent whose queries read several tables of codes.
+
+    Attributes:
+        tables: Which ones, says the model.
+        maps: What further tables are made of, if there are any.
+    """
+
+    tables: tuple[CodeTable, ...]
+    maps: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModulatedLatent(Latent):
+    """A latent whose codes depend on the cell, too.
+
+    Attributes:
+        hidden: What does not (B, D, h, w).
+        memo: The codes of the last cell.
+    """
+
+    hidden: Tensor
+    memo: LastCell = field(default_factory=LastCell)
+
+
+def _item(made: Any, number: int) -> Any:
+    """Of something that was made of a batch of images, that of one."""
+    if isinstance(made, Tensor):
+        return made[number : number + 1]
+    if isinstance(made, CodeTable):
+        return made.item(number)
+    if isinstance(made, tuple):
+        return tuple(_item(each, number) for each in made)
+    return LastCell() if isinstance(made, LastCell) else made
+
+
+def _nbytes(made: Any) -> int:
+    if isinstance(made, Tensor):
+        return made.nbytes
+    if isinstance(made, CodeTable):
+        return made.rows.nbytes
+    if isinstance(made, LastCell):
+        return _nbytes(tuple(made.codes))
+    return sum(map(_nbytes, made)) if isinstance(made, tuple) else 0

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.reading.codes import CodeTable
-from models.reading.latent import Latent
+from models.reading.latent import CodeLatent
 from models.reading.pieces import in_cache, in_pieces
 from utils import Size, nearest_index, pixel_centres, pixel_position
 
@@ -33,7 +33,7 @@ def nearest_code(x: Tensor, n: int, move: Move = None) -> tuple[Tensor, Tensor]:
 
 def at_nearest(
     function: Callable[[Tensor, Tensor], Tensor],
-    latent: Latent,
+    latent: CodeLatent,
     point: Tensor,
     place: Callable[[Tensor], Tensor],
 ) -> Tensor:
@@ -47,7 +47,6 @@ def at_nearest(
         place: Of all queries at once: (B, Q, 2) to (B, Q, D).
     """
     codes = latent.codes
-    assert codes is not None
     axes = zip(point.unbind(-1), latent.grid, strict=True)
     (row, y), (col, x) = (nearest_code(x, n, 0.0) for x, n in axes)
     top, left = latent.grid_origin
