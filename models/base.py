@@ -76,7 +76,7 @@ def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
     return decoder
 
 
-def given(cell: Tensor | None) -> Tensor:
+def require_cell(cell: Tensor | None) -> Tensor:
     """The cells, for a model that decodes them.
 
     Raises:

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, given, make_decoder, make_encoder
+from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
 from models.decoders.mlp import make_mlp
 from models.encoders.blocks import reflect_to_multiple
 from models.reading import amounts
@@ -79,7 +79,7 @@ class CrossScaleAttention(nn.Module):
         return out
 
     def attend(self, feat: Tensor) -> Tensor:
-        """To the whole of a map; for each item of the batch alone."""
+        """What a whole map finds in itself; for each item of the batch alone."""
         items = feat.split(1)
         return torch.cat(
             [torch.cat([self._at_scale(item, s) for s in self.scales], 1) for item in items]
@@ -181,7 +181,7 @@ class CiaoSR(ContinuousModel):
 
         Half the way from a query to the codes around it is (1 - cell)/(n - 1), as published.
         """
-        cell = given(cell)
+        cell = require_cell(cell)
         steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
         moves = []
         for axis, n in enumerate(latent.grid):

@@ -13,7 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, given, make_encoder
+from models.base import ContinuousModel, make_encoder, require_cell
 from models.decoders.mlp import make_mlp
 from models.encoders.blocks import conv3x3
 from models.reading import amounts
@@ -166,7 +166,7 @@ class CLIT(ContinuousModel):
             maps = resample(latent.maps, latent.grid, latent.grid_origin, grid, *seen)
             maps = only_inside(self._project(stage, maps, padding=0), grid, rows, cols)
             tables, origin = self._tables(maps), (rows.start, cols.start)
-        rel_cell = given(cell) * coord.new_tensor(grid) if self.is_cell else None
+        rel_cell = require_cell(cell) * coord.new_tensor(grid) if self.is_cell else None
         *queries, values = (Window(table, origin) for table in tables)
         return Seen(places, queries[0] if queries else None, values, rel_cell)
 

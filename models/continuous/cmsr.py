@@ -81,7 +81,7 @@ def parse_cmsr(spec: Any, place: object = "cmsr_spec") -> CmsrSpec:
 
 
 def levels(tables: dict[float, dict[float, float]], scale: float) -> list[Level]:
-    """Of a picture of a scale: by the first table for at least this scale, or the last one."""
+    """The levels of a picture: by the first table for at least its scale, or the last table."""
     table = next((table for key, table in tables.items() if key >= scale), None)
     if table is None:
         table = tables[list(tables)[-1]]
@@ -136,7 +136,7 @@ def compose(
 
 
 def scale_of(size: Size, grid: Size) -> float:
-    """Of a picture of a size, by its pixels."""
+    """The scale of a picture of a size, by its number of pixels."""
     return math.sqrt(size[0] * size[1] / (grid[0] * grid[1]))
 
 

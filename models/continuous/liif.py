@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, given, make_decoder, make_encoder
+from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
 from models.reading.decoder import CodeDecoder, code_decoder
 from models.reading.ensemble import blend
 from models.reading.latent import CodeLatent, Latent
@@ -66,7 +66,7 @@ class LIIF(ContinuousModel):
             rgb = sample_nearest(latent.feat, coord, latent.grid, latent.grid_origin)
         else:
             assert isinstance(latent, CodeLatent)
-            cell = given(cell) if self.cell_decode else None
+            cell = require_cell(cell) if self.cell_decode else None
             rgb = blend(self.f, latent, coord, cell, self.local_ensemble)
         return add_input(rgb, latent, coord, self.input_skip)
 

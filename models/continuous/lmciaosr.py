@@ -91,8 +91,8 @@ class LMCiaoSR(Modulated):
         """See `ContinuousModel.prepare`."""
         return ModulatedLatent(feat, inp, hidden=self.cs_attn(feat))
 
-    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""
+    def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Modulated.per_code`: the part of the decoder's first layer that sees the code."""
         assert rel_cell is not None
         h, w = latent.feat.shape[-2:]
         tables = [CodeTable(latent.feat, unfold=True), CodeTable(latent.hidden)]
@@ -122,7 +122,7 @@ class LMCiaoSR(Modulated):
             values.append(value * self.imnet_v(torch.cat([value, place], dim=-1)))
         return (torch.stack(logits).softmax(dim=0) * torch.stack(values)).sum(0)
 
-    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """See `Modulated.enter`; this decoder is not told the cell."""
-        weight = self.imnet_q.linears[0].weight[:, -2:].to(leads.dtype)
-        return F.linear(rel_coord.to(leads.dtype), weight).add_(leads)
+    def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+        """See `Modulated.first_layer`; this decoder is not told the cell."""
+        weight = self.imnet_q.linears[0].weight[:, -2:].to(inputs.dtype)
+        return F.linear(rel_coord.to(inputs.dtype), weight).add_(inputs)

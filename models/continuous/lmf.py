@@ -69,8 +69,8 @@ class LMLIIF(Modulated):
         weight = first.weight[:, : feat.shape[1] * self.side**2]
         return ModulatedLatent(feat, inp, hidden=of_codes(weight, first.bias, feat, self.side == 3))
 
-    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Modulated.leads`: the part of the decoder's first layer that sees the code."""
+    def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Modulated.per_code`: the part of the decoder's first layer that sees the code."""
         x = latent.hidden.permute(0, 2, 3, 1)
         if rel_cell is None:
             x = x.clone()
@@ -84,12 +84,12 @@ class LMLIIF(Modulated):
             decoded = latent.feat.permute(0, 2, 3, 1)
         return F.linear(decoded, self.imnet.linears[0].weight[:, : -self.extra_dim]), modulation
 
-    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """See `Modulated.enter`."""
-        weight = self.imnet.linears[0].weight[:, -self.extra_dim :].to(leads.dtype)
+    def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+        """See `Modulated.first_layer`."""
+        weight = self.imnet.linears[0].weight[:, -self.extra_dim :].to(inputs.dtype)
         if rel_cell is not None:
-            leads = leads + F.linear(rel_cell.to(leads.dtype), weight[:, 2:])
-        return F.linear(rel_coord.to(leads.dtype), weight[:, :2]).add_(leads)
+            inputs = inputs + F.linear(rel_cell.to(inputs.dtype), weight[:, 2:])
+        return F.linear(rel_coord.to(inputs.dtype), weight[:, :2]).add_(inputs)
 
 
 @register("lmlte")
@@ -144,21 +144,21 @@ class LMLTE(Modulated):
         """See `ContinuousModel.prepare`."""
         return ModulatedLatent(feat, inp, hidden=wave_maps(feat, self.coef, self.freq, ALTERNATING))
 
-    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Modulated.leads`: amplitudes, row and column frequencies."""
-        leads = latent.hidden.permute(0, 2, 3, 1)
+    def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """See `Modulated.per_code`: amplitudes, row and column frequencies."""
+        inputs = latent.hidden.permute(0, 2, 3, 1)
         phase = None if rel_cell is None else self.phase(rel_cell)
-        made = self.hypernet(waves(leads, leads.new_ones(2), phase))
+        made = self.hypernet(waves(inputs, inputs.new_ones(2), phase))
         if not self.mod_input:
-            return leads, made
+            return inputs, made
         width = 2 * self.imphase.out_features
         modulation, amplitude, frequency = made.split([self.imnet.mod_dim, width, width], dim=-1)
         rows, cols = (frequency[..., part] for part in ALTERNATING)
         return torch.cat([amplitude, rows, cols], dim=-1), modulation
 
-    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """See `Modulated.enter`."""
+    def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+        """See `Modulated.first_layer`."""
         phase = None
         if rel_cell is not None:
             phase = (self.imphase if self.mod_input else self.phase)(rel_cell)
-        return F.linear(waves(leads, rel_coord, phase), self.imnet.linears[0].weight)
+        return F.linear(waves(inputs, rel_coord, phase), self.imnet.linears[0].weight)

@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, given, make_decoder, make_encoder
+from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
 from models.decoders.mlp import MLP, Layer
 from models.encoders.blocks import conv3x3
 from models.reading.codes import CodeTable
@@ -96,9 +96,8 @@ class Texture(ContinuousModel):
     def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
         f = FastWaves(self.f, self.phase, self.decoder)
-        rgb = blend(
-            f, latent, coord, given(cell), self.local_ensemble, width=2 * self.phase.out_features
-        )
+        width = 2 * self.phase.out_features
+        rgb = blend(f, latent, coord, require_cell(cell), self.local_ensemble, width)
         return add_input(rgb, latent, coord, "bilinear")
 
     def f(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, given, make_encoder
+from models.base import ContinuousModel, make_encoder, require_cell
 from models.decoders.mlp import MLP
 from models.reading.codes import CodeTable, of_codes
 from models.reading.latent import CodeLatent
@@ -53,7 +53,7 @@ class MetaSR(ContinuousModel):
 
     def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        cell = given(cell)
+        cell = require_cell(cell)
         corner = coord - cell / 2
         size = corner.new_tensor(latent.grid)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from errors import UserError
-from models.base import ContinuousModel, Queries, given
+from models.base import ContinuousModel, Queries, require_cell
 from models.continuous.cmsr import (
     LEAST_SCALE,
     TRAINED_SCALE,
@@ -84,7 +84,7 @@ class Modulated(ContinuousModel):
         code_dim: int,
         decoded: int,
     ) -> tuple[MLP, Any]:
-        """What shall be ``hypernet`` and ``imnet``.
+        """The networks that become ``hypernet`` and ``imnet``.
 
         Args:
             in_dim: Numbers per query that the decoder is given.
@@ -96,19 +96,19 @@ class Modulated(ContinuousModel):
         hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
         return hypernet, imnet
 
-    def leads(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Per code what `enter` is given (B, h, w, L), and its modulation (B, h, w, mod_dim).
+    def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What codes give to `first_layer` (B, h, w, L), and their modulation (B, h, w, mod_dim).
 
         Args:
             rel_cell: (B, h or 1, w or 1, 2), in units of half a code's side.
         """
         raise NotImplementedError
 
-    def enter(self, leads: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+    def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """The decoder's first layer without bias, (..., S, hidden_dim), of S queries of each code.
 
         Args:
-            leads: (..., 1, L).
+            inputs: (..., 1, L).
             rel_coord: (..., S, 2).
             rel_cell: (..., 1, 2), if cells are decoded.
         """
@@ -116,7 +116,7 @@ class Modulated(ContinuousModel):
 
     def decode(self, latent: ModulatedLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`."""
-        cell = given(cell) if self.cell_decode else None
+        cell = require_cell(cell) if self.cell_decode else None
         if self.cmsr is not None and not (self.training or is_recorded()):
             if latent.context is None:
                 latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
@@ -151,8 +151,9 @@ class Modulated(ContinuousModel):
         widths = [codes.channels - 2 * affine, affine, affine]
 
         def f(z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-            leads, factor, offset = z.split(widths, dim=-1)
-            return self.imnet.modulated(self.enter(leads, rel_coord, rel_cell), factor, offset)
+            inputs, factor, offset = z.split(widths, dim=-1)
+            x = self.first_layer(inputs, rel_coord, rel_cell)
+            return self.imnet.modulated(x, factor, offset)
 
         rgb = blend(
             f,
@@ -165,7 +166,7 @@ class Modulated(ContinuousModel):
         return add_input(rgb, latent, coord, self.input_skip)
 
     def _codes(self, latent: ModulatedLatent, cell: Tensor | None) -> CodeTable:
-        """Leads, factors and offsets by code; kept for further queries with the same cell."""
+        """What decoding reads of each code; kept for further queries with the same cell."""
         if in_inference() and (cell is None or bool((cell == cell[:, :1]).all())):
             cell = None if cell is None else cell[:, :1]
             key = () if cell is None else tuple(cell.flatten().tolist())
@@ -173,15 +174,15 @@ class Modulated(ContinuousModel):
         return self.modulate(latent, cell)[0]
 
     def modulate(self, latent: ModulatedLatent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
-        """Leads, factors and offsets by code; and the mean size of shifts, (B, 1, h, w)."""
-        leads, modulation = self.leads(latent, None if cell is None else latent.cells(cell))
-        table = torch.cat([leads, *self.imnet.affine(modulation)], dim=-1)
+        """What decoding reads of each code; and the mean size of shifts, (B, 1, h, w)."""
+        inputs, modulation = self.per_code(latent, None if cell is None else latent.cells(cell))
+        table = torch.cat([inputs, *self.imnet.affine(modulation)], dim=-1)
         strength = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1)
         return CodeTable(table.permute(0, 3, 1, 2)), strength.unsqueeze(1)
 
 
 def decoder_width(imnet_spec: dict[str, Any]) -> int:
-    """Of the hidden layers.
+    """The width of the hidden layers of a decoder.
 
     Raises:
         UserError: If it is no `lmmlp`.

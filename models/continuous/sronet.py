@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, Queries, given, make_encoder
+from models.base import ContinuousModel, Queries, make_encoder, require_cell
 from models.reading import amounts
 from models.reading.codes import CodeTable
 from models.reading.ensemble import read_corners
@@ -131,7 +131,7 @@ class SRNO(ContinuousModel):
         for layer in (self.conv0, self.conv1):
             total, count = torch.zeros((), dtype=torch.float64), 0
             for latent, coord, cell in queries():
-                for points, cells in pieces(amounts.SRNO_QUERIES, coord, given(cell)):
+                for points, cells in pieces(amounts.SRNO_QUERIES, coord, require_cell(cell)):
                     x = self._layers(latent, points, cells, context)
                     total = total + layer.attend(x).double()
                     count += points.shape[1]
@@ -140,7 +140,7 @@ class SRNO(ContinuousModel):
 
     def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
         """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        cell = given(cell)
+        cell = require_cell(cell)
         if latent.context is None and in_inference():
             latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
         return in_pieces(partial(self._colours, latent), amounts.SRNO_QUERIES, coord, cell)

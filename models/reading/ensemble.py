@@ -36,7 +36,7 @@ class Side(NamedTuple):
     code: Tensor
     rel: Tensor
 
-    def alike(self) -> Iterator[tuple[Tensor, Side]]:
+    def runs(self) -> Iterator[tuple[Tensor, Side]]:
         """The N queries of an axis, neighbours together where they have the same codes.
 
         Yields:
@@ -114,7 +114,7 @@ def ensemble_weights(y: Tensor, x: Tensor) -> Tensor:
 
 
 def read_corners(latent: CodeLatent, coord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of four codes around each query (B, Q, 2), what `blend` predicts and weighs with.
+    """The four codes around each query (B, Q, 2), their rel_coord and their weights.
 
     Returns:
         The codes (T, B, Q, C), rel_coord (T, B, Q, 2) and the weights (T, B, Q, 1).
@@ -180,11 +180,11 @@ def blend(
 
 
 def _find_groups(coord: Tensor, sizes: Size, ensemble: bool) -> tuple[Groups, Groups] | None:
-    """Of rows and of columns what `Side.alike` yields, if the queries are a grid and it pays."""
+    """The runs of rows and of columns, see `Side.runs`, if queries are a grid and it pays."""
     axes = grid_axes(coord)
     if axes is None:
         return None
-    rows, cols = (list(find_side(x, n, ensemble).alike()) for x, n in zip(axes, sizes, strict=True))
+    rows, cols = (list(find_side(x, n, ensemble).runs()) for x, n in zip(axes, sizes, strict=True))
     cells = math.prod(sum(len(members) for members, _ in groups) for groups in (rows, cols))
     pays = coord.shape[1] >= max(2 * cells, amounts.SMALLEST_BLOCK * len(rows) * len(cols))
     return (rows, cols) if pays else None

@@ -53,7 +53,7 @@ def at_nearest(
     index = codes.index(row - top, col - left).unsqueeze(0)
 
     def predict(z: Tensor, place: Tensor, spare: Tensor | None) -> Tensor:
-        return function(z[0], place[0])
+        return function(z.squeeze(0), place.squeeze(0))
 
     return in_cache(predict, codes, index, place(torch.stack([y, x], dim=-1)).unsqueeze(0))
 

@@ -145,7 +145,7 @@ def only_inside(maps: Tensor, grid: Grid, rows: range, cols: range) -> Tensor:
 
 
 def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Queries with the same key, together in rows of at most `LONGEST_ROW`, so many rows at a time.
+    """The queries with the same key in rows of at most `LONGEST_ROW`, so many rows at a time.
 
     Args:
         keys: (N,).
