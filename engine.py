@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from errors import UserError
-from models.base import ChannelsError
+from models.reading.skip import ChannelsError
 from utils import (
     denormalise,
     make_cell,

@@ -20,6 +20,16 @@ Ranges = Sequence[tuple[float, float]]
 Size = tuple[int, int]
 
 
+def is_recorded() -> bool:
+    """Whether operations are recorded for export or compilation, where numbers must stay open."""
+    return torch.compiler.is_compiling()
+
+
+def in_inference() -> bool:
+    """Whether results alone are wanted: nothing is recorded, neither gradients nor a program."""
+    return not (torch.is_grad_enabled() or is_recorded())
+
+
 class Averager:
     """Running mean of values with weights."""
 
@@ -199,8 +209,7 @@ def grid_axes(coord: Tensor) -> tuple[Tensor, Tensor] | None:
 
     Looked for in inference on a CPU, where it is worth it; and in one grid for the whole batch.
     """
-    traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
-    if traced or coord.device.type != "cpu" or coord.shape[1] == 0:
+    if not in_inference() or coord.device.type != "cpu" or coord.shape[1] == 0:
         return None
     if len(coord) > 1 and coord.stride(0) != 0:
         return None

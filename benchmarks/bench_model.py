@@ -2,7 +2,7 @@
 
 For each size and scale: seconds to encode and for the whole call, decoded Mpixel/s, the whole call
 over the floor (the decoder's hidden layers as matrix products, for every corner), and with
---literal how many times faster it is than the published computation (`tests/oracle.py`).
+--literal how many times faster it is than the published computation (`models/literal`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
 from cli.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
-from models.base import INPUT_SKIPS, colour_channels
-from models.mlp import MLP
-from tests.oracle import ORACLES
+from models.channels import colour_channels
+from models.decoders.mlp import MLP
+from models.literal import FORMULAS
+from models.reading.skip import INPUT_SKIPS
 from utils import make_cell, make_coord
 
 EVAL_BSIZE = 30000  # of the published test configs
@@ -105,7 +106,7 @@ def run_floor(layers: list[nn.Linear], rows: int, device: torch.device) -> None:
 def run_literal(model: Any, kind: str, inp: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
     feat = model.encoder(inp.expand(-1, 3, -1, -1))
     parts = zip(coord.split(EVAL_BSIZE, 1), cell.split(EVAL_BSIZE, 1), strict=True)
-    rgb = torch.cat([ORACLES[kind](model, inp, feat, *part) for part in parts], dim=1)
+    rgb = torch.cat([FORMULAS[kind](model, inp, feat, *part) for part in parts], dim=1)
     skip = INPUT_SKIPS.get(model.input_skip) if kind in ("liif", "lmliif") else None
     return rgb if skip is None else rgb + skip(inp, coord)  # the published ones have none
 

@@ -1,7 +1,7 @@
 """Speed of training: python -m benchmarks.bench_train --config C.yaml --batch 4 --size 48
 
 Optimizer steps per second on random batches that are on the device already, and with --literal how
-many times faster that is than the published computation (`tests/oracle.py`) in fp32 with the
+many times faster that is than the published computation (`models/literal`) in fp32 with the
 optimizer as torch makes it and the loss read at every step.
 """
 
@@ -19,7 +19,7 @@ import models
 from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, report
 from cli.command import add_gpu_option, choose_devices, run
 from engine import PUBLISHED_NORM
-from tests.oracle import ORACLES
+from models.literal import FORMULAS
 from training.recipe import make_optimizer
 from training.step import AMP_TYPES, train_step
 from utils import normalise
@@ -102,7 +102,7 @@ def make_step(
 def make_literal_step(spec: dict[str, Any], batch: dict[str, Tensor]) -> Callable[[], float]:
     model = models.make(spec).to(batch["inp"].device)
     optimizer = torch.optim.Adam(model.parameters(), **OPTIMIZER["args"])  # type: ignore[arg-type]
-    predict = ORACLES[spec["name"]]
+    predict = FORMULAS[spec["name"]]
 
     def step() -> float:
         inp = normalise(batch["inp"], PUBLISHED_NORM["inp"], 1)

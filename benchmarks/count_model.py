@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from benchmarks.measure import DEFAULT_CONFIG, model_name, model_spec
 from cli.command import run
-from models.base import colour_channels
+from models.channels import colour_channels
 
 SIDE = 48  # of the input; a multiple of the windows of all encoders
 QUERIES = 4096

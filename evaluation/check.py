@@ -18,7 +18,7 @@ from engine import DataNorm
 from errors import UserError
 from evaluation.pictures import in_the_way, picture_files
 from metrics import METRICS, PSNR
-from models.base import colour_channels
+from models.channels import colour_channels
 from models.checkpoint import find_source, load_model, split_name
 from models.strength import titled
 from parallel import Group, reason

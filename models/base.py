@@ -9,31 +9,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-import models
 from errors import UserError
-from models.latent import Latent
-from utils import sample_bicubic, sample_bilinear
+from models.reading import amounts
+from models.reading.latent import Latent
+from models.registry import make
 
-# Interpolations of the input that are added to the output, by name.
-INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
-
-Queries = Callable[[], Iterable[tuple[Latent, Tensor, Tensor | None]]]
-
-
-class ChannelsError(UserError):
-    """A model gives other channels than its images have.
-
-    Attributes:
-        given: How many it gives.
-    """
-
-    def __init__(self, given: int, wanted: int) -> None:
-        super().__init__(
-            f"the model gives {given} channels where {wanted} are wanted: out_dim of its decoder "
-            "and channels of the dataset must agree; without a decoder the encoder needs its "
-            "upsampler"
-        )
-        self.given = given
+# Pieces of all queries: a latent as `ContinuousModel.prepare` returned it, coord and cell.
+Queries = Callable[[], Iterable[tuple[Any, Tensor, Tensor | None]]]
 
 
 class Encoder(nn.Module):
@@ -76,7 +58,7 @@ def make_encoder(spec: dict[str, Any], **args: Any) -> Any:
     Raises:
         UserError: If the name is that of something else.
     """
-    encoder = models.make(spec, args=args)
+    encoder = make(spec, args=args)
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise UserError(f"encoder_spec: {spec['name']!r} is no encoder: it has no out_dim")
     return encoder
@@ -88,13 +70,13 @@ def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
     Raises:
         UserError: If it needs more than a vector.
     """
-    decoder = models.make(spec, args={"in_dim": in_dim})
+    decoder = make(spec, args={"in_dim": in_dim})
     if hasattr(decoder, "mod_dim"):
         raise UserError(f"imnet_spec: {spec['name']!r} needs a modulation: no decoder here")
     return decoder
 
 
-def given(cell: Tensor | None) -> Tensor:
+def require_cell(cell: Tensor | None) -> Tensor:
     """The cells, for a model that decodes them.
 
     Raises:
@@ -103,19 +85,6 @@ def given(cell: Tensor | None) -> Tensor:
     if cell is None:
         raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
     return cell
-
-
-def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:
-    """Colours (B, Q, 3) and an interpolation of the input: one of `INPUT_SKIPS`, or "none".
-
-    Raises:
-        ChannelsError: If these are not as many channels.
-    """
-    if kind == "none":
-        return rgb
-    if rgb.shape[-1] != latent.inp.shape[1]:
-        raise ChannelsError(rgb.shape[-1], latent.inp.shape[1])
-    return rgb + INPUT_SKIPS[kind](latent.inp, coord, latent.whole, latent.origin)
 
 
 class ContinuousModel(nn.Module):
@@ -131,11 +100,11 @@ class ContinuousModel(nn.Module):
             part of an image can be encoded and decoded alone. None: `decode` knows no parts.
         spans_queries: Colours depend on all points that are queried together.
         one_cell: All queries of an image are for pixels of one size, or else results depend on how
-            they are chunked.
+            they are split into pieces.
         guarded: Pictures are rendered with a guard: where they are finer than photographs, and the
             colours go astray, it leads them back to bicubic interpolation. So it is with models
             from checkpoints of this code, unless the file has ``guard: False``; see `load_model`.
-        chunk: How many queries are decoded at a time on a CPU, in rendering.
+        rendered: How many queries are decoded at a time in rendering on a CPU.
         largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
             since beyond it the model was not trained; None: with their own.
     """
@@ -146,7 +115,7 @@ class ContinuousModel(nn.Module):
     spans_queries: bool = False
     one_cell: ClassVar[bool] = False
     guarded: bool = False
-    chunk: ClassVar[int] = 30000
+    rendered: ClassVar[int] = amounts.RENDERED
     largest_scale: ClassVar[float | None] = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -196,8 +165,12 @@ class ContinuousModel(nn.Module):
             inp = inp.expand(-1, 3, -1, -1)
         return self.encoder(inp.contiguous(memory_format=torch.channels_last))
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2)."""
+    def decode(self, latent: Any, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2).
+
+        Args:
+            latent: As `prepare` returned it.
+        """
         raise NotImplementedError
 
     def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
@@ -264,52 +237,6 @@ class ContinuousModel(nn.Module):
         """`gen_feat`, then `query_rgb`."""
         self.gen_feat(inp)
         return self.query_rgb(coord, cell)
-
-
-@torch.no_grad()
-def colour_channels(model: Any) -> int:
-    """How many channels a model gives, and takes: 1, gray, or 3, RGB.
-
-    Found by asking for a pixel, which leaves the model as it is; but one of other code, that may
-    also take one channel only, forgets what it has encoded.
-
-    Args:
-        model: With ``gen_feat`` and ``query_rgb``.
-
-    Raises:
-        UserError: If it gives another number.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        given = _given_channels(model)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-    if given not in (1, 3):
-        raise UserError(f"gives {given} channels; 1 (gray) and 3 (RGB) are what images have")
-    return given
-
-
-def _given_channels(model: Any) -> int:
-    parameter = next(model.parameters(), torch.zeros(()))
-    coord = torch.zeros(1, 1, 2, device=parameter.device)
-    cell = torch.full_like(coord, 0.25)
-
-    def given_for(channels: int) -> int:
-        inp = parameter.new_zeros(1, channels, 8, 8)
-        try:
-            if isinstance(model, ContinuousModel):
-                return model.query_rgb(coord, cell, model.encode(inp)).shape[-1]
-            model.gen_feat(inp)
-            return model.query_rgb(coord, cell).shape[-1]
-        except ChannelsError as error:
-            return error.given
-
-    try:
-        return given_for(3)
-    except RuntimeError:
-        return given_for(1)
 
 
 def encoder_of(model: Any) -> nn.Module:

@@ -19,8 +19,8 @@ from configs.schema import DataNorm, parse_section, per_channel, raise_problems
 from errors import UserError
 from files.paths import expand
 from files.whole import written_whole
-from models import registry
 from models.base import ContinuousModel
+from models.registry import registry
 from models.strength import as_number, blended, read_strength
 from models.unpickling import unpickled, unwrapped
 

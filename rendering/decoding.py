@@ -14,7 +14,7 @@ from cli.command import first_line, is_out_of_memory
 from engine import DataNorm, clip_cell
 from errors import UserError
 from models.base import ContinuousModel
-from models.latent import Latent
+from models.reading.latent import Latent
 from rendering.grid import Axis
 from rendering.guard import Guard
 from utils import denormalise, sample_bicubic
@@ -63,7 +63,7 @@ class Decoder:
         self.model, self.norm, self.device = model, norm, device
         self.queries = QUERIES
         if isinstance(model, ContinuousModel):
-            self.queries = QUERIES_ON_CUDA if device.type == "cuda" else model.chunk
+            self.queries = QUERIES_ON_CUDA if device.type == "cuda" else model.rendered
         self.spans = getattr(model, "spans_queries", False)
         self.guarded = getattr(model, "guarded", False) and not self.spans
 

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from engine import PUBLISHED_NORM, DataNorm, check_data_norm
 from errors import UserError
-from models.base import ContinuousModel, colour_channels
-from models.latent import Latent
+from models.base import ContinuousModel
+from models.channels import colour_channels
+from models.reading.latent import Latent
 from rendering.decoding import Decoder, Scene, Span, if_out_of_memory, picture_size
 from rendering.grid import Axis
 from rendering.guard import BESIDE, PROBED, REACH

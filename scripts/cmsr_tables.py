@@ -3,7 +3,7 @@
     python scripts/cmsr_tables.py --model M.pth --tables tables.json --output N.pth
 
 The tables are a YAML or JSON file, ``{scale: {smaller scale: largest intensity}}``, by the authors
-of the checkpoint; see `models.cmsr`.
+of the checkpoint; see `continuous.cmsr`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from cli.command import outlive_output, run
 from configs.yaml_file import read_yaml
 from errors import UserError
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
-from models.cmsr import parse_cmsr
-from models.modulated import Modulated
+from models.continuous.cmsr import parse_cmsr
+from models.continuous.modulated import Modulated
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from datasets.loader import make_loader
 from datasets.wrappers import SampleWrapper
 from engine import PUBLISHED_NORM
 from errors import UserError
-from models.base import colour_channels
+from models.channels import colour_channels
 from models.checkpoint import load_model
 from training.picture import comparison
 

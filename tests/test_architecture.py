@@ -62,7 +62,7 @@ def test_nobody_imports_a_program():
 
 
 def test_sources_are_found():
-    assert {"liif.py", "base.py"} <= {file.name for file in (ROOT / "models").glob("*.py")}
+    assert {"liif.py", "base.py"} <= {file.name for file in (ROOT / "models").rglob("*.py")}
 
 
 def sources() -> list[Path]:

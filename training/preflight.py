@@ -18,7 +18,7 @@ from configs.schema import TrainConfig
 from engine import check_data_norm
 from errors import UserError
 from files.paths import expand, is_path
-from models.base import colour_channels
+from models.channels import colour_channels
 from models.checkpoint import checkpoint_file, is_continuous, load_checkpoint
 from training.beginning import begin, freeze
 from training.changes import norm_of, refuse_other_training

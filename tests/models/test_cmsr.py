@@ -8,7 +8,7 @@ import torch
 
 from engine import batched_predict, clip_cell
 from errors import UserError
-from models.cmsr import Level, compose, levels, picture_size, scale_of
+from models.continuous.cmsr import Level, compose, levels, picture_size, scale_of
 from rendering.grid import output_grid
 from rendering.picture import Picture
 from rendering.tiles import Renderer

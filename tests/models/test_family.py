@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import models
 from errors import UserError
-from models.neighbourhood import group
+from models.literal.places import unfold
+from models.reading.neighbourhood import group
 from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules
-from tests.oracle import unfold
 from tests.programs import succeeds, write_tests
 from utils import make_cell, make_coord, sample_bilinear
 
@@ -63,7 +63,7 @@ def test_codes_of_lmciaosr_are_independent(monkeypatch):
     coord, cell = (x.expand(2, -1, -1) for x in queries(case))
     with torch.no_grad():
         wanted = model(inp, coord, cell)
-        monkeypatch.setattr("models.lmciaosr.CHUNK", 5)
+        monkeypatch.setattr("models.reading.amounts.LMCIAOSR_CODES", 5)
         torch.testing.assert_close(model(inp, coord, cell), wanted)
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import models
-from models.latent import CodeTable
+from models.literal import FORMULAS
+from models.literal.places import unfold
+from models.reading.codes import CodeTable
 from tests.cases import IMNET, LMMLP, make, queries
-from tests.oracle import ORACLES, unfold
 from utils import make_cell, make_coord, sample_bicubic, sample_bilinear
 
 
@@ -52,7 +53,7 @@ def double(name, args):
 
 
 def literally(name, model, inp, coord, cell):
-    return ORACLES[name](model, inp, model.encoder(inp), coord, cell)
+    return FORMULAS[name](model, inp, model.encoder(inp), coord, cell)
 
 
 def gradients(output, tensors):
@@ -122,9 +123,9 @@ def test_pixel_grids_of_any_scale(name, args, size):
 )
 def test_grids_of_any_rows_and_columns(name, args, chunk, monkeypatch):
     """Queries that share their codes are found by row and column, in whatever order these are."""
-    monkeypatch.setattr("models.latent.CPU_CHUNK", chunk)
-    monkeypatch.setattr("models.ensemble.FEWEST", 0)
-    monkeypatch.setattr("models.ensemble.LONGEST", 4)
+    monkeypatch.setattr("models.reading.amounts.CACHED_FLOATS", chunk)
+    monkeypatch.setattr("models.reading.amounts.SMALLEST_BLOCK", 0)
+    monkeypatch.setattr("models.reading.amounts.LONGEST_RUN", 4)
     model, inp = double(name, args), torch.randn(2, 3, 6, 5, dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     rows, cols = (
@@ -157,7 +158,7 @@ def test_queries_are_taken_together_where_it_pays(monkeypatch):
     monkeypatch.setattr(CodeTable, "read", counted)
     model, inp = make("lmliif"), torch.randn(1, 3, 8, 8)
     for scale, share, fewest in ((4, 1, 500), (4, 1 / 8, 0), (30, 1 / 100, 500), (1.2, 1, 0)):
-        monkeypatch.setattr("models.ensemble.FEWEST", fewest)
+        monkeypatch.setattr("models.reading.amounts.SMALLEST_BLOCK", fewest)
         side = round(8 * scale)
         coord, cell = make_coord((side, side))[None], make_cell((side, side)).expand(1, side**2, 2)
         counts.clear()
@@ -185,18 +186,18 @@ def test_a_query_nowhere_spoils_no_other(name, where):
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize("name", FORMULAS)
 def test_chunks_in_the_cache_change_nothing(name, monkeypatch):
     model, inp = double(name, {}), torch.randn(2, 3, 6, 5, dtype=torch.float64)
     coord, cell = queries(2, 40, torch.float64)
     whole = model(inp, coord, cell).detach()
-    monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
-    monkeypatch.setattr("models.sronet.CHUNK", 7)
-    monkeypatch.setattr("models.ciaosr.CHUNK", 7)
-    monkeypatch.setattr("models.clit.CHUNK", 7)
-    monkeypatch.setattr("models.clit.TABLE", 7 * 25 * 3 * 16)
-    monkeypatch.setattr("models.clit.SHARING", 23)
-    monkeypatch.setattr("models.neighbourhood.LONGEST", 2)
+    monkeypatch.setattr("models.reading.amounts.CACHED_FLOATS", 9000)
+    monkeypatch.setattr("models.reading.amounts.SRNO_QUERIES", 7)
+    monkeypatch.setattr("models.reading.amounts.CIAOSR_QUERIES", 7)
+    monkeypatch.setattr("models.reading.amounts.CLIT_QUERIES", 7)
+    monkeypatch.setattr("models.reading.amounts.CLIT_TABLE", 7 * 25 * 3 * 16)
+    monkeypatch.setattr("models.reading.amounts.CLIT_SHARING", 23)
+    monkeypatch.setattr("models.reading.amounts.LONGEST_ROW", 2)
     with torch.no_grad():
         torch.testing.assert_close(model(inp, coord, cell), whole, rtol=1e-12, atol=1e-12)
 

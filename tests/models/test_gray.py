@@ -6,9 +6,11 @@ from torch import nn
 
 import models
 from errors import UserError
-from models.base import colour_channels, encoder_of
+from models.base import encoder_of
+from models.channels import colour_channels
+from models.literal import FORMULAS
+from models.literal.places import bilinear
 from tests.cases import GRAY_ARGS, SMALL_ARGS, SPECS, make, queries
-from tests.oracle import ORACLES, bilinear
 from utils import make_cell, make_coord
 
 SKIPPING = {"input_skip": "bilinear"}
@@ -18,7 +20,7 @@ CASES += [("lmliif", GRAY_ARGS["lmliif"] | SKIPPING)]
 
 def literally(name, args, model, inp, coord, cell):
     """The encoder sees the channel three times, written out; the rest of the formula has one."""
-    rgb = ORACLES[name](model, inp, model.encoder(torch.cat([inp, inp, inp], dim=1)), coord, cell)
+    rgb = FORMULAS[name](model, inp, model.encoder(torch.cat([inp, inp, inp], dim=1)), coord, cell)
     return rgb + bilinear(inp, coord) if "input_skip" in args else rgb
 
 
@@ -40,8 +42,8 @@ def test_values_and_gradients(name, args):
 
 @pytest.mark.parametrize(("name", "args"), CASES, ids=str)
 def test_fast_paths_of_inference(name, args, monkeypatch):
-    monkeypatch.setattr("models.latent.CPU_CHUNK", 9000)
-    monkeypatch.setattr("models.ensemble.FEWEST", 0)
+    monkeypatch.setattr("models.reading.amounts.CACHED_FLOATS", 9000)
+    monkeypatch.setattr("models.reading.amounts.SMALLEST_BLOCK", 0)
     model = make(name, **args).double()
     inp = torch.randn(1, 1, 8, 9, dtype=torch.float64)
     coord = make_coord((40, 31)).double().unsqueeze(0)

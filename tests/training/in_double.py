@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from datasets.wrappers import SampleWrapper  # noqa: E402
-from models.liif import LIIF  # noqa: E402
+from models.continuous.liif import LIIF  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
 sample, init = SampleWrapper.__getitem__, LIIF.__init__

@@ -30,7 +30,7 @@ from cli.command import outlive_output, run
 from errors import UserError
 from models.base import encoder_of
 from models.checkpoint import load_checkpoint, model_from, save_checkpoint
-from models.edsr import ResBlock
+from models.encoders.edsr import ResBlock
 
 
 def main() -> None:

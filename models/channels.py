@@ -1,0 +1,57 @@
+"""How many colours a model gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from errors import UserError
+from models.base import ContinuousModel
+from models.reading.skip import ChannelsError
+
+
+@torch.no_grad()
+def colour_channels(model: Any) -> int:
+    """How many channels a model gives, and takes: 1, gray, or 3, RGB.
+
+    Found by asking for a pixel, which leaves the model as it is; but one of other code, that may
+    also take one channel only, forgets what it has encoded.
+
+    Args:
+        model: With ``gen_feat`` and ``query_rgb``.
+
+    Raises:
+        UserError: If it gives another number.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        given = _given_channels(model)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    if given not in (1, 3):
+        raise UserError(f"gives {given} channels; 1 (gray) and 3 (RGB) are what images have")
+    return given
+
+
+def _given_channels(model: Any) -> int:
+    parameter = next(model.parameters(), torch.zeros(()))
+    coord = torch.zeros(1, 1, 2, device=parameter.device)
+    cell = torch.full_like(coord, 0.25)
+
+    def given_for(channels: int) -> int:
+        inp = parameter.new_zeros(1, channels, 8, 8)
+        try:
+            if isinstance(model, ContinuousModel):
+                return model.query_rgb(coord, cell, model.encode(inp)).shape[-1]
+            model.gen_feat(inp)
+            return model.query_rgb(coord, cell).shape[-1]
+        except ChannelsError as error:
+            return error.given
+
+    try:
+        return given_for(3)
+    except RuntimeError:
+        return given_for(1)

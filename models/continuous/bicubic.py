@@ -1,0 +1,25 @@
+"""The baseline that every table starts with."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.base import ContinuousModel
+from models.reading.latent import Latent
+from models.registry import register
+from utils import sample_bicubic
+
+
+@register("bicubic")
+class Bicubic(ContinuousModel):
+    """Bicubic interpolation of the input, with the kernel of Pillow and MATLAB; no parameters."""
+
+    margin = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Identity()
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`; the cell is not used."""
+        return sample_bicubic(latent.inp, coord, latent.whole, latent.origin)

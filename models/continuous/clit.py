@@ -1,0 +1,202 @@
+"""CLIT: Chen et al., "Cascaded Local Implicit Transformer for Arbitrary-Scale Super-Resolution",
+CVPR 2023."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from configs.spec import SpecOf
+from models.base import ContinuousModel, make_encoder, require_cell
+from models.decoders.mlp import make_mlp
+from models.encoders.blocks import conv3x3
+from models.reading import amounts
+from models.reading.attention import Attention, Seen, attend, by_heads
+from models.reading.codes import CodeTable
+from models.reading.latent import TablesLatent
+from models.reading.neighbourhood import Grid, Window, around, only_inside, resample
+from models.reading.pieces import in_pieces
+from models.reading.skip import add_input
+from models.registry import make_ours, register
+
+LARGEST_STEP = 4  # between the grids of two stages
+FADING = 0.75  # factor of what the stages before have found
+
+
+@register("clit")
+class CLIT(ContinuousModel):
+    """Attention of queries to the codes around them, in stages of ever finer grids.
+
+    The first stage reads the feature map itself, each further one an enlarged feature map, and adds
+    to what the ones before have found. How many are at work follows from the scale: one up to x4,
+    two up to x16, and so on.
+
+    All queries are for pixels of one size: that of the first query decides about the stages.
+
+    Args:
+        encoder_spec: The encoder.
+        imnet_spec: The decoder of a stage, an `mlp`; it is given its ``in_dim``.
+        pb_spec: Encoding of positions, a `posenc`; it is given its ``head``. None, or no attention:
+            without.
+        base_dim: Channels D of queries, keys and values.
+        head: Heads of the attention.
+        r: It reaches r codes far, to (2 r + 1)**2.
+        imnet_num: Number of stages.
+        conv_num: Of which there are queries, keys and values; at least imnet_num.
+        is_cell: Tell the decoder the size of the queried pixel.
+        local_attn: Without it a query reads the value of the nearest code alone.
+        verbose: In published configs; not used.
+    """
+
+    one_cell = True
+    conv_qs: Any  # lists of modules, whose items have no type
+    conv_ks: Any
+    conv_vs: Any
+    imnets: Any
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        imnet_spec: Annotated[dict[str, Any], SpecOf("in_dim")],
+        pb_spec: Annotated[dict[str, Any] | None, SpecOf("head")] = None,
+        base_dim: PositiveInt = 192,
+        head: PositiveInt = 8,
+        r: PositiveInt = 3,
+        imnet_num: PositiveInt = 1,
+        conv_num: PositiveInt = 1,
+        is_cell: bool = True,
+        local_attn: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__()
+        if base_dim % head:
+            raise ValueError(f"base_dim {base_dim} cannot be shared by {head} heads")
+        if conv_num < imnet_num:
+            raise ValueError(f"conv_num {conv_num} is less than imnet_num {imnet_num}")
+        self.base_dim, self.head = base_dim, head
+        self.is_cell, self.local_attn = is_cell, local_attn
+        self.r = r if local_attn else 0
+        # Codes behind two convolutions; without attention the interpolation of them.
+        self.margin = max(self.r + 2, 3)
+        self.encoder = make_encoder(encoder_spec)
+        self.conv_ch = conv3x3(self.encoder.out_dim, base_dim)
+
+        def convolutions() -> nn.ModuleList:
+            return nn.ModuleList(conv3x3(base_dim, base_dim) for _ in range(conv_num))
+
+        self.conv_vs = convolutions()
+        if local_attn:
+            self.conv_qs, self.conv_ks = convolutions(), convolutions()
+        self.pb_encoder = None
+        if local_attn and pb_spec is not None:
+            self.pb_encoder = make_ours(pb_spec, args={"head": head})
+        in_dim = base_dim * (2 * self.r + 1) ** 2 + (2 if is_cell else 0)
+        self.imnets = nn.ModuleList(
+            make_mlp(imnet_spec, "imnet_spec", in_dim=in_dim) for _ in range(imnet_num)
+        )
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> TablesLatent:
+        """See `ContinuousModel.prepare`: what the first stage reads."""
+        maps = self.conv_ch(feat)
+        tables = self._tables(F.pad(self._project(0, maps, padding=1), [self.r] * 4))
+        return TablesLatent(feat, inp, tables=tables, maps=maps if len(self.imnets) > 1 else None)
+
+    def decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`."""
+        queries = (coord,) if cell is None else (coord, cell)
+        return in_pieces(partial(self._decode, latent), amounts.CLIT_SHARING, *queries)
+
+    def _decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None = None) -> Tensor:
+        if len(self.imnets) == 1:
+            return self.stages(latent, [], coord, cell)[-1]
+        if cell is None:
+            raise ValueError("the stages of this model follow from the cell: query_rgb needs it")
+        plans = [self.finer_grids(latent.grid, *item) for item in cell[:, 0].tolist()]
+        if all(plan == plans[0] for plan in plans):
+            return self.stages(latent, plans[0], coord, cell)[-1]
+        queries = enumerate(zip(coord.split(1), cell.split(1), strict=True))
+        return torch.cat([self._decode(latent.item(number), *own) for number, own in queries])
+
+    def finer_grids(self, grid: Grid, *cell: float) -> list[Grid]:
+        """Those of all stages but the first, for pixels of a size (height, width)."""
+        scale = max(round(2 / side) / n for side, n in zip(cell, grid, strict=True))
+        grids: list[Grid] = []
+        while len(grids) + 1 < len(self.imnets):
+            factor = LARGEST_STEP ** (len(grids) + 1)
+            if factor >= scale:
+                break
+            grids.append((grid[0] * factor, grid[1] * factor))
+        return grids
+
+    def stages(
+        self, latent: TablesLatent, grids: list[Grid], coord: Tensor, cell: Tensor | None
+    ) -> list[Tensor]:
+        """Colours (B, Q, 3) of every stage; those of the last one are the model's.
+
+        Args:
+            grids: Of all stages but the first.
+            coord, cell: (B, Q, 2); without ``is_cell`` the cell is not used.
+        """
+        found: list[Tensor] = []
+        for stage, grid in enumerate([latent.grid, *grids]):
+            seen = self._see(stage, latent, grid, coord, cell)
+            network = Attention(self.imnets[stage], self.pb_encoder, self.head)
+            own = attend(partial(self.f, stage), network, seen)
+            found.append(own + FADING * found[-1] if found else own)
+        return [add_input(rgb, latent, coord, "bilinear") for rgb in found]
+
+    def _see(
+        self, stage: int, latent: TablesLatent, grid: Grid, coord: Tensor, cell: Tensor | None
+    ) -> Seen:
+        """By the first stage all of the map, by others what the queries read."""
+        places = around(coord, grid, self.r)
+        if stage == 0:
+            top, left = latent.grid_origin
+            tables, origin = latent.tables, (top - self.r, left - self.r)
+        else:
+            assert latent.maps is not None
+            spans = rows, cols = places.rows.span(), places.cols.span()
+            seen = [range(span.start - 1, span.stop + 1) for span in spans]  # by convolutions
+            maps = resample(latent.maps, latent.grid, latent.grid_origin, grid, *seen)
+            maps = only_inside(self._project(stage, maps, padding=0), grid, rows, cols)
+            tables, origin = self._tables(maps), (rows.start, cols.start)
+        rel_cell = require_cell(cell) * coord.new_tensor(grid) if self.is_cell else None
+        *queries, values = (Window(table, origin) for table in tables)
+        return Seen(places, queries[0] if queries else None, values, rel_cell)
+
+    def _project(self, stage: int, maps: Tensor, padding: int) -> Tensor:
+        """Queries, keys and values of a map, or values alone."""
+        convolutions = [self.conv_vs[stage]]
+        if self.local_attn:
+            convolutions = [self.conv_qs[stage], self.conv_ks[stage], *convolutions]
+        weight = torch.cat([convolution.weight for convolution in convolutions])
+        bias = torch.cat([convolution.bias for convolution in convolutions])
+        return F.conv2d(maps, weight, bias, padding=padding)
+
+    def _tables(self, maps: Tensor) -> tuple[CodeTable, ...]:
+        """Of queries, and of keys and values; or of values alone."""
+        if not self.local_attn:
+            return (CodeTable(maps),)
+        return CodeTable(maps[:, : self.base_dim]), CodeTable(maps[:, self.base_dim :])
+
+    def f(self, stage: int, seen: Seen) -> Tensor:
+        """What a stage finds, (B, Q, 3): every query attends to the codes around it."""
+        found = seen.values.codes(seen.around)
+        if seen.queries is not None:
+            key, value = by_heads(found, self.head, 2)
+            (query,) = by_heads(seen.queries.between(seen.around), self.head, 1)
+            logits = (query * key).sum(-1) / math.sqrt(query.shape[-1])
+            if self.pb_encoder is not None:
+                rows, cols = self.pb_encoder(seen.around.rows.rel, seen.around.cols.rel)
+                logits = logits + (rows.unsqueeze(1) + cols).flatten(0, 1)
+            found = (logits.softmax(dim=0).unsqueeze(-1) * value).flatten(-2)
+        x = found.permute(1, 2, 0, 3).flatten(2)
+        if seen.rel_cell is not None:
+            x = torch.cat([x, seen.rel_cell.to(x.dtype)], dim=-1)
+        return self.imnets[stage](x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -1,0 +1,162 @@
+"""Controllable multi-scale rendering: He, Jin, "Latent Modulated Function for Computational Optimal
+Continuous Image Representation", CVPR 2024, section 3.4.
+
+Smooth parts of a picture, where the modulation is weak, are rendered at a small scale and enlarged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, NamedTuple
+
+import pydantic
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveFloat
+from torch import Tensor
+
+from configs.schema import parse_section, raise_problems
+from models.reading import amounts
+from utils import make_coord, sample_bilinear, sample_nearest
+
+LEAST_SCALE = 4.0  # up to here everything is rendered
+TRAINED_SCALE = 4.0  # beyond it the cells are those of it
+
+Table = dict[PositiveFloat, Annotated[float, Field(ge=0)]]
+Size = tuple[int, int]
+
+
+class CmsrSpec(pydantic.BaseModel):
+    """``cmsr_spec`` of a model.
+
+    Attributes:
+        s2m_tables: Per scale of a picture {scale: largest intensity that is rendered with it}.
+        mse_threshold: What the tables were made with; not used in rendering.
+        log, path, updating_scale: In published specs; not used.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    s2m_tables: Annotated[
+        dict[PositiveFloat, Annotated[Table, Field(min_length=1)]], Field(min_length=1)
+    ]
+    mse_threshold: float | None = None
+    log: bool = False
+    path: str | None = None
+    updating_scale: Any = None
+
+    @pydantic.field_validator("s2m_tables")
+    @classmethod
+    def _ascending(cls, tables: dict[float, Table]) -> dict[float, Table]:
+        if list(tables) != sorted(tables):
+            raise ValueError("the scales must ascend")
+        for scale, table in tables.items():
+            for values in (list(table), list(table.values())):
+                if values != sorted(values):
+                    raise ValueError(f"x{scale:g}: scales and intensities must ascend")
+        return tables
+
+
+class Level(NamedTuple):
+    """What is rendered at one scale: codes whose intensity is from ``lower`` to ``upper``."""
+
+    scale: float
+    lower: float
+    upper: float
+
+
+def parse_cmsr(spec: Any, place: object = "cmsr_spec") -> CmsrSpec:
+    """The spec, checked.
+
+    Args:
+        place: Of it, for messages.
+
+    Raises:
+        UserError: If it is wrong.
+    """
+    parsed, problems = parse_section(CmsrSpec, spec)
+    raise_problems(place, problems)
+    return parsed
+
+
+def levels(tables: dict[float, dict[float, float]], scale: float) -> list[Level]:
+    """The levels of a picture: by the first table for at least its scale, or the last table."""
+    table = next((table for key, table in tables.items() if key >= scale), None)
+    if table is None:
+        table = tables[list(tables)[-1]]
+    found, lower = [], 0.0
+    for small, upper in table.items():
+        if small >= scale:
+            break
+        found.append(Level(small, lower, upper))
+        lower = upper
+    if not found or lower < 1:
+        found.append(Level(scale, lower, math.inf))
+    found[-1] = found[-1]._replace(upper=math.inf)
+    return [level for level in found if level.scale >= 1]
+
+
+def compose(
+    inp: Tensor,
+    intensity: Tensor,
+    steps: list[Level],
+    size: Size,
+    render: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """A picture (1, 3, H, W): each level enlarges the last one and renders what it selects.
+
+    Args:
+        inp: (1, 3, h, w), the first picture.
+        intensity: (1, 1, h, w).
+        size: (H, W).
+        render: Colours (1, Q, 3) at coord (1, Q, 2) for pixels of size cell (1, 1, 2).
+    """
+    h, w = intensity.shape[-2:]
+    centres = make_coord((h, w), flatten=False).to(inp).permute(2, 0, 1).unsqueeze(0)
+    picture, whole = inp, scale_of(size, (h, w))
+    for level in steps:
+        grid = size if level.scale == whole else (int(h * level.scale), int(w * level.scale))
+        # As published: so border pixels have the coordinates of the outermost codes.
+        coord = F.interpolate(centres, grid, mode="bilinear", align_corners=False).flatten(2).mT
+        strength = sample_nearest(intensity, coord)[0, :, 0]
+        chosen = ((strength >= level.lower) & (strength <= level.upper)).nonzero().squeeze(1)
+        if len(chosen) == 0:
+            continue
+        cell = coord.new_tensor([2 / n for n in grid]) * max(level.scale / TRAINED_SCALE, 1)
+        colours = sample_bilinear(picture, coord)
+        for part in chosen.split(amounts.COMPOSED):
+            own = render(coord[:, part], cell.view(1, 1, 2))
+            colours[:, part] = own.to(colours.dtype)
+        picture = colours.mT.unflatten(2, grid)
+    if picture.shape[-2:] == size:
+        return picture
+    coord = make_coord(size).to(inp).unsqueeze(0)
+    return sample_bilinear(picture, coord).mT.unflatten(2, size)
+
+
+def scale_of(size: Size, grid: Size) -> float:
+    """The scale of a picture of a size, by its number of pixels."""
+    return math.sqrt(size[0] * size[1] / (grid[0] * grid[1]))
+
+
+def picture_size(coords: Iterable[Tensor]) -> Size | None:
+    """(H, W) of the picture of which rows and columns are queried.
+
+    Args:
+        coords: (B, Q, 2) each: a grid, in parts.
+
+    Returns:
+        None if it is no grid of two rows and columns or more.
+    """
+    count = 0
+    found: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for coord in coords:
+        count += coord.shape[1]
+        for axis, values in enumerate(found):
+            values.append(coord[0, :, axis].unique())
+    axes = [torch.cat(values).unique() for values in found]
+    if len(axes[0]) * len(axes[1]) != count or min(len(axis) for axis in axes) < 2:
+        return None
+    height, width = (round(2 * (len(x) - 1) / (x[-1] - x[0]).item()) for x in axes)
+    return height, width

@@ -1,0 +1,81 @@
+"""LIIF: Chen, Liu, Wang, "Learning Continuous Image Representation with Local Implicit Image
+Function", CVPR 2021."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from torch import Tensor
+
+from configs.spec import SpecOf
+from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
+from models.reading.decoder import CodeDecoder, code_decoder
+from models.reading.ensemble import blend
+from models.reading.latent import CodeLatent, Latent
+from models.reading.skip import add_input
+from models.registry import register
+from utils import sample_nearest
+
+
+@register("liif")
+class LIIF(ContinuousModel):
+    """The colour at a coordinate, decoded from the nearest latent codes (eq. 1 to 6 of the paper).
+
+    Args:
+        encoder_spec: The encoder.
+        imnet_spec: The decoding function; it is given its ``in_dim``. Without it the encoder's own
+            upsampler makes the image, which is sampled at the nearest pixel.
+        local_ensemble: Blend the predictions of the four surrounding codes by area (eq. 4).
+        feat_unfold: Concatenate each code with its 3 x 3 neighbours (eq. 3).
+        cell_decode: Tell the decoder the size of the queried pixel (eq. 5).
+        input_skip: Add an interpolation of the input at the query to the output, so that training
+            starts from it; "none" for the published model. Input and target need one normalisation.
+    """
+
+    margin = 2  # the code of another corner with its neighbours; bicubic reads two pixels
+
+    def __init__(
+        self,
+        encoder_spec: Annotated[dict[str, Any], SpecOf()],
+        imnet_spec: Annotated[dict[str, Any] | None, SpecOf("in_dim")] = None,
+        local_ensemble: bool = True,
+        feat_unfold: bool = True,
+        cell_decode: bool = True,
+        input_skip: Literal["none", "bilinear", "bicubic"] = "none",
+    ) -> None:
+        super().__init__()
+        self.local_ensemble = local_ensemble
+        self.feat_unfold = feat_unfold
+        self.cell_decode = cell_decode
+        self.input_skip = input_skip
+        self.encoder = make_encoder(encoder_spec)
+        if imnet_spec is None:
+            self.imnet = None
+        else:
+            code_dim = self.encoder.out_dim * (9 if feat_unfold else 1)
+            self.imnet = make_decoder(imnet_spec, code_dim + self.places)
+
+    def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
+        """See `ContinuousModel.prepare`."""
+        latent = Latent(feat, inp)
+        return latent if self.imnet is None else latent.with_codes(self.f.table(feat))
+
+    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """The predictions f(z, x - v, c) of the codes z around x, blended by area (eq. 4)."""
+        if self.imnet is None:
+            rgb = sample_nearest(latent.feat, coord, latent.grid, latent.grid_origin)
+        else:
+            assert isinstance(latent, CodeLatent)
+            cell = require_cell(cell) if self.cell_decode else None
+            rgb = blend(self.f, latent, coord, cell, self.local_ensemble)
+        return add_input(rgb, latent, coord, self.input_skip)
+
+    @property
+    def f(self) -> CodeDecoder:
+        """imnet([z, rel_coord, rel_cell]), z unfolded (eq. 3) and the cell told (eq. 5)."""
+        return code_decoder(self.imnet, self.places, self.feat_unfold)
+
+    @property
+    def places(self) -> int:
+        """How many numbers the decoder is given besides the code."""
+        return 4 if self.cell_decode else 2

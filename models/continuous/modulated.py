@@ -1,0 +1,192 @@
+"""What the LM models have in common: decoders so narrow that a query is cheap, modulated by a code.
+
+Source: see `continuous.lmf`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from errors import UserError
+from models.base import ContinuousModel, Queries, require_cell
+from models.continuous.cmsr import (
+    LEAST_SCALE,
+    TRAINED_SCALE,
+    compose,
+    levels,
+    parse_cmsr,
+    picture_size,
+    scale_of,
+)
+from models.decoders.lmmlp import ModulatedMLP
+from models.decoders.mlp import MLP, make_mlp
+from models.reading import amounts
+from models.reading.codes import CodeTable
+from models.reading.ensemble import blend
+from models.reading.latent import ModulatedLatent
+from models.reading.skip import add_input
+from models.registry import make_ours
+from utils import in_inference, is_recorded, sample_bilinear
+
+
+class Modulated(ContinuousModel):
+    """A network at every code, applied once, makes the modulation of the decoder of queries.
+
+    That network is told the size of the queried pixels. In an image and in a training sample they
+    all have the same; where they differ, the code p is told that of query p, as published, and
+    codes beyond the last query that of the last. Then results depend on which queries are decoded
+    together.
+
+    Args:
+        encoder: Already made.
+        local_ensemble: Blend the predictions of the four surrounding codes by area.
+        cell_decode: Tell both networks the size of the queried pixel.
+        mod_input: What is decoded comes from the network at the codes, not from the encoder.
+        cmsr_spec: Render smooth parts of large pictures at smaller scales (`cmsr`). Then the
+            image is encoded whole.
+    """
+
+    margin: int | None = 2  # the code of another corner, which was made of its neighbours
+    one_cell = True
+    rendered = amounts.RENDERED_NARROW
+    largest_scale = TRAINED_SCALE
+    input_skip: str
+    hypernet: MLP
+    imnet: ModulatedMLP
+
+    def __init__(
+        self,
+        encoder: Any,
+        local_ensemble: bool,
+        cell_decode: bool,
+        mod_input: bool,
+        cmsr_spec: dict[str, Any] | None,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.local_ensemble = local_ensemble
+        self.cell_decode = cell_decode
+        self.mod_input = mod_input
+        self.cmsr = None if cmsr_spec is None else parse_cmsr(cmsr_spec)
+        if self.cmsr is not None:
+            self.margin, self.spans_queries = None, True
+
+    def make_networks(
+        self,
+        imnet_spec: dict[str, Any],
+        hypernet_spec: dict[str, Any],
+        in_dim: int,
+        code_dim: int,
+        decoded: int,
+    ) -> tuple[MLP, Any]:
+        """The networks that become ``hypernet`` and ``imnet``.
+
+        Args:
+            in_dim: Numbers per query that the decoder is given.
+            code_dim: Numbers per code that the network at the codes is given.
+            decoded: How many it makes besides the modulation.
+        """
+        imnet = make_ours(imnet_spec, args={"in_dim": in_dim})
+        made = imnet.mod_dim + decoded
+        hypernet = make_mlp(hypernet_spec, "hypernet_spec", in_dim=code_dim, out_dim=made)
+        return hypernet, imnet
+
+    def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What codes give to `first_layer` (B, h, w, L), and their modulation (B, h, w, mod_dim).
+
+        Args:
+            rel_cell: (B, h or 1, w or 1, 2), in units of half a code's side.
+        """
+        raise NotImplementedError
+
+    def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+        """The decoder's first layer without bias, (..., S, hidden_dim), of S queries of each code.
+
+        Args:
+            inputs: (..., 1, L).
+            rel_coord: (..., S, 2).
+            rel_cell: (..., 1, 2), if cells are decoded.
+        """
+        raise NotImplementedError
+
+    def decode(self, latent: ModulatedLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
+        """See `ContinuousModel.query_rgb`."""
+        cell = require_cell(cell) if self.cell_decode else None
+        if self.cmsr is not None and not (self.training or is_recorded()):
+            if latent.context is None:
+                latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
+            if latent.context:
+                return sample_bilinear(latent.context[0], coord)
+        return self.render(latent, self._codes(latent, cell), coord, cell)
+
+    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+        """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
+        assert self.cmsr is not None
+        size = size or picture_size(coord for _, coord, _ in queries())
+        latent, _, cell = next(iter(queries()))
+        h, w = latent.grid
+        if size is None or size[0] * size[1] <= LEAST_SCALE**2 * h * w:
+            return ()
+        steps = levels(self.cmsr.s2m_tables, scale_of(size, (h, w)))
+        pictures = []
+        for number in range(len(latent.feat)):
+            item = latent.item(number)
+            own = None if cell is None else cell[number : number + 1, :1]
+            codes, strength = self.modulate(item, own)
+            render = partial(self.render, item, codes)
+            pictures.append(compose(item.inp, strength, steps, size, render))
+        return (torch.cat(pictures),)
+
+    def render(
+        self, latent: ModulatedLatent, codes: CodeTable, coord: Tensor, cell: Tensor | None
+    ) -> Tensor:
+        """Colours (B, Q, 3) of queries whose codes have been modulated."""
+        cell = cell if self.cell_decode else None
+        affine = self.imnet.hidden_depth * self.imnet.hidden_dim
+        widths = [codes.channels - 2 * affine, affine, affine]
+
+        def f(z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+            inputs, factor, offset = z.split(widths, dim=-1)
+            x = self.first_layer(inputs, rel_coord, rel_cell)
+            return self.imnet.modulated(x, factor, offset)
+
+        rgb = blend(
+            f,
+            latent.with_codes(codes),
+            coord,
+            cell,
+            self.local_ensemble,
+            width=self.imnet.hidden_dim,
+        )
+        return add_input(rgb, latent, coord, self.input_skip)
+
+    def _codes(self, latent: ModulatedLatent, cell: Tensor | None) -> CodeTable:
+        """What decoding reads of each code; kept for further queries with the same cell."""
+        if in_inference() and (cell is None or bool((cell == cell[:, :1]).all())):
+            cell = None if cell is None else cell[:, :1]
+            key = () if cell is None else tuple(cell.flatten().tolist())
+            return latent.memo.get(key, lambda: self.modulate(latent, cell)[0])
+        return self.modulate(latent, cell)[0]
+
+    def modulate(self, latent: ModulatedLatent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
+        """What decoding reads of each code; and the mean size of shifts, (B, 1, h, w)."""
+        inputs, modulation = self.per_code(latent, None if cell is None else latent.cells(cell))
+        table = torch.cat([inputs, *self.imnet.affine(modulation)], dim=-1)
+        strength = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1)
+        return CodeTable(table.permute(0, 3, 1, 2)), strength.unsqueeze(1)
+
+
+def decoder_width(imnet_spec: dict[str, Any]) -> int:
+    """The width of the hidden layers of a decoder.
+
+    Raises:
+        UserError: If it is no `lmmlp`.
+    """
+    if imnet_spec["name"] != "lmmlp":
+        raise UserError(f"imnet_spec: an 'lmmlp' is needed, got {imnet_spec['name']!r}")
+    return imnet_spec["args"]["hidden_dim"]

@@ -1,0 +1,1 @@
+"""How queries read the codes of an encoded image, fast."""

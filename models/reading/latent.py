@@ -1,0 +1,170 @@
+"""An encoded image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from models.reading.codes import CodeTable
+
+Key = tuple[float, ...]
+
+
+class LastCell:
+    """The codes that were made for the last cell, for further queries with the same one."""
+
+    def __init__(self) -> None:
+        self.key: Key | None = None
+        self.codes: list[CodeTable] = []
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def get(self, key: Key, make: Callable[[], CodeTable]) -> CodeTable:
+        """The codes of a cell, made unless they are those of the last one."""
+        if key != self.key:
+            self.key, self.codes = key, [make()]
+        return self.codes[0]
+
+
+@dataclass(frozen=True)
+class Latent:
+    """An encoded image, or an encoded part of one: all that decoding needs of it.
+
+    A model that makes more of an image than the feature map has a subclass with what it makes.
+
+    Attributes:
+        feat: Feature map (B, C, h, w).
+        inp: The pixels it was made from (B, C, h, w), normalised.
+        context: What queries need to know of all others, if the model's queries see each other.
+        origin: Of a part, the row and column of its first pixel in the image.
+        image_size: Of a part, the (h, w) of the image.
+    """
+
+    feat: Tensor
+    inp: Tensor
+    context: tuple[Tensor, ...] | None = None
+    origin: tuple[int, int] = (0, 0)
+    image_size: tuple[int, int] | None = None
+
+    def item(self, number: int) -> Self:
+        """The latent of one image of the batch."""
+        return replace(self, **{name: _item(made, number) for name, made in self._made().items()})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all that was made of the image."""
+        return sum(_nbytes(made) for made in self._made().values())
+
+    def _made(self) -> dict[str, Any]:
+        """The fields that were made of the image, by name."""
+        told = ("context", "origin", "image_size")
+        return {
+            each.name: getattr(self, each.name) for each in fields(self) if each.name not in told
+        }
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        """(h, w) of the image."""
+        return self.image_size or (self.inp.shape[-2], self.inp.shape[-1])
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the feature map of the image."""
+        if self.image_size is None:
+            return self.feat.shape[-2], self.feat.shape[-1]
+        return self.image_size[0] * self._factor, self.image_size[1] * self._factor
+
+    @property
+    def grid_origin(self) -> tuple[int, int]:
+        """Row and column of the first code of ``feat`` in that map."""
+        return self.origin[0] * self._factor, self.origin[1] * self._factor
+
+    @property
+    def _factor(self) -> int:
+        return self.feat.shape[-2] // self.inp.shape[-2]
+
+    def cells(self, cell: Tensor) -> Tensor:
+        """The cell of each code in units of half its side: that of the query of the same number.
+
+        Codes beyond the last query have the cell of the last.
+
+        Args:
+            cell: Of queries (B, Q, 2).
+
+        Returns:
+            (B, h, w, 2); if Q is 1, (B, 1, 1, 2).
+        """
+        rel_cell = (cell * cell.new_tensor(self.grid)).to(self.inp.dtype)
+        if cell.shape[1] == 1:
+            return rel_cell.unsqueeze(1)
+        h, w = self.feat.shape[-2:]
+        query = torch.arange(h * w, device=cell.device).clamp(max=cell.shape[1] - 1)
+        return rel_cell[:, query].unflatten(1, (h, w))
+
+    def with_codes(self, codes: CodeTable) -> CodeLatent:
+        """The latent for queries that read these codes."""
+        place = self.origin, self.image_size
+        return CodeLatent(self.feat, self.inp, self.context, *place, codes=codes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeLatent(Latent):
+    """A latent whose queries read one table of codes.
+
+    Attributes:
+        codes: The table, a map of the grid of the feature map.
+    """
+
+    codes: CodeTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablesLatent(Latent):
+    """A latent whose queries read several tables of codes.
+
+    Attributes:
+        tables: Which ones, says the model.
+        maps: What further tables are made of, if there are any.
+    """
+
+    tables: tuple[CodeTable, ...]
+    maps: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModulatedLatent(Latent):
+    """A latent whose codes depend on the cell, too.
+
+    Attributes:
+        hidden: What does not (B, D, h, w).
+        memo: The codes of the last cell.
+    """
+
+    hidden: Tensor
+    memo: LastCell = field(default_factory=LastCell)
+
+
+def _item(made: Any, number: int) -> Any:
+    """Of something that was made of a batch of images, that of one."""
+    if isinstance(made, Tensor):
+        return made[number : number + 1]
+    if isinstance(made, CodeTable):
+        return made.item(number)
+    if isinstance(made, tuple):
+        return tuple(_item(each, number) for each in made)
+    return LastCell() if isinstance(made, LastCell) else made
+
+
+def _nbytes(made: Any) -> int:
+    if isinstance(made, Tensor):
+        return made.nbytes
+    if isinstance(made, CodeTable):
+        return made.rows.nbytes
+    if isinstance(made, LastCell):
+        return _nbytes(tuple(made.codes))
+    return sum(map(_nbytes, made)) if isinstance(made, tuple) else 0

@@ -1,0 +1,172 @@
+"""The codes around queries, and parts of a grid that hold all that some queries read."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.reading import amounts
+from models.reading.codes import CodeTable
+from utils import pixel_centres, pixel_position
+
+Grid = tuple[int, int]
+
+
+class Axis(NamedTuple):
+    """The n codes around each query along one axis, and the two between which it is.
+
+    Attributes:
+        codes: (n, B, Q), index in the grid or beside it.
+        rel: (n, B, Q), from the code to the query in units of half a code's side.
+        first: (B, Q), the first of the two.
+        share: (B, Q), of the second.
+    """
+
+    codes: Tensor
+    rel: Tensor
+    first: Tensor
+    share: Tensor
+
+    def span(self) -> range:
+        """From the first to the last code that any query reads."""
+        first = min(self.codes.min().item(), self.first.min().item())
+        last = max(self.codes.max().item(), self.first.max().item() + 1)
+        return range(int(first), int(last) + 1)
+
+
+class Around(NamedTuple):
+    """The n x n codes around each query.
+
+    Attributes:
+        rows, cols: Along each axis.
+        lost: (B, Q), queries without a nearest code: on the border at +1 rounding to even leads
+            out of a grid of even size. They are given the codes around the centre, as by
+            ``grid_sample(mode="nearest")`` of the codes' coordinates.
+    """
+
+    rows: Axis
+    cols: Axis
+    lost: Tensor
+
+    def some(self, part: slice) -> Around:
+        """The same of some of the queries."""
+        rows, cols = (Axis(*(x[..., part] for x in axis)) for axis in (self.rows, self.cols))
+        return Around(rows, cols, self.lost[:, part])
+
+
+def around(coord: Tensor, grid: Grid, reach: int) -> Around:
+    """The codes up to ``reach`` codes away from the nearest one of each query (B, Q, 2)."""
+    places = [pixel_position(coord[..., axis], n) for axis, n in enumerate(grid)]
+    lost = (places[0].round() >= grid[0]) | (places[1].round() >= grid[1])
+    steps = torch.arange(-reach, reach + 1, dtype=coord.dtype, device=coord.device).view(-1, 1, 1)
+    axes = []
+    for axis, n in enumerate(grid):
+        x, place = coord[..., axis], places[axis]
+        centres = pixel_centres(n, dtype=x.dtype, device=x.device)
+        nearest = centres[place.round().long().clamp(0, n - 1)].masked_fill(lost, 0)
+        code = nearest + steps * (2 / n)
+        first = place.floor()
+        codes = pixel_position(code, n).round().long()
+        axes.append(Axis(codes, (x - code) * n, first.long(), place - first))
+    return Around(axes[0], axes[1], lost)
+
+
+class Window(NamedTuple):
+    """A part of a map (B, C, h, w), zeros outside of the image, to be read by index.
+
+    Attributes:
+        table: Of the part.
+        origin: Row and column of its first code in the grid.
+    """
+
+    table: CodeTable
+    origin: Grid
+
+    def locate(self, rows: Tensor, cols: Tensor) -> Tensor:
+        """Codes of the grid, as an index into the table."""
+        return self.table.index(rows - self.origin[0], cols - self.origin[1])
+
+    def codes(self, around: Around) -> Tensor:
+        """The codes around each query, row by row: (n * n, B, Q, C)."""
+        count = len(around.rows.codes)
+        rows = around.rows.codes.repeat_interleave(count, dim=0)
+        return self.table.read(self.locate(rows, around.cols.codes.repeat(count, 1, 1)))
+
+    def between(self, around: Around) -> Tensor:
+        """Bilinear interpolation at the queries, (B, Q, C)."""
+        found = []
+        for row, col in product((0, 1), repeat=2):
+            index = self.locate(around.rows.first + row, around.cols.first + col)
+            weight = _weight(around.rows.share, row) * _weight(around.cols.share, col)
+            taps = self.table.read(index)
+            found.append(taps * weight.to(taps.dtype).unsqueeze(-1))
+        return torch.stack(found).sum(0)
+
+
+def resample(
+    maps: Tensor, size: Grid, origin: Grid, grid: Grid, rows: range, cols: range
+) -> Tensor:
+    """Some pixels of a map on a finer grid: bilinear interpolation, zeros outside of the image.
+
+    Args:
+        maps: (B, C, h, w), the part that begins at ``origin`` of a map of ``size``.
+        grid: Size of the finer one.
+        rows, cols: Of the finer one, and beside it, where the result is zero.
+
+    Returns:
+        (B, C, rows, cols).
+    """
+    for dim, n, start, count, part in zip((-2, -1), size, origin, grid, (rows, cols), strict=True):
+        dtype = torch.promote_types(maps.dtype, torch.float32)
+        x = pixel_centres(count, dtype=dtype, device=maps.device, part=part)
+        place = pixel_position(x, n)
+        first = place.floor()
+        padded = F.pad(maps, (0, 0, 1, 1) if dim == -2 else (1, 1))
+        share = (place - first).to(maps.dtype).view((-1, 1) if dim == -2 else (-1,))
+        total = torch.zeros((), dtype=maps.dtype, device=maps.device)
+        for step in (0, 1):
+            index = (first.long() + step - start + 1).clamp(0, padded.shape[dim] - 1)
+            total = total + padded.index_select(dim, index) * _weight(share, step)
+        maps = total
+    return only_inside(maps, grid, rows, cols)
+
+
+def only_inside(maps: Tensor, grid: Grid, rows: range, cols: range) -> Tensor:
+    """Pixels of a map of size ``grid``, and zeros for those beside it."""
+    row, col = (
+        torch.tensor([0 <= i < n for i in part], dtype=maps.dtype, device=maps.device)
+        for n, part in zip(grid, (rows, cols), strict=True)
+    )
+    return maps * row.unsqueeze(1) * col
+
+
+def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """The queries with the same key in rows of at most `LONGEST_ROW`, so many rows at a time.
+
+    Args:
+        keys: (N,).
+
+    Returns:
+        Of each part, keys of the rows (G,), numbers of the queries that have them (G, w), and which
+        of these are meant, (G, w): rows are filled up to the longest one.
+    """
+    order = keys.argsort()
+    _, counts = torch.unique_consecutive(keys[order], return_counts=True)
+    own = torch.arange(len(keys), device=keys.device)
+    within = own - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    starts = own[within % amounts.LONGEST_ROW == 0]
+    counts = torch.cat([starts[1:], own.new_tensor([len(keys)])]) - starts
+    parts = []
+    for start, number in zip(starts.split(most), counts.split(most), strict=True):
+        places = torch.arange(int(number.max()), device=keys.device)
+        members = (start.unsqueeze(1) + places).clamp(max=len(keys) - 1)
+        parts.append((keys[order[start]], order[members], places < number.unsqueeze(1)))
+    return parts
+
+
+def _weight(share: Tensor, second: int) -> Tensor:
+    return share if second else 1 - share

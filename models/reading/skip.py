@@ -1,0 +1,41 @@
+"""The input, interpolated at the queries and added to what is decoded."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from errors import UserError
+from models.reading.latent import Latent
+from utils import sample_bicubic, sample_bilinear
+
+# Interpolations of the input that are added to the output, by name.
+INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
+
+
+class ChannelsError(UserError):
+    """A model gives other channels than its images have.
+
+    Attributes:
+        given: How many it gives.
+    """
+
+    def __init__(self, given: int, wanted: int) -> None:
+        super().__init__(
+            f"the model gives {given} channels where {wanted} are wanted: out_dim of its decoder "
+            "and channels of the dataset must agree; without a decoder the encoder needs its "
+            "upsampler"
+        )
+        self.given = given
+
+
+def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:
+    """Colours (B, Q, 3) and an interpolation of the input: one of `INPUT_SKIPS`, or "none".
+
+    Raises:
+        ChannelsError: If these are not as many channels.
+    """
+    if kind == "none":
+        return rgb
+    if rgb.shape[-1] != latent.inp.shape[1]:
+        raise ChannelsError(rgb.shape[-1], latent.inp.shape[1])
+    return rgb + INPUT_SKIPS[kind](latent.inp, coord, latent.whole, latent.origin)

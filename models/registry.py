@@ -1,0 +1,52 @@
+"""The names of encoders, decoders and continuous models."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from configs.spec import Registry, T
+
+
+class ModelRegistry(Registry):
+    """A registry where a file that a user has dropped into ``models/`` wins, with a notice.
+
+    That goes for its names which this project has, too. Models that take a part to pieces, as the
+    LM models do with an `mlp`, keep this project's part, see `make_ours`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("model")
+        self._replaced = Registry("model")
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """See `Registry.register`."""
+        add = super().register(name)
+
+        def add_or_replace(factory: T) -> T:
+            known = self._entries.get(name)
+            if known is not None and is_dropped(factory) and not is_dropped(known.factory):
+                file = f"{factory.__module__.replace('.', '/')}.py"
+                print(f"{file}: takes the place of this project's {name!r}", file=sys.stderr)
+                self._replaced.register(name)(self._entries.pop(name).factory)
+            return add(factory)
+
+        return add_or_replace
+
+    def make_ours(self, spec: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> Any:
+        """As `make`, but of a replaced name what this project has registered."""
+        replaced = spec.get("name") in self._replaced
+        return self._replaced.make(spec, args) if replaced else self.make(spec, args)
+
+
+def is_dropped(factory: Any) -> bool:
+    """Whether its file is directly in ``models/``, where this project registers nothing."""
+    package, _, module = factory.__module__.rpartition(".")
+    return package == "models" and bool(module)
+
+
+registry = ModelRegistry()
+register = registry.register
+make = registry.make
+make_ours = registry.make_ours
