@@ -168,3 +168,21 @@ def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[T
     if diagonal:
         inp, target = inp.transpose(-1, -2), target.transpose(-1, -2)
     return inp, target
+
+
+def integer_scale(low: Size, high: Size) -> int | None:
+    """The scale s of a pair, 0 <= H - s * h < s on both axes; None if there is none."""
+    scale = high[0] // low[0]
+    if scale < 1 or any(not 0 <= H - scale * h < scale for h, H in zip(low, high, strict=True)):
+        return None
+    return scale
+
+
+def no_pair(low: Size, high: Size) -> str:
+    """That sizes are no pair, and which size the input should have."""
+    (h, w), (H, W) = low, high
+    scale = max(1, round((H * W / (h * w)) ** 0.5))
+    return (
+        f"{h}x{w} and {H}x{W} pixels are no pair of one integer scale; of x{scale} the input has "
+        f"{H // scale}x{W // scale}, as scripts/prepare_lr.py makes it"
+    )

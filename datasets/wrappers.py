@@ -26,12 +26,14 @@ from datasets.sampling import (
     file_name,
     file_names,
     flip_alike,
+    integer_scale,
+    no_pair,
     random_crop,
 )
 from errors import UserError
 
 __all__ = ["Sample", "SampleWrapper", "Size", "crop", "crop_problem", "file_name", "file_names"]
-__all__ += ["flip_alike", "random_crop"]
+__all__ += ["flip_alike", "integer_scale", "random_crop"]
 
 
 @register("sr-implicit-paired")
@@ -72,14 +74,14 @@ class SRImplicitPaired(SampleWrapper):
         sizes = [(int(x.shape[-2]), int(x.shape[-1])) for x in (low, high)]
         scale = integer_scale(*sizes)
         if scale is None:
-            raise UserError(f"{file_names(self, index)}: {_no_pair(*sizes)}")
+            raise UserError(f"{file_names(self, index)}: {no_pair(*sizes)}")
         return scale
 
     def size_problem(self, sizes: tuple[Size, Size]) -> str | None:
         (h, w), high = sizes
         scale = integer_scale((h, w), high)
         if scale is None:
-            return _no_pair((h, w), high)
+            return no_pair((h, w), high)
         if self.inp_size is not None and (problem := crop_problem((h, w), self.inp_size)):
             return problem
         return self._too_few(self.target_size(sizes))
@@ -90,23 +92,6 @@ class SRImplicitPaired(SampleWrapper):
         if self.inp_size is not None:
             h = w = self.inp_size
         return h * scale, w * scale
-
-
-def integer_scale(low: Size, high: Size) -> int | None:
-    """The scale s of a pair, 0 <= H - s * h < s on both axes; None if there is none."""
-    scale = high[0] // low[0]
-    if scale < 1 or any(not 0 <= H - scale * h < scale for h, H in zip(low, high, strict=True)):
-        return None
-    return scale
-
-
-def _no_pair(low: Size, high: Size) -> str:
-    (h, w), (H, W) = low, high
-    scale = max(1, round((H * W / (h * w)) ** 0.5))
-    return (
-        f"{h}x{w} and {H}x{W} pixels are no pair of one integer scale; of x{scale} the input has "
-        f"{H // scale}x{W // scale}, as scripts/prepare_lr.py makes it"
-    )
 
 
 @register("sr-implicit-downsampled")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
 from errors import UserError
@@ -27,6 +26,7 @@ from rendering.grid import (
 )
 from rendering.inputs import check_target
 from rendering.metadata.parts import carried
+from rendering.pace import Progress, counted
 from rendering.picture import Picture
 from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
 from rendering.reading import read_picture
@@ -34,8 +34,6 @@ from rendering.tiles import Renderer
 from rendering.wrapping import wrapped
 from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
 
-# Called with the rows done, and all rows.
-Progress = Callable[[int, int], None]
 Commit = Callable[[BinaryIO], None]
 SAME_ROWS = 256  # handed on at a time where nothing is changed
 
@@ -215,7 +213,7 @@ def render_bands(
         return framed(same, placing.border, placing.size[1], picture.opaque)
     bands = renderer.render(source, rows, cols, scene)
     if progress is not None:
-        bands = _counted(bands, len(rows), progress)
+        bands = counted(bands, len(rows), progress)
     pixels = (picture.rows(band, *kind) for band in bands)
     return framed(pixels, placing.border, placing.size[1], picture.opaque)
 
@@ -294,11 +292,3 @@ def fit(
         *size, channels, dtype, icc, wanted.quality, wanted.lossless, metadata=metadata, cicp=cicp
     )
     return layout, [*notes, *lost]
-
-
-def _counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
-    done = 0
-    for band in bands:
-        yield band
-        done += band.shape[2]
-        progress(done, total)

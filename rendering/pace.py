@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
 
 from engine import progress_bar
 from parallel import ALONE, Group, LostProcessError
+
+# Called with the rows done, and all rows.
+Progress = Callable[[int, int], None]
 
 INTERVAL = 30  # seconds between lines
 TALK = 1  # seconds between exchanges with the other processes
@@ -108,3 +113,12 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
+    """Bands of rows (B, C, rows, W) as they are made; each is told once the next is wanted."""
+    done = 0
+    for band in bands:
+        yield band
+        done += band.shape[2]
+        progress(done, total)

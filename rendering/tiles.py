@@ -124,7 +124,7 @@ class Renderer:
     ) -> Iterator[Tensor]:
         """Bands of what the model makes."""
         count = picture.count(self.channels)
-        sides = [stop - first for first, stop in _spans(rows, cols)]
+        sides = [stop - first for first, stop in (rows.span(), cols.span())]
         tile = max(sides) if scene else self._choose_tile(count, *sides)
         context: tuple[Tensor, ...] | None = None
         kept = [scene] if scene else []
@@ -148,7 +148,7 @@ class Renderer:
         Args:
             kept: Where the tile is, for further passes, if it is the only one.
         """
-        (top, bottom), (left, right) = _spans(rows, cols)
+        (top, bottom), (left, right) = rows.span(), cols.span()
         margins = self._margins(rows, cols)
         while top < bottom:
             tile = tile if kept else min(tile, self.largest_tile)
@@ -213,7 +213,8 @@ class Renderer:
             if rows is None or cols is None:
                 return self._encode_whole(picture)
             seen = Shrinking(rows, cols)
-            return self._encode(picture, *_spans(seen.rows, seen.cols), self._margins(rows, cols))
+            spans = seen.rows.span(), seen.cols.span()
+            return self._encode(picture, *spans, self._margins(rows, cols))
         except (RuntimeError, MemoryError) as error:
             raise UserError(f"out of memory: {if_out_of_memory(error)}") from None
 
@@ -295,7 +296,3 @@ class Renderer:
             raise UserError(f"out of memory: {full}")
         self.largest_tile = max(SMALLEST, min(tile, whole) // 2)
         print(f"out of memory: going on with tiles of {self.largest_tile} pixels", file=sys.stderr)
-
-
-def _spans(rows: Axis, cols: Axis) -> tuple[Span, Span]:
-    return rows.span(), cols.span()
