@@ -12,7 +12,7 @@ from PIL import Image
 
 import training.loop
 from configs.load import load_train
-from configs.yaml_file import read_yaml
+from configs.source import read_source
 from tests.cases import IMNET, SPECS
 from tests.configs.test_load import REGISTRIES
 from tests.programs import (
@@ -137,7 +137,7 @@ def test_a_config_from_a_pipe_is_read_once(folder):
 
 @pytest.mark.parametrize("path", sorted(TRAININGS), ids=lambda path: path.stem)
 def test_every_shipped_config_trains_a_tiny_batch(path):
-    raw = read_yaml(path)
+    raw = copy.deepcopy(read_source(path).raw)
     for key in {"train_dataset", "val_dataset"} & raw.keys():
         raw[key]["dataset"]["args"] = {}  # whose folders are not here
     config = load_train(path, **REGISTRIES)
