@@ -99,7 +99,8 @@ class Entry:
 
 def entries(registry: Registry) -> list[Entry]:
     """All names of a registry, sorted."""
-    return [Entry(name, registry._entries[name].factory) for name in registry.names()]
+    found = [Entry(name, registry._entries[name].factory) for name in registry.names()]
+    return [entry for entry in found if not entry.factory.__module__.startswith("tests.")]
 
 
 def as_markdown(text: str) -> str:

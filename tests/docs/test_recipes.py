@@ -17,7 +17,6 @@ from tests.docs.markdown import FENCED, ROOT
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 RECIPES = dict(re.findall(r"^## (Add .+?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
-QUICK = "Add a decoder"
 
 
 def steps(recipe):
@@ -118,10 +117,8 @@ def copy(tmp_path: Path):
     return Path(shutil.copytree(ROOT, tmp_path / "copy", ignore=left_out))
 
 
-@pytest.mark.parametrize(
-    "title",
-    [title if title == QUICK else pytest.param(title, marks=pytest.mark.slow) for title in RECIPES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("title", RECIPES)
 def test_recipe(copy, title):
     before = set(copy.rglob("*.py"))
     commands = []
