@@ -13,8 +13,8 @@ from configs.spec import SpecsOf
 from datasets import degradations, register
 from datasets.degradations.base import Probability
 from datasets.degradations.resize import Kernels, one_of, resized
-from datasets.image_file import resize_bicubic, to_unit
-from datasets.sampling import Size, flip_alike
+from datasets.image_file import to_unit
+from datasets.sampling import Size, drawn_flips
 from datasets.wrappers import SRImplicitDownsampled
 
 
@@ -63,11 +63,10 @@ class SRImplicitDegraded(SRImplicitDownsampled):
         scale = rng.uniform(self.scale_min, self.scale_max)
         target, size = self.cut(index, rng, self.scale_min if is_least else scale)
         if is_clean:
-            inp = resize_bicubic(target, *size)
-            return flip_alike(rng, inp, target) if self.augment else (inp, target)
+            return self.shrink(target, size, rng)
         pixels = target.permute(1, 2, 0).numpy()
-        if self.augment:  # as `flip_alike`
-            left_right, up_down, diagonal = rng.random(3) < 0.5
+        if self.augment:  # as `flip_alike`, with arrays
+            left_right, up_down, diagonal = drawn_flips(rng)
             pixels = pixels[:: -1 if up_down else 1, :: -1 if left_right else 1]
             if diagonal:
                 pixels, size = pixels.swapaxes(0, 1), size[::-1]

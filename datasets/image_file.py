@@ -133,16 +133,16 @@ def write_pixels(path: str | Path, pixels: np.ndarray, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
     try:
-        Image.fromarray(_squeezed(pixels)).save(encoded, format=_format(path), **options)
+        to_image(pixels).save(encoded, format=_format(path), **options)
     except ValueError as error:  # such as a size that the format does not have
         raise UserError(f"{path}: {error}") from None
     with written_whole(path) as file:
         file.write(encoded.getbuffer())
 
 
-def _squeezed(pixels: np.ndarray) -> np.ndarray:
-    """As Pillow wants it: gray (H, W), colours (H, W, C)."""
-    return pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """Pixels (H, W, C) or (H, W) as an image of Pillow; of one channel a gray one."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def check_output(path: str | Path) -> None:
@@ -196,7 +196,7 @@ def resize_bicubic(pixels: Tensor, height: int, width: int) -> Tensor:
         return _resize_deep(pixels, height, width)
     if pixels.dtype != torch.uint8:
         pixels = (pixels * 255).round().clamp(0, 255).byte()
-    image = Image.fromarray(_squeezed(pixels.permute(1, 2, 0).contiguous().numpy()))
+    image = to_image(pixels.permute(1, 2, 0).contiguous().numpy())
     resized = np.array(image.resize((width, height), Image.Resampling.BICUBIC))
     return torch.from_numpy(resized).view(height, width, -1).permute(2, 0, 1)
 

@@ -158,9 +158,14 @@ def crop_problem(size: Size, side: int) -> str | None:
     )
 
 
+def drawn_flips(rng: np.random.Generator) -> np.ndarray:
+    """Whether to flip left-right, up-down and diagonally, each with probability 1/2."""
+    return rng.random(3) < 0.5
+
+
 def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The same flips for both: left-right, up-down, diagonal, each with probability 1/2."""
-    left_right, up_down, diagonal = rng.random(3) < 0.5
+    """The same `drawn_flips` for both."""
+    left_right, up_down, diagonal = drawn_flips(rng)
     if left_right:
         inp, target = inp.flip(-1), target.flip(-1)
     if up_down:

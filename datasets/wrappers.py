@@ -126,8 +126,7 @@ class SRImplicitDownsampled(SampleWrapper):
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         target, size = self.cut(index, rng, rng.uniform(self.scale_min, self.scale_max))
-        inp = resize_bicubic(target, *size)
-        return flip_alike(rng, inp, target) if self.augment else (inp, target)
+        return self.shrink(target, size, rng)
 
     def cut(self, index: int, rng: np.random.Generator, scale: float) -> tuple[Tensor, Size]:
         """The target of a scale, a view of the image, and the size of its input."""
@@ -141,6 +140,11 @@ class SRImplicitDownsampled(SampleWrapper):
         if min(h, w) < 1:
             raise UserError(f"{file_name(self, index)}: {_too_small(size, scale)}")
         return crop(image, 0, 0, round(h * scale), round(w * scale)), (h, w)
+
+    def shrink(self, target: Tensor, size: Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The input of a target, by bicubic, and the target; flipped alike if that is asked for."""
+        inp = resize_bicubic(target, *size)
+        return flip_alike(rng, inp, target) if self.augment else (inp, target)
 
     def size_problem(self, sizes: Size) -> str | None:
         if self.inp_size is not None:

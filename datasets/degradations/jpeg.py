@@ -6,7 +6,6 @@ import io
 from typing import Annotated, Literal
 
 import numpy as np
-from PIL import Image
 
 from datasets.degradations import register
 from datasets.degradations.base import (
@@ -17,6 +16,7 @@ from datasets.degradations.base import (
     drawn_whole,
     within,
 )
+from datasets.image_file import to_image
 from datasets.opening import load, open_image
 
 BLOCK = 16  # pixels a side, of chroma at half the resolution
@@ -62,7 +62,7 @@ class Jpeg(Degradation):
 
 def compressed(pixels: np.ndarray, quality: int, is_full: bool) -> np.ndarray:
     """Pixels uint8 (H, W, 1 or 3) after JPEG; ``is_full``: without subsampling of the colours."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = to_image(pixels)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0 if is_full else 2)
     file.seek(0)

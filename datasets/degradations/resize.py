@@ -12,6 +12,7 @@ from pydantic import Field
 from configs.spec import SpecsOf
 from datasets.degradations import degraded, make_all, register, registry
 from datasets.degradations.base import Degradation, Probability, Range, drawn, like, luma, within
+from datasets.image_file import to_image
 
 Kernel = Literal["bicubic", "bilinear", "box", "lanczos", "nearest"]
 Kernels = Annotated[Sequence[Kernel], Field(min_length=1)]
@@ -77,8 +78,8 @@ def resized(pixels: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.nda
         return pixels
     method = Image.Resampling[kernel.upper()]
     if pixels.dtype == np.uint8:
-        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-        return np.array(image.resize(size[::-1], method)).reshape(*size, pixels.shape[2])
+        smaller = to_image(pixels).resize(size[::-1], method)
+        return np.array(smaller).reshape(*size, pixels.shape[2])
     planes = [np.ascontiguousarray(pixels[:, :, c]) for c in range(pixels.shape[2])]
     images = [np.array(Image.fromarray(plane).resize(size[::-1], method)) for plane in planes]
     return np.stack(images, axis=2).clip(min(0, pixels.min()), max(1, pixels.max()))
