@@ -14,8 +14,9 @@ from datasets import degradations, register
 from datasets.degradations.base import Probability
 from datasets.degradations.resize import Kernels, one_of, resized
 from datasets.image_file import to_unit
-from datasets.sampling import Size, drawn_flips
+from datasets.sampling import Size, drawn_flips, file_name
 from datasets.wrappers import SRImplicitDownsampled
+from errors import UserError
 
 
 @register("sr-implicit-degraded")
@@ -71,7 +72,11 @@ class SRImplicitDegraded(SRImplicitDownsampled):
             if diagonal:
                 pixels, size = pixels.swapaxes(0, 1), size[::-1]
         pixels = np.ascontiguousarray(pixels)
-        return _tensor(self._degraded(pixels, size, own)), _tensor(pixels)
+        try:
+            inp = self._degraded(pixels, size, own)
+        except UserError as error:
+            raise UserError(f"{file_name(self, index)}: {error}") from None
+        return _tensor(inp), _tensor(pixels)
 
     def _degraded(self, pixels: np.ndarray, size: Size, rng: np.random.Generator) -> np.ndarray:
         """The input (h, w, C): uint8, or float32 where pixels have more bits or noise stays."""

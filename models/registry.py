@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from configs.spec import Registry, T
+from errors import UserError
 
 
 class ModelRegistry(Registry):
@@ -19,6 +20,23 @@ class ModelRegistry(Registry):
     def __init__(self) -> None:
         super().__init__("model")
         self._replaced = Registry("model")
+        self._lacking: list[str] = []
+
+    def lack(self, module: str, error: Exception) -> None:
+        """Note that a file in ``models/`` cannot be imported; then nothing is made any more."""
+        reason = f"{type(error).__name__}: {error}"
+        advice = "correct it, or take it out of models/"
+        self._lacking.append(f"models/{module}.py: cannot be imported: {reason}; {advice}")
+
+    def check(self, spec: Any, place: str, supplied: Iterable[str] = ()) -> list[str]:
+        """See `Registry.check`.
+
+        Raises:
+            UserError: If a file in ``models/`` cannot be imported: a name may be meant for it.
+        """
+        if self._lacking:
+            raise UserError("\n".join(self._lacking))
+        return super().check(spec, place, supplied)
 
     def register(self, name: str) -> Callable[[T], T]:
         """See `Registry.register`."""

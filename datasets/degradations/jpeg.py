@@ -18,8 +18,10 @@ from datasets.degradations.base import (
 )
 from datasets.image_file import to_image
 from datasets.opening import load, open_image
+from errors import UserError
 
 BLOCK = 16  # pixels a side, of chroma at half the resolution
+LARGEST = 65500  # pixels a side
 
 
 @register("jpeg")
@@ -61,7 +63,16 @@ class Jpeg(Degradation):
 
 
 def compressed(pixels: np.ndarray, quality: int, is_full: bool) -> np.ndarray:
-    """Pixels uint8 (H, W, 1 or 3) after JPEG; ``is_full``: without subsampling of the colours."""
+    """Pixels uint8 (H, W, 1 or 3) after JPEG; ``is_full``: without subsampling of the colours.
+
+    Raises:
+        UserError: If they are too many.
+    """
+    height, width = pixels.shape[:2]
+    if max(height, width) > LARGEST:
+        raise UserError(
+            f"{height}x{width} pixels are too many for JPEG, which has at most {LARGEST} a side"
+        )
     image = to_image(pixels)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0 if is_full else 2)

@@ -310,3 +310,12 @@ def test_degraded_samples_are_timed_beside_plain_ones(capsys, monkeypatch):
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert [row["pipeline"] for row in rows] == ["ours", "degraded"]
     assert all(row["samples/s"] > 0 for row in rows)
+
+
+def test_an_image_too_large_for_jpeg_is_named(tmp_path):
+    Image.fromarray(np.zeros((1, 65501, 3), np.uint8)).save(tmp_path / "wide.png")
+    low = [{"name": "jpeg", "args": {"quality": 50}}]
+    samples = wrapped(ImageFolder(str(tmp_path)), low=low)
+    wanted = r"wide\.png: 1x65501 pixels are too many for JPEG, which has at most 65500 a side"
+    with pytest.raises(UserError, match=wanted):
+        samples[0]

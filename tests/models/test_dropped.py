@@ -149,13 +149,39 @@ assert super_resolve(loaded, torch.rand(3, 8, 9), (20, 21), norm).shape == (3, 2
 """
 
 
-def test_they_win_with_a_notice_and_work_beside_the_others(tmp_path):
+def drop(files, root):
+    """A copy of the repository with files in models/."""
     for entry in ROOT.iterdir():
         if entry.name != "models" and not entry.name.startswith("."):
-            (tmp_path / entry.name).symlink_to(entry)
-    shutil.copytree(ROOT / "models", tmp_path / "models")
-    for name, text in FILES.items():
-        (tmp_path / "models" / f"{name}.py").write_text(text)
+            (root / entry.name).symlink_to(entry)
+    shutil.copytree(ROOT / "models", root / "models")
+    for name, text in files.items():
+        (root / "models" / f"{name}.py").write_text(text)
+
+
+def test_those_that_cannot_be_imported_are_named_in_a_line_each(tmp_path):
+    drop({"broken": "def (", "lacking": "import no_such_package"}, tmp_path)
+    program = (
+        "import models, runpy; print(models.registry.names()[0]); "
+        "runpy.run_path('test.py', {}, '__main__')"
+    )
+    config = str(ROOT / "configs/test/set5.yaml")
+    command = [sys.executable, "-c", program, "--config", config, "--model", "fast"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == "bicubic\n", "what is right can be used"
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "models/" in line]
+    assert lines == [
+        "error: fast: models/broken.py: cannot be imported: SyntaxError: invalid syntax "
+        "(broken.py, line 1); correct it, or take it out of models/",
+        "error: fast: models/lacking.py: cannot be imported: ModuleNotFoundError: "
+        "No module named 'no_such_package'; correct it, or take it out of models/",
+    ]
+
+
+def test_they_win_with_a_notice_and_work_beside_the_others(tmp_path):
+    drop(FILES, tmp_path)
     command = [sys.executable, "-c", USE]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
