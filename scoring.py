@@ -28,7 +28,8 @@ from engine import (
 from errors import UserError
 from metrics import METRICS, PSNR, border
 from parallel import ALONE, Group, is_failure
-from utils import Averager, denormalise, make_coord, normalise
+from queries import whole_picture
+from utils import Averager, denormalise, normalise
 
 
 class Evaluated(NamedTuple):
@@ -154,7 +155,7 @@ def evaluate(
         pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
         for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
             number = next(numbers)
-            size = _whole_image(*place)
+            size = whole_picture(*place)
             if size is None and measure.needs_images:
                 raise UserError(
                     f"{measure.needs_images[0]} needs whole images, so the wrapper must not have "
@@ -277,12 +278,3 @@ def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float | None]:
     if match is None:
         raise UserError(f"eval_type {eval_type!r}: expected benchmark-S, div2k-S or gray")
     return match[1] or match[0], float(match[2]) if match[2] else None
-
-
-def _whole_image(coord: Tensor, cell: Tensor) -> tuple[int, int] | None:
-    """The size of the image whose pixels a sample has in order, by its cell; None if it is not."""
-    height, width = (round(2 / side) for side in cell[0].tolist())
-    if height * width != len(coord):
-        return None
-    grid = make_coord((height, width)).to(coord)
-    return (height, width) if torch.allclose(coord, grid, atol=1e-5) else None

@@ -15,7 +15,7 @@ from . import continuous, decoders, encoders
 
 __all__ = ["continuous", "decoders", "encoders", "make", "register", "registry"]
 
-OURS = {"base", "channels", "checkpoint", "registry", "strength", "unpickling"}
+OURS = {"base", "channels", "checkpoint", "published", "registry", "strength", "unpickling"}
 
 for _found in pkgutil.iter_modules(__path__):
     if not _found.ispkg and _found.name not in OURS:

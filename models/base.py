@@ -13,9 +13,10 @@ from errors import UserError
 from models.reading import amounts
 from models.reading.latent import Latent
 from models.registry import make
+from queries import Queries
 
-# Pieces of all queries: a latent as `ContinuousModel.prepare` returned it, coord and cell.
-Queries = Callable[[], Iterable[tuple[Any, Tensor, Tensor | None]]]
+# All queries in pieces: each with a latent, as `ContinuousModel.prepare` returned it.
+AllQueries = Callable[[], Iterable[tuple[Any, Queries]]]
 
 
 class Encoder(nn.Module):
@@ -76,17 +77,6 @@ def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
     return decoder
 
 
-def require_cell(cell: Tensor | None) -> Tensor:
-    """The cells, for a model that decodes them.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    if cell is None:
-        raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
-    return cell
-
-
 class ContinuousModel(nn.Module):
     """An image as a function of a continuous coordinate: encode once, query anywhere.
 
@@ -116,7 +106,7 @@ class ContinuousModel(nn.Module):
     one_cell: ClassVar[bool] = False
     guarded: bool = False
     rendered: ClassVar[int] = amounts.RENDERED
-    largest_scale: ClassVar[float | None] = None
+    largest_scale: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the remembered latent, whose gradients cannot be copied."""
@@ -165,21 +155,23 @@ class ContinuousModel(nn.Module):
             inp = inp.expand(-1, 3, -1, -1)
         return self.encoder(inp.contiguous(memory_format=torch.channels_last))
 
-    def decode(self, latent: Any, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """Colours (B, Q, 3) at coord (B, Q, 2) for pixels of size cell (B, Q, 2).
+    def decode(self, latent: Any, queries: Queries) -> Tensor:
+        """Colours (B, Q, 3) at the queries.
 
         Args:
             latent: As `prepare` returned it.
+
+        Raises:
+            ValueError: If the model decodes cells, and the queries have none.
         """
         raise NotImplementedError
 
-    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+    def survey(self, queries: AllQueries) -> tuple[Tensor, ...]:
         """What colours depend on of all queries, for `Latent.context`; if `spans_queries`.
 
         Args:
             queries: Called as often as there are passes over all queries; those of one picture in
-                pieces (latent, coord, cell), which may be of different parts of the image.
-            size: (H, W) of the picture; None: it follows from the queries.
+                pieces (latent, queries), which may be of different parts of the image.
         """
         raise NotImplementedError
 
@@ -231,7 +223,7 @@ class ContinuousModel(nn.Module):
                 f"coordinates need float32 or float64, got {coord.dtype}: "
                 "with fewer bits they hit the wrong pixel"
             )
-        return self.decode(latent, coord, cell)
+        return self.decode(latent, Queries(coord, cell))
 
     def forward(self, inp: Tensor, coord: Tensor, cell: Tensor | None = None) -> Tensor:
         """`gen_feat`, then `query_rgb`."""

@@ -8,6 +8,7 @@ import torch
 
 from errors import UserError
 from models.base import ContinuousModel
+from models.published import as_continuous
 from models.reading.skip import ChannelsError
 
 
@@ -24,6 +25,7 @@ def colour_channels(model: Any) -> int:
     Raises:
         UserError: If it gives another number.
     """
+    model = as_continuous(model)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -36,7 +38,7 @@ def colour_channels(model: Any) -> int:
     return given
 
 
-def _given_channels(model: Any) -> int:
+def _given_channels(model: ContinuousModel) -> int:
     parameter = next(model.parameters(), torch.zeros(()))
     coord = torch.zeros(1, 1, 2, device=parameter.device)
     cell = torch.full_like(coord, 0.25)
@@ -44,10 +46,7 @@ def _given_channels(model: Any) -> int:
     def given_for(channels: int) -> int:
         inp = parameter.new_zeros(1, channels, 8, 8)
         try:
-            if isinstance(model, ContinuousModel):
-                return model.query_rgb(coord, cell, model.encode(inp)).shape[-1]
-            model.gen_feat(inp)
-            return model.query_rgb(coord, cell).shape[-1]
+            return model.query_rgb(coord, cell, model.encode(inp)).shape[-1]
         except ChannelsError as error:
             return error.given
 

@@ -71,6 +71,11 @@ class Axis:
         return len(self.centres)
 
     @property
+    def count(self) -> int:
+        """Output pixels over the whole image, though these be only a part."""
+        return round(2 / self.cell)
+
+    @property
     def step(self) -> float:
         """Input pixels per output pixel: below 1 the axis grows, above 1 it shrinks."""
         step = self.cell * self.size / 2

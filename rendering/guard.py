@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from queries import Queries
 from rendering.grid import Axis
 from utils import sample_bicubic, sample_bilinear
 
@@ -68,11 +69,12 @@ class Guard:
             self.trust = 1 - doubt * (1 - self._agreement(where, colours))
             self.doubted = (self.trust < TRUSTED).amax((0, 1, 3)).cpu()  # rows
 
-    def apply(self, colours: Tensor, coord: Tensor) -> Tensor:
-        """What is to be shown for the network's colours (K, Q, C) at coord (K, Q, 2)."""
+    def apply(self, colours: Tensor, queries: Queries) -> Tensor:
+        """What is to be shown for the network's colours (K, Q, C) at queries of the K planes."""
+        coord = queries.coord
         if self.trust is None or not self._doubts(coord):
             return colours
-        place = (self.size, self.origin)
+        place = self.size, self.origin, queries.fast_axes
         trust = sample_bilinear(self.trust, coord, *place)
         plain = sample_bicubic(self.pixels, coord, *place)
         moved = plain + trust * (colours - plain).clamp(-FAR, FAR)

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from engine import PUBLISHED_NORM, DataNorm, check_data_norm
 from errors import UserError
-from models.base import ContinuousModel
 from models.channels import colour_channels
+from models.published import as_continuous
 from models.reading.latent import Latent
-from rendering.decoding import Decoder, Scene, Span, if_out_of_memory, picture_size
+from queries import Queries
+from rendering.decoding import Decoder, Scene, Span, if_out_of_memory
 from rendering.grid import Axis
 from rendering.guard import BESIDE, PROBED, REACH
 from rendering.picture import Picture
@@ -55,15 +56,16 @@ class Renderer:
     def __init__(
         self, model: Any, data_norm: DataNorm | None = None, tile: int | None = None
     ) -> None:
-        self.model = model
+        self.model = as_continuous(model)
         self.norm = data_norm or PUBLISHED_NORM
         self.tile = tile
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self.channels = colour_channels(model)
+        self.channels = colour_channels(self.model)
         check_data_norm(self.norm, self.channels)
-        self.decoder = Decoder(model, self.norm, self.device)
+        self.decoder = Decoder(self.model, self.norm, self.device)
         self.largest_tile = sys.maxsize  # that the memory has had room for
-        self.knows_parts = isinstance(model, ContinuousModel) and model.margin is not None
+        self.knows_parts = self.model.margin is not None
+        self.margin = self.model.margin or 0
         if tile and not self.knows_parts:
             raise UserError(f"--tile {tile}: the decoder of this model knows whole images only")
 
@@ -128,9 +130,9 @@ class Renderer:
         tile = max(sides) if scene else self._choose_tile(count, *sides)
         context: tuple[Tensor, ...] | None = None
         kept = [scene] if scene else []
-        if self.decoder.spans:
+        if self.model.spans_queries:
             queries = partial(self._queries, picture, rows, cols, tile, kept)
-            context = self.model.survey(queries, picture_size(rows, cols))
+            context = self.model.survey(queries)
         for band, parts in self._bands(picture, rows, cols, tile, kept):
             shape = (count, self.channels, len(band), len(cols))
             out = torch.empty(shape, dtype=torch.float32)
@@ -164,7 +166,7 @@ class Renderer:
             if full:  # here the error no longer holds what was allocated
                 self._use_smaller(tile, max(bottom - top, right - left), full)
                 continue
-            if self.decoder.spans and len(scenes) == 1 and rows.span() == (top, edge):
+            if self.model.spans_queries and len(scenes) == 1 and rows.span() == (top, edge):
                 kept[:] = scenes
             columns = [cols.within(*part) for part in across]
             wanted = rows.within(top, edge)
@@ -177,19 +179,16 @@ class Renderer:
 
     def _queries(
         self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
-    ) -> Iterator[tuple[Latent, Tensor, Tensor]]:
+    ) -> Iterator[tuple[Latent, Queries]]:
         """All queries of a picture, as `ContinuousModel.survey` takes them."""
         for band, parts in self._bands(picture, rows, cols, tile, kept):
             for scene, columns in parts:
-                assert scene.latent is not None
-                for coord, cell, _ in self.decoder.pieces(scene, band, cols[columns]):
-                    yield scene.latent, coord, cell
+                for queries in self.decoder.pieces(scene, band, cols[columns]):
+                    yield scene.latent, queries
             del scene, parts
 
     def fits(self, picture: Picture) -> bool:
         """Whether all of a picture can be encoded at once, and kept for several renderings."""
-        if not isinstance(self.model, ContinuousModel):
-            return False  # it remembers the last picture only
         if not self.knows_parts or self.tile == 0:
             return True  # whatever it needs, it is never encoded in tiles
         height, width = picture.size
@@ -220,18 +219,13 @@ class Renderer:
 
     def _encode_whole(self, picture: Picture) -> Scene:
         planes, beyond = self._planes(picture)
-        latent = None
-        if isinstance(self.model, ContinuousModel):
-            latent = self.model.encode(planes)
-        else:
-            self.model.gen_feat(planes)
-        return Scene(len(planes), latent, beyond, (0, 0), {})
+        return Scene(len(planes), self.model.encode(planes), beyond, (0, 0), {})
 
     def _margins(self, rows: Axis, cols: Axis) -> Span:
         """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
         if not self.knows_parts:
             return 0, 0
-        around = self.model.margin
+        around = self.margin
         if self.decoder.guarded:
             around = max(around + PROBED + BESIDE, REACH)
         down, across = (around + math.ceil(axis.cell * axis.size / 4) for axis in (rows, cols))

@@ -26,7 +26,7 @@ def wrapped(
     reach = max(picture.size)
     step = 1
     if renderer.knows_parts and renderer.reach is not None:
-        reach = renderer.reach + renderer.model.margin + AROUND
+        reach = renderer.reach + renderer.margin + AROUND
         step = alignment(renderer.model)
     around = []
     for axis in (rows, cols):

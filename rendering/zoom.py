@@ -97,7 +97,7 @@ def _encoded(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> Sc
     if not renderer.knows_parts or renderer.reach is None:
         return renderer.encode(picture)
     spans = [stop - start for start, stop in (rows.span(), cols.span())]
-    around = 2 * (renderer.reach + renderer.model.margin + AROUND)
+    around = 2 * (renderer.reach + renderer.margin + AROUND)
     sides = [min(n + around, whole) for n, whole in zip(spans, picture.size, strict=True)]
     too_large = max(spans) > (renderer.tile or max(spans))
     pixels = sides[0] * sides[1] * picture.count(renderer.channels)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datasets.wrappers import SampleWrapper
 from engine import DataNorm, as_queries, batched_predict, check_channels
+from queries import size_by_cell
 from utils import denormalise, normalise, sample_bicubic, sample_nearest
 
 ROWS = 4
@@ -62,7 +63,7 @@ def comparison(
 
 def _middle(sample: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
     """The queries of the central pixels of a whole image, as (H', W', ...)."""
-    height, width = (round(2 / cell) for cell in sample["cell"][0].tolist())
+    height, width = size_by_cell(sample["cell"][0])
     place = [slice((n - min(n, side)) // 2, (n + min(n, side)) // 2) for n in (height, width)]
     grids = {k: sample[k].unflatten(0, (height, width)) for k in ("coord", "cell", "gt")}
     return {"inp": sample["inp"], **{k: grid[place[0], place[1]] for k, grid in grids.items()}}

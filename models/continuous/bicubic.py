@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from models.base import ContinuousModel
 from models.reading.latent import Latent
 from models.registry import register
+from queries import Queries
 from utils import sample_bicubic
 
 
@@ -20,6 +21,7 @@ class Bicubic(ContinuousModel):
         super().__init__()
         self.encoder = nn.Identity()
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`; the cell is not used."""
-        return sample_bicubic(latent.inp, coord, latent.whole, latent.origin)
+    def decode(self, latent: Latent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`; the cell is not used."""
+        place = latent.whole, latent.origin, queries.fast_axes
+        return sample_bicubic(latent.inp, queries.coord, *place)

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
+from models.base import ContinuousModel, make_decoder, make_encoder
 from models.decoders.mlp import make_mlp
 from models.encoders.blocks import reflect_to_multiple
 from models.reading import amounts
@@ -21,6 +21,7 @@ from models.reading.latent import TablesLatent
 from models.reading.nearest import look_around
 from models.reading.skip import add_input
 from models.registry import register
+from queries import Queries
 
 BLOCK = 48  # side of the blocks in which large images attend to themselves
 SHARPNESS = 10.0  # of the softmax over patches
@@ -176,12 +177,12 @@ class CiaoSR(ContinuousModel):
         tables += [] if found is None else [CodeTable(found)]
         return TablesLatent(feat, inp, tables=tuple(tables))
 
-    def decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`; the cell is not optional.
+    def decode(self, latent: TablesLatent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`; the cell is not optional.
 
         Half the way from a query to the codes around it is (1 - cell)/(n - 1), as published.
         """
-        cell = require_cell(cell)
+        coord, cell = queries.coord, queries.told_cell
         steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
         moves = []
         for axis, n in enumerate(latent.grid):
@@ -191,7 +192,7 @@ class CiaoSR(ContinuousModel):
         rgb = look_around(
             self.f, amounts.CIAOSR_QUERIES, latent.tables, coord, moves, rel_cell.expand_as(coord)
         )
-        return add_input(rgb, latent, coord, "bilinear")
+        return add_input(rgb, latent, queries, "bilinear")
 
     def f(self, query: Tensor, codes: list[Tensor], rel_coord: Tensor, rel_cell: Tensor) -> Tensor:
         """Colours (B, q, 3) of what queries find in the T codes around them.

@@ -13,17 +13,17 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, make_encoder, require_cell
+from models.base import ContinuousModel, make_encoder
 from models.decoders.mlp import make_mlp
 from models.encoders.blocks import conv3x3
 from models.reading import amounts
 from models.reading.attention import Attention, Seen, attend, by_heads
-from models.reading.codes import CodeTable
+from models.reading.codes import CodeTable, in_pieces
 from models.reading.latent import TablesLatent
 from models.reading.neighbourhood import Grid, Window, around, only_inside, resample
-from models.reading.pieces import in_pieces
 from models.reading.skip import add_input
 from models.registry import make_ours, register
+from queries import Queries, size_by_cell
 
 LARGEST_STEP = 4  # between the grids of two stages
 FADING = 0.75  # factor of what the stages before have found
@@ -107,25 +107,24 @@ class CLIT(ContinuousModel):
         tables = self._tables(F.pad(self._project(0, maps, padding=1), [self.r] * 4))
         return TablesLatent(feat, inp, tables=tables, maps=maps if len(self.imnets) > 1 else None)
 
-    def decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`."""
-        queries = (coord,) if cell is None else (coord, cell)
-        return in_pieces(partial(self._decode, latent), amounts.CLIT_SHARING, *queries)
+    def decode(self, latent: TablesLatent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`; the cell decides how many stages are at work."""
+        staged = len(self.imnets) > 1
+        told = queries.with_cell(staged or self.is_cell)
+        plans = [self.finer_grids(latent.grid, c) for c in told.told_cell[:, 0]] if staged else [[]]
+        if any(plan != plans[0] for plan in plans):
+            items = (self.decode(latent.item(i), told.item(i)) for i in range(len(plans)))
+            return torch.cat(list(items))
 
-    def _decode(self, latent: TablesLatent, coord: Tensor, cell: Tensor | None = None) -> Tensor:
-        if len(self.imnets) == 1:
-            return self.stages(latent, [], coord, cell)[-1]
-        if cell is None:
-            raise ValueError("the stages of this model follow from the cell: query_rgb needs it")
-        plans = [self.finer_grids(latent.grid, *item) for item in cell[:, 0].tolist()]
-        if all(plan == plans[0] for plan in plans):
-            return self.stages(latent, plans[0], coord, cell)[-1]
-        queries = enumerate(zip(coord.split(1), cell.split(1), strict=True))
-        return torch.cat([self._decode(latent.item(number), *own) for number, own in queries])
+        def find(coord: Tensor, cell: Tensor | None = None) -> Tensor:
+            return self.stages(latent, plans[0], Queries(coord, cell))[-1]
 
-    def finer_grids(self, grid: Grid, *cell: float) -> list[Grid]:
-        """Those of all stages but the first, for pixels of a size (height, width)."""
-        scale = max(round(2 / side) / n for side, n in zip(cell, grid, strict=True))
+        inputs = (told.coord,) if told.cell is None else (told.coord, told.cell)
+        return in_pieces(find, amounts.CLIT_SHARING, *inputs)
+
+    def finer_grids(self, grid: Grid, cell: Tensor) -> list[Grid]:
+        """Those of all stages but the first, for pixels of size cell (2,)."""
+        scale = max(m / n for m, n in zip(size_by_cell(cell), grid, strict=True))
         grids: list[Grid] = []
         while len(grids) + 1 < len(self.imnets):
             factor = LARGEST_STEP ** (len(grids) + 1)
@@ -134,28 +133,23 @@ class CLIT(ContinuousModel):
             grids.append((grid[0] * factor, grid[1] * factor))
         return grids
 
-    def stages(
-        self, latent: TablesLatent, grids: list[Grid], coord: Tensor, cell: Tensor | None
-    ) -> list[Tensor]:
+    def stages(self, latent: TablesLatent, grids: list[Grid], queries: Queries) -> list[Tensor]:
         """Colours (B, Q, 3) of every stage; those of the last one are the model's.
 
         Args:
             grids: Of all stages but the first.
-            coord, cell: (B, Q, 2); without ``is_cell`` the cell is not used.
         """
         found: list[Tensor] = []
         for stage, grid in enumerate([latent.grid, *grids]):
-            seen = self._see(stage, latent, grid, coord, cell)
+            seen = self._see(stage, latent, grid, queries)
             network = Attention(self.imnets[stage], self.pb_encoder, self.head)
             own = attend(partial(self.f, stage), network, seen)
             found.append(own + FADING * found[-1] if found else own)
-        return [add_input(rgb, latent, coord, "bilinear") for rgb in found]
+        return [add_input(rgb, latent, queries, "bilinear") for rgb in found]
 
-    def _see(
-        self, stage: int, latent: TablesLatent, grid: Grid, coord: Tensor, cell: Tensor | None
-    ) -> Seen:
+    def _see(self, stage: int, latent: TablesLatent, grid: Grid, queries: Queries) -> Seen:
         """By the first stage all of the map, by others what the queries read."""
-        places = around(coord, grid, self.r)
+        places = around(queries.coord, grid, self.r)
         if stage == 0:
             top, left = latent.grid_origin
             tables, origin = latent.tables, (top - self.r, left - self.r)
@@ -166,9 +160,10 @@ class CLIT(ContinuousModel):
             maps = resample(latent.maps, latent.grid, latent.grid_origin, grid, *seen)
             maps = only_inside(self._project(stage, maps, padding=0), grid, rows, cols)
             tables, origin = self._tables(maps), (rows.start, cols.start)
-        rel_cell = require_cell(cell) * coord.new_tensor(grid) if self.is_cell else None
-        *queries, values = (Window(table, origin) for table in tables)
-        return Seen(places, queries[0] if queries else None, values, rel_cell)
+        cell = queries.with_cell(self.is_cell).cell
+        rel_cell = None if cell is None else cell * cell.new_tensor(grid)
+        *asked, values = (Window(table, origin) for table in tables)
+        return Seen(places, asked[0] if asked else None, values, rel_cell)
 
     def _project(self, stage: int, maps: Tensor, padding: int) -> Tensor:
         """Queries, keys and values of a map, or values alone."""

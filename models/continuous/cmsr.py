@@ -7,18 +7,18 @@ Smooth parts of a picture, where the modulation is weak, are rendered at a small
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import pydantic
-import torch
 import torch.nn.functional as F
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from configs.schema import parse_section, raise_problems
 from models.reading import amounts
-from utils import make_coord, sample_bilinear, sample_nearest
+from queries import Queries
+from utils import make_coord, pixel_centres, sample_bilinear, sample_nearest
 
 LEAST_SCALE = 4.0  # up to here everything is rendered
 TRAINED_SCALE = 4.0  # beyond it the cells are those of it
@@ -102,7 +102,7 @@ def compose(
     intensity: Tensor,
     steps: list[Level],
     size: Size,
-    render: Callable[[Tensor, Tensor], Tensor],
+    render: Callable[[Queries], Tensor],
 ) -> Tensor:
     """A picture (1, 3, H, W): each level enlarges the last one and renders what it selects.
 
@@ -110,7 +110,7 @@ def compose(
         inp: (1, 3, h, w), the first picture.
         intensity: (1, 1, h, w).
         size: (H, W).
-        render: Colours (1, Q, 3) at coord (1, Q, 2) for pixels of size cell (1, 1, 2).
+        render: Colours (1, Q, 3) at queries.
     """
     h, w = intensity.shape[-2:]
     centres = make_coord((h, w), flatten=False).to(inp).permute(2, 0, 1).unsqueeze(0)
@@ -119,44 +119,25 @@ def compose(
         grid = size if level.scale == whole else (int(h * level.scale), int(w * level.scale))
         # As published: so border pixels have the coordinates of the outermost codes.
         coord = F.interpolate(centres, grid, mode="bilinear", align_corners=False).flatten(2).mT
+        axes = Queries(coord).fast_axes
         strength = sample_nearest(intensity, coord)[0, :, 0]
         chosen = ((strength >= level.lower) & (strength <= level.upper)).nonzero().squeeze(1)
         if len(chosen) == 0:
             continue
         cell = coord.new_tensor([2 / n for n in grid]) * max(level.scale / TRAINED_SCALE, 1)
-        colours = sample_bilinear(picture, coord)
+        colours = sample_bilinear(picture, coord, axes=axes)
         for part in chosen.split(amounts.COMPOSED):
-            own = render(coord[:, part], cell.view(1, 1, 2))
+            own = render(Queries(coord[:, part], cell.view(1, 1, 2)))
             colours[:, part] = own.to(colours.dtype)
         picture = colours.mT.unflatten(2, grid)
     if picture.shape[-2:] == size:
         return picture
-    coord = make_coord(size).to(inp).unsqueeze(0)
-    return sample_bilinear(picture, coord).mT.unflatten(2, size)
+    rows, cols = (pixel_centres(n).to(inp) for n in size)
+    queries = Queries.grid(rows, cols)
+    shown = sample_bilinear(picture, queries.coord, axes=queries.fast_axes)
+    return shown.mT.unflatten(2, size)
 
 
 def scale_of(size: Size, grid: Size) -> float:
     """The scale of a picture of a size, by its number of pixels."""
     return math.sqrt(size[0] * size[1] / (grid[0] * grid[1]))
-
-
-def picture_size(coords: Iterable[Tensor]) -> Size | None:
-    """(H, W) of the picture of which rows and columns are queried.
-
-    Args:
-        coords: (B, Q, 2) each: a grid, in parts.
-
-    Returns:
-        None if it is no grid of two rows and columns or more.
-    """
-    count = 0
-    found: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for coord in coords:
-        count += coord.shape[1]
-        for axis, values in enumerate(found):
-            values.append(coord[0, :, axis].unique())
-    axes = [torch.cat(values).unique() for values in found]
-    if len(axes[0]) * len(axes[1]) != count or min(len(axis) for axis in axes) < 2:
-        return None
-    height, width = (round(2 * (len(x) - 1) / (x[-1] - x[0]).item()) for x in axes)
-    return height, width

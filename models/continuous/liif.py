@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from torch import Tensor
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
+from models.base import ContinuousModel, make_decoder, make_encoder
 from models.reading.decoder import CodeDecoder, code_decoder
 from models.reading.ensemble import blend
 from models.reading.latent import CodeLatent, Latent
 from models.reading.skip import add_input
 from models.registry import register
+from queries import Queries
 from utils import sample_nearest
 
 
@@ -60,15 +61,15 @@ class LIIF(ContinuousModel):
         latent = Latent(feat, inp)
         return latent if self.imnet is None else latent.with_codes(self.f.table(feat))
 
-    def decode(self, latent: Latent, coord: Tensor, cell: Tensor | None) -> Tensor:
+    def decode(self, latent: Latent, queries: Queries) -> Tensor:
         """The predictions f(z, x - v, c) of the codes z around x, blended by area (eq. 4)."""
         if self.imnet is None:
-            rgb = sample_nearest(latent.feat, coord, latent.grid, latent.grid_origin)
+            rgb = sample_nearest(latent.feat, queries.coord, latent.grid, latent.grid_origin)
         else:
             assert isinstance(latent, CodeLatent)
-            cell = require_cell(cell) if self.cell_decode else None
-            rgb = blend(self.f, latent, coord, cell, self.local_ensemble)
-        return add_input(rgb, latent, coord, self.input_skip)
+            told = queries.with_cell(self.cell_decode)
+            rgb = blend(self.f, latent, told, self.local_ensemble)
+        return add_input(rgb, latent, queries, self.input_skip)
 
     @property
     def f(self) -> CodeDecoder:

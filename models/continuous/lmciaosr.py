@@ -18,9 +18,8 @@ from models.continuous.modulated import Modulated, decoder_width
 from models.decoders.lmmlp import ModulatedMLP
 from models.decoders.mlp import make_mlp
 from models.reading import amounts
-from models.reading.codes import CodeTable
+from models.reading.codes import CodeTable, at_all_codes
 from models.reading.latent import ModulatedLatent
-from models.reading.pieces import at_all_codes
 from models.registry import make_ours, register
 
 CHANNELS = 64  # of the encoder; the published code knows no other

@@ -12,16 +12,17 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, make_decoder, make_encoder, require_cell
+from models.base import ContinuousModel, make_decoder, make_encoder
 from models.decoders.mlp import MLP, Layer
 from models.encoders.blocks import conv3x3
 from models.reading.codes import CodeTable
+from models.reading.decoder import apply_decoder
 from models.reading.ensemble import blend
-from models.reading.folded import apply_decoder
 from models.reading.latent import CodeLatent
 from models.reading.skip import add_input
 from models.reading.waves import FastWaves
 from models.registry import register
+from queries import Queries
 
 # Where row and column frequencies are in the output of `freq`.
 ALTERNATING = (slice(0, None, 2), slice(1, None, 2))
@@ -93,12 +94,12 @@ class Texture(ContinuousModel):
         maps = wave_maps(feat, self.coef, self.freq, self.order)
         return CodeLatent(feat, inp, codes=CodeTable(maps))
 
-    def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`; the cell is not optional."""
+    def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`; the cell is not optional."""
         f = FastWaves(self.f, self.phase, self.decoder)
         width = 2 * self.phase.out_features
-        rgb = blend(f, latent, coord, require_cell(cell), self.local_ensemble, width)
-        return add_input(rgb, latent, coord, "bilinear")
+        rgb = blend(f, latent, queries.with_cell(), self.local_ensemble, width)
+        return add_input(rgb, latent, queries, "bilinear")
 
     def f(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """The decoder applied to the waves of codes; the phase depends on the cell."""

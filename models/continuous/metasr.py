@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, make_encoder, require_cell
+from models.base import ContinuousModel, make_encoder
 from models.decoders.mlp import MLP
 from models.reading.codes import CodeTable, of_codes
 from models.reading.latent import CodeLatent
 from models.reading.nearest import at_nearest
 from models.registry import register
+from queries import Queries
 
 HIDDEN = 256
 
@@ -51,10 +52,10 @@ class MetaSR(ContinuousModel):
         table = of_codes(torch.cat([vectors, constant]), None, feat, unfold=True)
         return CodeLatent(feat, inp, codes=CodeTable(table))
 
-    def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        cell = require_cell(cell)
-        corner = coord - cell / 2
+    def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`; the cell is not optional."""
+        cell = queries.told_cell
+        corner = queries.coord - cell / 2
         size = corner.new_tensor(latent.grid)
 
         def place(v: Tensor) -> Tensor:

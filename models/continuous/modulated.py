@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from errors import UserError
-from models.base import ContinuousModel, Queries, require_cell
+from models.base import AllQueries, ContinuousModel
 from models.continuous.cmsr import (
     LEAST_SCALE,
     TRAINED_SCALE,
     compose,
     levels,
     parse_cmsr,
-    picture_size,
     scale_of,
 )
 from models.decoders.lmmlp import ModulatedMLP
@@ -31,6 +30,7 @@ from models.reading.ensemble import blend
 from models.reading.latent import ModulatedLatent
 from models.reading.skip import add_input
 from models.registry import make_ours
+from queries import Queries
 from utils import in_inference, is_recorded, sample_bilinear
 
 
@@ -114,39 +114,37 @@ class Modulated(ContinuousModel):
         """
         raise NotImplementedError
 
-    def decode(self, latent: ModulatedLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`."""
-        cell = require_cell(cell) if self.cell_decode else None
+    def decode(self, latent: ModulatedLatent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`."""
+        queries = queries.with_cell(self.cell_decode)
         if self.cmsr is not None and not (self.training or is_recorded()):
             if latent.context is None:
-                latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
+                latent = replace(latent, context=self.survey(lambda: [(latent, queries)]))
             if latent.context:
-                return sample_bilinear(latent.context[0], coord)
-        return self.render(latent, self._codes(latent, cell), coord, cell)
+                return sample_bilinear(latent.context[0], queries.coord, axes=queries.fast_axes)
+        return self.render(latent, self._codes(latent, queries), queries)
 
-    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+    def survey(self, queries: AllQueries) -> tuple[Tensor, ...]:
         """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
         assert self.cmsr is not None
-        size = size or picture_size(coord for _, coord, _ in queries())
-        latent, _, cell = next(iter(queries()))
-        h, w = latent.grid
+        latent, some = next(iter(queries()))
+        (h, w), size = latent.grid, some.picture
         if size is None or size[0] * size[1] <= LEAST_SCALE**2 * h * w:
             return ()
         steps = levels(self.cmsr.s2m_tables, scale_of(size, (h, w)))
         pictures = []
         for number in range(len(latent.feat)):
             item = latent.item(number)
+            cell = some.with_cell(self.cell_decode).cell
             own = None if cell is None else cell[number : number + 1, :1]
             codes, strength = self.modulate(item, own)
             render = partial(self.render, item, codes)
             pictures.append(compose(item.inp, strength, steps, size, render))
         return (torch.cat(pictures),)
 
-    def render(
-        self, latent: ModulatedLatent, codes: CodeTable, coord: Tensor, cell: Tensor | None
-    ) -> Tensor:
+    def render(self, latent: ModulatedLatent, codes: CodeTable, queries: Queries) -> Tensor:
         """Colours (B, Q, 3) of queries whose codes have been modulated."""
-        cell = cell if self.cell_decode else None
+        queries = queries.with_cell(self.cell_decode)
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
 
@@ -158,16 +156,16 @@ class Modulated(ContinuousModel):
         rgb = blend(
             f,
             latent.with_codes(codes),
-            coord,
-            cell,
+            queries,
             self.local_ensemble,
             width=self.imnet.hidden_dim,
         )
-        return add_input(rgb, latent, coord, self.input_skip)
+        return add_input(rgb, latent, queries, self.input_skip)
 
-    def _codes(self, latent: ModulatedLatent, cell: Tensor | None) -> CodeTable:
+    def _codes(self, latent: ModulatedLatent, queries: Queries) -> CodeTable:
         """What decoding reads of each code; kept for further queries with the same cell."""
-        if in_inference() and (cell is None or bool((cell == cell[:, :1]).all())):
+        cell = queries.cell
+        if in_inference() and queries.one_cell:
             cell = None if cell is None else cell[:, :1]
             key = () if cell is None else tuple(cell.flatten().tolist())
             return latent.memo.get(key, lambda: self.modulate(latent, cell)[0])

@@ -14,14 +14,14 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from configs.spec import SpecOf
-from models.base import ContinuousModel, Queries, make_encoder, require_cell
+from models.base import AllQueries, ContinuousModel, make_encoder
 from models.reading import amounts
-from models.reading.codes import CodeTable
+from models.reading.codes import CodeTable, in_pieces, pieces
 from models.reading.ensemble import read_corners
 from models.reading.latent import CodeLatent
-from models.reading.pieces import in_pieces, pieces
 from models.reading.skip import add_input
 from models.registry import register
+from queries import Queries
 from utils import in_inference
 
 EPS = 1e-5
@@ -125,31 +125,31 @@ class SRNO(ContinuousModel):
         return CodeLatent(feat, inp, codes=CodeTable(feat))
 
     @torch.no_grad()
-    def survey(self, queries: Queries, size: tuple[int, int] | None = None) -> tuple[Tensor, ...]:
+    def survey(self, queries: AllQueries) -> tuple[Tensor, ...]:
         """See `ContinuousModel.survey`: of each layer the mean of k^T v over all points."""
         context: list[Tensor] = []
         for layer in (self.conv0, self.conv1):
             total, count = torch.zeros((), dtype=torch.float64), 0
-            for latent, coord, cell in queries():
-                for points, cells in pieces(amounts.SRNO_QUERIES, coord, require_cell(cell)):
-                    x = self._layers(latent, points, cells, context)
+            for latent, some in queries():
+                for coord, cell in pieces(amounts.SRNO_QUERIES, some.coord, some.told_cell):
+                    x = self._layers(latent, coord, cell, context)
                     total = total + layer.attend(x).double()
-                    count += points.shape[1]
+                    count += coord.shape[1]
             context.append(total / count)
         return tuple(context)
 
-    def decode(self, latent: CodeLatent, coord: Tensor, cell: Tensor | None) -> Tensor:
-        """See `ContinuousModel.query_rgb`; the cell is not optional."""
-        cell = require_cell(cell)
+    def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
+        """See `ContinuousModel.decode`; the cell is not optional."""
         if latent.context is None and in_inference():
-            latent = replace(latent, context=self.survey(lambda: [(latent, coord, cell)]))
-        return in_pieces(partial(self._colours, latent), amounts.SRNO_QUERIES, coord, cell)
+            latent = replace(latent, context=self.survey(lambda: [(latent, queries)]))
+        f = partial(self._colours, latent)
+        rgb = in_pieces(f, amounts.SRNO_QUERIES, queries.coord, queries.told_cell)
+        return add_input(rgb, latent, queries, "bilinear")
 
     def _colours(self, latent: CodeLatent, coord: Tensor, cell: Tensor) -> Tensor:
         context = [None, None] if latent.context is None else latent.context
         x = self._layers(latent, coord, cell, context)
-        rgb = at_points(self.fc2, F.gelu(at_points(self.fc1, x)))
-        return add_input(rgb, latent, coord, "bilinear")
+        return at_points(self.fc2, F.gelu(at_points(self.fc1, x)))
 
     def _layers(
         self, latent: CodeLatent, coord: Tensor, cell: Tensor, context: Sequence[Tensor | None]

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from models.reading import amounts
+from models.reading.codes import fits_cache, in_cache
 from models.reading.decoder import CodeFunction
 from models.reading.latent import CodeLatent
 from models.reading.nearest import nearest_code
-from models.reading.pieces import fits_cache, in_cache
-from utils import Size, grid_axes
+from queries import Queries
+from utils import Size
 
 # f(z, rel_coord, rel_cell): colours (T, B, K, S, 3) from codes z (T, B, K, 1, C), each for S
 # queries (T, B, K, S, 2), for pixels of size rel_cell (1, B, K, 1, 2).
@@ -130,8 +131,7 @@ def read_corners(latent: CodeLatent, coord: Tensor) -> tuple[Tensor, Tensor, Ten
 def blend(
     predict: Predict | CodeFunction,
     latent: CodeLatent,
-    coord: Tensor,
-    cell: Tensor | None,
+    queries: Queries,
     ensemble: bool = True,
     width: int | None = None,
 ) -> Tensor:
@@ -139,7 +139,7 @@ def blend(
 
     Args:
         predict: The function f, see `Predict`; the codes are ``latent.codes``.
-        coord, cell: (B, Q, 2); without a cell there is no rel_cell.
+        queries: Without a cell there is no rel_cell.
         ensemble: Without it the nearest code alone.
         width: Floats that f computes of a query. With it, the queries of a grid are taken together
             on a CPU where they have the same codes, as have those between the same four: codes are
@@ -148,16 +148,16 @@ def blend(
     Returns:
         (B, Q, 3).
     """
-    codes = latent.codes
-    sizes = latent.grid
+    codes, sizes = latent.codes, latent.grid
+    coord, cell = queries.coord, queries.cell
     rel_cell = None
     if cell is not None:
         rel_cell = torch.stack([cell[..., axis] * n for axis, n in enumerate(sizes)], dim=-1)
         rel_cell = rel_cell.unsqueeze(-2).unsqueeze(0)
         rel_cell = rel_cell if codes.rows.dtype == torch.float64 else rel_cell.float()
     groups = None
-    if width is not None and fits_cache(codes) and len(coord) == codes.batch and _all_equal(cell):
-        groups = _find_groups(coord, sizes, ensemble)
+    if width is not None and fits_cache(codes) and len(coord) == codes.batch and queries.one_cell:
+        groups = _find_groups(queries, sizes, ensemble)
     if groups is None:
         rows, cols = (
             find_side(x, n, ensemble) for x, n in zip(coord.unbind(-1), sizes, strict=True)
@@ -179,14 +179,14 @@ def blend(
     return rgb.index_select(2, right.argsort()).flatten(1, 2)
 
 
-def _find_groups(coord: Tensor, sizes: Size, ensemble: bool) -> tuple[Groups, Groups] | None:
+def _find_groups(queries: Queries, sizes: Size, ensemble: bool) -> tuple[Groups, Groups] | None:
     """The runs of rows and of columns, see `Side.runs`, if queries are a grid and it pays."""
-    axes = grid_axes(coord)
+    axes = queries.fast_axes
     if axes is None:
         return None
     rows, cols = (list(find_side(x, n, ensemble).runs()) for x, n in zip(axes, sizes, strict=True))
     cells = math.prod(sum(len(members) for members, _ in groups) for groups in (rows, cols))
-    pays = coord.shape[1] >= max(2 * cells, amounts.SMALLEST_BLOCK * len(rows) * len(cols))
+    pays = queries.coord.shape[1] >= max(2 * cells, amounts.SMALLEST_BLOCK * len(rows) * len(cols))
     return (rows, cols) if pays else None
 
 
@@ -229,8 +229,3 @@ def _blend_cells(
 
     size = y.shape[-1] * x.shape[-1]
     return in_cache(weighted, codes, index, *inputs, size=size, width=width)
-
-
-def _all_equal(cell: Tensor | None) -> bool:
-    """Whether the queries of each image have one cell."""
-    return cell is None or cell.stride(1) == 0 or bool((cell == cell[:, :1]).all())

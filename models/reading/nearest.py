@@ -8,9 +8,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from models.reading.codes import CodeTable
+from models.reading.codes import CodeTable, in_cache, in_pieces
 from models.reading.latent import CodeLatent
-from models.reading.pieces import in_cache, in_pieces
 from utils import Size, nearest_index, pixel_centres, pixel_position
 
 # Queries are moved by this much so that points between two codes take the same one on any machine.

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from errors import UserError
 from models.reading.latent import Latent
+from queries import Queries
 from utils import sample_bicubic, sample_bilinear
 
 # Interpolations of the input that are added to the output, by name.
@@ -28,7 +29,7 @@ class ChannelsError(UserError):
         self.given = given
 
 
-def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:
+def add_input(rgb: Tensor, latent: Latent, queries: Queries, kind: str) -> Tensor:
     """Colours (B, Q, 3) and an interpolation of the input: one of `INPUT_SKIPS`, or "none".
 
     Raises:
@@ -38,4 +39,5 @@ def add_input(rgb: Tensor, latent: Latent, coord: Tensor, kind: str) -> Tensor:
         return rgb
     if rgb.shape[-1] != latent.inp.shape[1]:
         raise ChannelsError(rgb.shape[-1], latent.inp.shape[1])
-    return rgb + INPUT_SKIPS[kind](latent.inp, coord, latent.whole, latent.origin)
+    place = latent.whole, latent.origin, queries.fast_axes
+    return rgb + INPUT_SKIPS[kind](latent.inp, queries.coord, *place)

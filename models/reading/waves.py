@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.reading.decoder import CodeFunction
-from models.reading.folded import Decoder, FoldedRest, apply_decoder
+from models.reading.decoder import CodeFunction, Decoder, FoldedRest, apply_decoder
 
 
 class FastWaves(CodeFunction):

@@ -8,7 +8,7 @@ import torch
 
 from engine import batched_predict, clip_cell
 from errors import UserError
-from models.continuous.cmsr import Level, compose, levels, picture_size, scale_of
+from models.continuous.cmsr import Level, compose, levels, scale_of
 from rendering.grid import output_grid
 from rendering.picture import Picture
 from rendering.tiles import Renderer
@@ -87,7 +87,7 @@ def test_the_last_level_is_the_picture_itself(size):
     """Also where the scale is fractional, and not the same in both directions."""
     inp, intensity = torch.rand(1, 3, 10, 7), torch.ones(1, 1, 10, 7)
     truth = torch.rand(1, 3, *size)
-    rendered = lambda coord, cell: truth.flatten(2).mT  # noqa: E731
+    rendered = lambda queries: truth.flatten(2).mT  # noqa: E731
     steps = levels({8: {1: 0.5}}, scale_of(size, (10, 7)))
     assert torch.equal(compose(inp, intensity, steps, size, rendered), truth)
 
@@ -143,16 +143,6 @@ def test_chunks_bands_and_regions_are_parts_of_one_picture(pair, monkeypatch):
     torch.testing.assert_close(part[0], expected[:, 20:50, 11:80], atol=1e-4, rtol=0)
     row = torch.cat(list(renderer.render(source, rows[20:21], cols[11:13])), dim=2)
     torch.testing.assert_close(row[0], expected[:, 20:21, 11:13], atol=1e-4, rtol=0)
-
-
-def test_size_of_the_picture_behind_a_grid():
-    coord = make_coord((13, 7)).unsqueeze(0)
-    assert picture_size([coord]) == (13, 7)
-    rows = coord.unflatten(1, (13, 7))
-    assert picture_size(part.flatten(1, 2) for part in rows.split(4, 1)) == (13, 7)
-    assert picture_size([rows[:, 3:9, 2:5].flatten(1, 2)]) == (13, 7)
-    assert picture_size([rows[:, 3:4].flatten(1, 2)]) is None
-    assert picture_size([coord[:, :50]]) is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import models
 from errors import UserError
 from models.literal.places import unfold
 from models.reading.neighbourhood import group
+from queries import Queries
 from tests.cases import IMNET, LMMLP, SPECS, make
 from tests.golden import rules
 from tests.programs import succeeds, write_tests
@@ -134,7 +135,7 @@ def call_clit(model: nn.Module, case: dict) -> dict[str, Tensor]:
     coord = make_coord(target) if case["coord"] == "grid" else queries(case)[0]
     coord = coord.expand(len(inp), -1, -1)
     cell = make_cell(target).expand_as(coord)
-    stages = model.stages(model.encode(inp), finer, coord, cell)
+    stages = model.stages(model.encode(inp), finer, Queries(coord, cell))
     return {"rgb": stages[-1], "stages": torch.stack(stages)}
 
 
@@ -269,11 +270,11 @@ def test_stages_of_clit():
     """One up to x4 in float32 at any size, then one for each factor of 4, as far as they go."""
     model = make("clit", imnet_num=3, conv_num=3)
     for n in range(1, 200):
-        assert model.finer_grids((n, n + 7), *make_cell((4 * n, 4 * n + 28)).tolist()) == []
-        assert len(model.finer_grids((n, n), *make_cell((16 * n, 16 * n)).tolist())) == 1
-    assert model.finer_grids((5, 7), *make_cell((21, 7)).tolist()) == [(20, 28)]
-    assert model.finer_grids((5, 7), *make_cell((500, 700)).tolist()) == [(20, 28), (80, 112)]
-    assert make("clit").finer_grids((5, 7), *make_cell((500, 700)).tolist()) == []
+        assert model.finer_grids((n, n + 7), make_cell((4 * n, 4 * n + 28))) == []
+        assert len(model.finer_grids((n, n), make_cell((16 * n, 16 * n)))) == 1
+    assert model.finer_grids((5, 7), make_cell((21, 7))) == [(20, 28)]
+    assert model.finer_grids((5, 7), make_cell((500, 700))) == [(20, 28), (80, 112)]
+    assert make("clit").finer_grids((5, 7), make_cell((500, 700))) == []
 
 
 def test_queries_crowded_at_one_code():

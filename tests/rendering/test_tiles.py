@@ -225,11 +225,11 @@ def test_out_of_memory_halves_the_queries():
     model, source = make("liif"), picture(60, 50)
     decode, sizes = model.decode, []
 
-    def limited(latent, coord, cell):
-        sizes.append(coord.shape[1])
-        if coord.shape[1] > limit:
+    def limited(latent, queries):
+        sizes.append(queries.coord.shape[1])
+        if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return decode(latent, coord, cell)
+        return decode(latent, queries)
 
     wanted, limit = whole(model, source, (240, 200)), 9000
     model.decode = limited
