@@ -9,9 +9,11 @@ python demo.py --input - --scale 2 --output - < photo.png > large.png
 from __future__ import annotations
 
 from cli.interrupt import end_at_once, ending_at_once
+from cli.threads import wait_asleep
 
 if __name__ == "__main__":
     end_at_once()  # before pydantic and torch, whose imports take seconds
+    wait_asleep()
 
 import argparse
 import signal

@@ -9,9 +9,11 @@ python test.py --config configs/test/set5.yaml --model M.pth@0.25 M.pth@0.5 M.pt
 from __future__ import annotations
 
 from cli.interrupt import end_at_once
+from cli.threads import wait_asleep
 
 if __name__ == "__main__":
     end_at_once()  # before torch, whose import takes seconds
+    wait_asleep()
 
 import argparse
 import math

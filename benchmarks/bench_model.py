@@ -2,10 +2,16 @@
 
 For each size and scale: seconds to encode and for the whole call, decoded Mpixel/s, the whole call
 over the floor (the decoder's hidden layers as matrix products, for every corner), and with
---literal how many times faster it is than the published computation (`models/literal`).
+--literal how many times faster it is than the published computation (`models/literal`). With
+--beside the same of the whole call beside a process that never sleeps.
 """
 
 from __future__ import annotations
+
+from cli.threads import wait_asleep
+
+if __name__ == "__main__":
+    wait_asleep()  # as the programs do
 
 import argparse
 from collections.abc import Callable
@@ -15,7 +21,15 @@ import torch
 from torch import Tensor, nn
 
 import models
-from benchmarks.measure import DEFAULT_CONFIG, in_turn, model_name, model_spec, peak_mib, report
+from benchmarks.measure import (
+    DEFAULT_CONFIG,
+    busy_process,
+    in_turn,
+    model_name,
+    model_spec,
+    peak_mib,
+    report,
+)
 from cli.command import add_gpu_option, choose_devices, run
 from engine import batched_predict
 from models.channels import colour_channels
@@ -35,6 +49,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, nargs="+", default=[4.0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--literal", action="store_true", help="time the published computation too")
+    parser.add_argument("--beside", action="store_true", help="beside a busy process, too")
     add_gpu_option(parser)
     args = parser.parse_args()
     device = choose_devices(args.gpu)[0]
@@ -45,14 +60,22 @@ def main() -> None:
         name = model_name(spec)
         for size in args.size:
             for scale in args.scale:
-                row = measure(model, spec["name"], size, scale, args.rounds, args.literal)
+                row = measure(
+                    model, spec["name"], size, scale, args.rounds, args.literal, args.beside
+                )
                 rows.append({"model": name, "size": size, "scale": scale, **row})
     report("model", device, rows)
 
 
 @torch.no_grad()
 def measure(
-    model: Any, kind: str, size: int, scale: float, rounds: int, literal: bool
+    model: Any,
+    kind: str,
+    size: int,
+    scale: float,
+    rounds: int,
+    literal: bool,
+    beside: bool = False,
 ) -> dict[str, Any]:
     """One row of the table."""
     device = next(model.parameters()).device
@@ -84,6 +107,14 @@ def measure(
         wanted = run_literal(model, kind, inp, coord, cell)
         error = (batched_predict(model, inp, coord, cell, EVAL_BSIZE) - wanted).abs().max()
         row["largest difference"] = error.item()
+    if beside:
+        chosen = {k: f for k, f in functions.items() if k in ("whole", "literal")}
+        with busy_process():
+            crowded = in_turn(chosen, rounds, device)
+        row["whole beside s"] = crowded["whole"]
+        row["beside/alone"] = crowded["whole"] / seconds["whole"]
+        if literal:
+            row["times faster beside"] = crowded["literal"] / crowded["whole"]
     return {**row, "peak MiB": peak_mib(device)}
 
 

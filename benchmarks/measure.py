@@ -7,8 +7,11 @@ import json
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -37,6 +40,17 @@ def in_turn(
             wait(device)
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Another process that computes without a pause for as long."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 def model_spec(path: str) -> dict[str, Any]:

@@ -40,6 +40,12 @@ def test_rendering(capsys, monkeypatch, config):
         assert row["largest difference"] < 1e-4
 
 
+def test_rendering_beside_a_busy_process(capsys, monkeypatch):
+    args = ["--size", 6, "--scale", 2, "--rounds", 1, "--literal", "--beside"]
+    (row,) = rows(capsys, monkeypatch, bench_model, *args)
+    assert min(row["whole beside s"], row["beside/alone"], row["times faster beside"]) > 0
+
+
 @pytest.mark.parametrize("name", ["liif", "lte"])
 def test_gray_models(name):
     model = cases.make(name, **cases.GRAY_ARGS[name])

@@ -6,6 +6,7 @@ or a program are recorded, all of them are one.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from copy import copy
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.reading import amounts
+from models.reading.threads import each_alone
 from utils import in_inference
 
 
@@ -90,7 +92,7 @@ def in_pieces(function: Callable[..., Tensor], count: int, *inputs: Tensor) -> T
     """A function of so many queries at a time: inputs (..., Q, C) -> (B, Q, ...)."""
     if not in_inference():
         return function(*inputs)
-    return torch.cat([function(*piece) for piece in pieces(count, *inputs)], dim=1)
+    return torch.cat(each_alone(function, pieces(count, *inputs)), dim=1)
 
 
 def at_all_codes(
@@ -137,7 +139,7 @@ def in_cache(
         function: Of the codes (T, B, k, C) at an index, of the inputs and ``spare``, with results
             (B, k, ...). It may overwrite the codes. Spare is None unless `fits_cache`, or else
             memory for activations, (T*B*k*size or more, channels of the codes); that every piece
-            has the same one keeps it in the cache.
+            of a thread has the same one keeps it in the cache.
         index: (T, B, K).
         inputs: (T, B, K, ...) each.
         size: So many queries share their codes.
@@ -150,11 +152,15 @@ def in_cache(
     channels = codes.channels * (9 if codes.unfold else 1)
     floats = channels * size if width is None else channels + width * size
     step = max(1, amounts.CACHED_FLOATS // (floats * corners * batch))
-    own, spare = None, None
-    if not codes.unfold:
-        rows = min(step, count) * size * corners * batch
-        own, spare = codes.rows.new_empty(2, rows, channels)
+    rows, of_thread = min(step, count) * size * corners * batch, threading.local()
+
+    def work(at: Tensor, *part: Tensor) -> Tensor:
+        if codes.unfold:
+            return function(codes.read(at), *part, spare=None)
+        if not hasattr(of_thread, "memory"):
+            of_thread.memory = codes.rows.new_empty(2, rows, channels)
+        own, spare = of_thread.memory
+        return function(codes.read(at, own), *part, spare=spare)
+
     parts = zip(*(x.split(step, dim=2) for x in (index, *inputs)), strict=True)
-    return torch.cat(
-        [function(codes.read(at, own), *part, spare=spare) for at, *part in parts], dim=1
-    )
+    return torch.cat(each_alone(work, parts), dim=1)
