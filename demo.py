@@ -120,7 +120,7 @@ def make_renderer(
 
 
 def find(args: argparse.Namespace) -> Plan:
-    """What is to be rendered to where; what cannot be is said before any work."""
+    """Plan what to render to which files; what is impossible is said before any work."""
     from rendering.targets import check_targets, plan
 
     found = plan(args.input, args.output, args.suffix, args.ext)

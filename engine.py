@@ -132,7 +132,7 @@ def super_resolve(
 
 
 def progress_bar(batches: Iterable[Any], title: str, hidden: bool = False, **options: Any) -> Any:
-    """On a terminal, and unless hidden; options as of tqdm."""
+    """Show progress on a terminal, unless hidden; options as of tqdm."""
     off = hidden or sys.stderr is None or not sys.stderr.isatty()
     return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=off, **options)
 
@@ -143,12 +143,12 @@ def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
 
 
 def channel_dim(colours: Tensor) -> int:
-    """Of the colours of a batch: (B, Q, 3), or of a grid (B, 3, H, W)."""
+    """The dimension of the channels of colours (B, Q, 3), or of a grid (B, 3, H, W)."""
     return 1 if colours.ndim == 4 else 2
 
 
 def as_queries(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A batch, or one sample, with its queries as a list (..., Q, 2), be they a grid or not."""
+    """A batch, or one sample, with its queries as a list (..., Q, 2), even if they are a grid."""
     if samples["coord"].ndim == samples["cell"].ndim:
         return dict(samples)
     coord = samples["coord"].flatten(-3, -2)

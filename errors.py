@@ -18,5 +18,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    """Without what is easily taken for another: upper case, and _ for -."""
+    """A name without what is easily confused: upper case, and _ for -."""
     return name.casefold().replace("_", "-")

@@ -31,7 +31,7 @@ _swapping: threading.RLock = vars(torch.hub).setdefault("_liif_swapping", thread
 
 @contextmanager
 def _own_modules() -> Iterator[None]:
-    """Within it ``models``, ``utils`` and the like are ours, whatever else has these names.
+    """Import ``models``, ``utils`` and the like of this project, whatever else has these names.
 
     That goes for all threads, so others should not import modules of these names meanwhile. What is
     loaded so imports nothing of ours later.

@@ -84,7 +84,7 @@ class Queries:
         return height, width
 
     @property
-    def told_cell(self) -> Tensor:
+    def required_cell(self) -> Tensor:
         """The cell, for a model that decodes it.
 
         Raises:
@@ -95,12 +95,12 @@ class Queries:
         return self.cell
 
     def with_cell(self, told: bool = True) -> Queries:
-        """These queries with their `told_cell`; without a cell, if the decoder is not told it."""
-        cell = self.told_cell if told else None
+        """These queries with the `required_cell`; without it, if the decoder is not told it."""
+        cell = self.required_cell if told else None
         return self if cell is self.cell else replace(self, cell=cell)
 
     def item(self, number: int) -> Queries:
-        """Those of one image of the batch."""
+        """The queries of one image of the batch."""
         part = slice(number, number + 1)
         cell = None if self.cell is None else self.cell[part]
         return replace(self, coord=self.coord[part], cell=cell)

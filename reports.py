@@ -189,7 +189,7 @@ def _finite(value: Any) -> Any:
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """With a head, which names the model if there are several; what is not known is empty."""
+    """CSV with a head, which names the model if there are several; unknown values are empty."""
     several = len({result.model for result in results}) > 1
     fields = [*(["model"] if several else []), "set", "scale", *METRICS, "images"]
     text = io.StringIO()

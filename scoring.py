@@ -49,7 +49,7 @@ class Evaluated(NamedTuple):
 
     @property
     def psnr(self) -> float:
-        """In dB."""
+        """The PSNR in dB."""
         return self.values[PSNR]
 
 
@@ -82,7 +82,7 @@ class Measure:
 
     @property
     def scale(self) -> float | None:
-        """That of eval_type; None if it says none."""
+        """The scale in eval_type; None if it names none."""
         return _parse_eval_type(self.eval_type)[1]
 
     @property
@@ -110,7 +110,7 @@ class Scores(NamedTuple):
 
     @property
     def psnr(self) -> float:
-        """In dB."""
+        """The PSNR in dB."""
         return self.values[PSNR]
 
     @property
@@ -183,7 +183,7 @@ def score(
     verbose: bool = False,
     on_image: Callable[[Evaluated], None] | None = None,
     group: Group = ALONE,
-    heed: Callable[[], Any] | None = None,
+    on_batch: Callable[[], Any] | None = None,
 ) -> Scores:
     """Means over images of what is measured of each; further arguments as of `evaluate`.
 
@@ -194,7 +194,7 @@ def score(
         verbose: Show a progress bar with the mean so far.
         on_image: Called with each result of this process, e.g. to keep its picture.
         group: The processes that share the loader's batches.
-        heed: Called after every batch, equally often in all processes.
+        on_batch: Called after every batch, equally often in all processes.
     """
     model.eval()
     bar = progress_bar(loader, "val", hidden=not verbose)
@@ -203,9 +203,9 @@ def score(
     failure: Exception | None = None
 
     def after_batch() -> None:
-        group.fail_alike(failure)
-        if heed is not None:
-            heed()
+        group.fail_together(failure)
+        if on_batch is not None:
+            on_batch()
 
     for batch in group.in_step(_Caught(bar), after_batch):
         try:
@@ -261,7 +261,7 @@ class _Caught:
 
 
 def _mean(results: Sequence[Evaluated], metric: str) -> float:
-    """Of the values of a metric that are finite; infinite if none is."""
+    """The mean of the values of a metric that are finite; infinite if none is."""
     mean = Averager()
     for result in results:
         if not math.isinf(result.values[metric]):

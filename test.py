@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def say_results(args: argparse.Namespace, group: Group) -> None:
-    """Of every model on every case of the configs, as the first process says them."""
+    """Print the results of every model on every case of the configs, in the first process."""
     cases = choose_cases(args.config, args.scale, group)
     tables = {form: path for form in FORMS if (path := getattr(args, form)) is not None}
     inputs = [*args.config, *(checkpoint_file(split_name(name)[0]) for name in args.model)]
@@ -162,7 +162,7 @@ def _unwritable(folder: Path) -> list[str]:
 
 
 def say(result: Result, several_cases: bool, several_models: bool) -> None:
-    """One result, or why there is none."""
+    """Print one result, or why there is none."""
     names = [result.title] * several_cases + [result.model] * several_models
     name = ", ".join(names)
     if result.error:

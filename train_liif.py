@@ -130,7 +130,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def run_folder(args: argparse.Namespace) -> Path:
-    """Of this run, below save/.
+    """The folder of this run, below save/.
 
     Raises:
         UserError: If it would be elsewhere.

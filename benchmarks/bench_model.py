@@ -77,7 +77,7 @@ def measure(
     literal: bool,
     beside: bool = False,
 ) -> dict[str, Any]:
-    """One row of the table."""
+    """Measure one row of the table."""
     device = next(model.parameters()).device
     inp = torch.rand(1, colour_channels(model), size, size, device=device)
     side = round(size * scale)

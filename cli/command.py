@@ -148,7 +148,7 @@ class _Lasting(io.FileIO):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program; what the user can mend is one line on stderr and a non-zero exit."""
+    """Run a program; what the user can correct is one line on stderr and a non-zero exit."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # no longer `end_at_once`
     for stream in (sys.stdout, sys.stderr):
@@ -183,7 +183,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what it says, or its name if that is nothing."""
+    """The first line of what an error says, or its name if that is nothing."""
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 

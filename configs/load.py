@@ -124,7 +124,7 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
 def choose_scales(
     cases: Sequence[TestCase], scales: Sequence[float], *, datasets: Registry
 ) -> list[TestCase]:
-    """Those of the scales that the tests list, and for other scales what they can be made for.
+    """Choose tests of the scales that they list, and make them for others where that is possible.
 
     That is, of each row, the first test that shrinks its images itself. If there is none, for want
     of files of other scales, these are left out.

@@ -257,7 +257,7 @@ def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
 
 
 def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
-    """That a protocol of images is to be applied to samples that are none."""
+    """Find protocols of whole images that are to be applied to samples of single pixels."""
     wrapper = section.get("wrapper") if isinstance(section, Mapping) else None
     args = wrapper.get("args") if isinstance(wrapper, Mapping) else None
     if eval_type is None or not isinstance(args, Mapping) or args.get("sample_q") is None:

@@ -39,14 +39,14 @@ class SpecsOf:
     registry: Registry
 
     def check(self, value: Any, place: str) -> list[str]:
-        """As `Registry.check`, of each spec."""
+        """Check each spec with `Registry.check`."""
         if isinstance(value, (list, tuple)):
             lists = (self.check(each, f"{place}.{i}") for i, each in enumerate(value))
             return [problem for problems in lists for problem in problems]
         return self.registry.check(value, place)
 
     def completed(self, value: Any) -> Any:
-        """As `Registry.completed`, of each spec."""
+        """Complete each spec with `Registry.completed`."""
         if isinstance(value, (list, tuple)):
             return [self.completed(each) for each in value]
         return self.registry.completed(value)
@@ -192,7 +192,7 @@ class Registry:
         return problems
 
     def _looks_like_spec(self, key: str, value: Any) -> bool:
-        """Of a parameter without annotation: another mapping may have a 'name' as well."""
+        """Whether a parameter without annotation is a spec: other mappings may have a name, too."""
         named = isinstance(value, Mapping) and isinstance(value.get("name"), str)
         return named and (key.endswith("_spec") or value["name"] in self)
 

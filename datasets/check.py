@@ -123,7 +123,7 @@ def _judges_sizes(samples: Any) -> bool:
 
 
 def _all_shaved(samples: SampleWrapper, sizes: Any, shave: int) -> str | None:
-    """That an evaluation leaves nothing of a target."""
+    """Find whether an evaluation cuts off all of a target."""
     target = samples.target_size(sizes) if shave else None
     if target is None or min(target) > 2 * shave:
         return None

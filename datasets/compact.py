@@ -92,7 +92,7 @@ def expanded(fields: Mapping[str, Tensor], as_grid: bool) -> dict[str, Tensor]:
 
 
 def _unit(pixels: Tensor) -> Tensor:
-    """As `to_unit`; a GPU multiplies by the reciprocal of a number, but divides by a tensor."""
+    """Do as `to_unit`; a GPU multiplies by the reciprocal of a number, but divides by a tensor."""
     if pixels.dtype != torch.uint8:
         return pixels
     return pixels / torch.full((), 255.0, device=pixels.device)
@@ -125,7 +125,7 @@ class Batch:
         return replace(self, fields=fields)
 
     def pin_memory(self) -> Batch:
-        """In page-locked memory; torch's thread calls this."""
+        """Copy the sample to page-locked memory; torch's thread calls this."""
         return self._mapped(Tensor.pin_memory)
 
     def on(self, device: torch.device) -> dict[str, Any]:

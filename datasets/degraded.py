@@ -21,7 +21,7 @@ from errors import UserError
 
 @register("sr-implicit-degraded")
 class SRImplicitDegraded(SRImplicitDownsampled):
-    """As `sr-implicit-downsampled`, the input being degraded before and after it is shrunk.
+    """Samples of `sr-implicit-downsampled` whose input is degraded before and after it is shrunk.
 
     With the same seed and ``p_scale_min`` 0, targets, queries and clean inputs are those of
     `sr-implicit-downsampled`, bit for bit. A target is flipped before its copy is degraded: what
@@ -66,7 +66,7 @@ class SRImplicitDegraded(SRImplicitDownsampled):
         if is_clean:
             return self.shrink(target, size, rng)
         pixels = target.permute(1, 2, 0).numpy()
-        if self.augment:  # as `flip_alike`, with arrays
+        if self.augment:  # as `flip_both`, with arrays
             left_right, up_down, diagonal = drawn_flips(rng)
             pixels = pixels[:: -1 if up_down else 1, :: -1 if left_right else 1]
             if diagonal:

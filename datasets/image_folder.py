@@ -114,7 +114,7 @@ class ImageFolder(Dataset[Tensor]):
 
     @property
     def held_bytes(self) -> int:
-        """Of memory that "in_memory" takes, whatever the number of workers."""
+        """The bytes that "in_memory" takes, whatever the number of workers."""
         return 0 if self._held is None else self._held.nbytes
 
     def file(self, index: int) -> Path:

@@ -156,7 +156,7 @@ class BatchLoader(DataLoader[Any]):
         self.batches.start = start
 
     def numbers(self) -> Iterator[int]:
-        """Of an unshuffled loader: the number among all samples of each that it gives.
+        """Number the samples that an unshuffled loader gives, among those of all processes.
 
         To be taken in step with the batches: which are left out is known when they are read.
         """

@@ -36,7 +36,7 @@ def _note(files: list[Path], text: str) -> list[str]:
 
 
 def _dark(files: list[Path]) -> list[str]:
-    """Of 16-bit files whose first few use the lower bits only."""
+    """Note 16-bit files whose first few use the lower bits only."""
     used: dict[Path, int] = {}
     for file in files[:PROBED]:
         try:

@@ -26,7 +26,7 @@ def check_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
 def open_image(
     file: BinaryIO, formats: Sequence[str], max_pixels: int = MAX_PIXELS
 ) -> ImageFile.ImageFile:
-    """What `PIL.Image.open` returns, but for its check of the size, which is made here.
+    """Open an image as `PIL.Image.open` does, except for its check of the size, which is made here.
 
     Pillow warns of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels and refuses twice as many. This
     limit, and the filters that say what becomes of a warning, belong to the process: changed for
@@ -64,7 +64,7 @@ def reason_of(error: Exception) -> str:
 
 
 def load(image: Image.Image) -> None:
-    """Decode an image of `open_image`; a TIFF's memory is allocated, lest Pillow check its size."""
+    """Decode an image of `open_image`; a TIFF gets its memory here, or Pillow checks its size."""
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tile:
         image.im = Image.core.new(image.mode, image._tile_size)  # type: ignore[attr-defined]
     image.load()

@@ -60,7 +60,7 @@ class EpochBatches(Sampler[list[int]]):
         return min(self.batch_size, self.length - number * self.batch_size)
 
     def part(self, number: int) -> range:
-        """Which samples of a shuffled batch are this process's; none if they are too few."""
+        """The samples of a shuffled batch that are this process's; none if they are too few."""
         size, rank = self.size(number), self.group.rank
         first, last = (size * at // self.group.world for at in (rank, rank + 1))
         return range(first, last)

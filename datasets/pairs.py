@@ -31,7 +31,7 @@ def check_pattern(pattern: str) -> None:
 def partners(
     low: ImageFiles, high: ImageFiles, pattern: str | None = None, subset: bool = False
 ) -> list[int]:
-    """For each high-resolution file the index of its low-resolution file.
+    """Find the index of the low-resolution file for each high-resolution one.
 
     Partners are in corresponding folders, in the same subfolder. Without a pattern the low file is
     named as the high one, or so with ``x2``, ``x3.5`` .. after it: all alike if that is possible.
@@ -69,7 +69,7 @@ def partners(
 
 
 def _keys(files: ImageFiles, rule: Rule) -> list[set[Key]]:
-    """By what each file may be found."""
+    """List the names by which each file may be found."""
     keys = []
     for place, name in zip(files.places, files.names, strict=True):
         path = PurePosixPath(name)

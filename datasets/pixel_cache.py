@@ -187,7 +187,7 @@ class HeldImages(Sequence[Tensor]):
 
 
 def _nameless_file() -> BinaryIO:
-    """In memory where the system has that, else on disk; gone with the last process that has it."""
+    """A file in memory, or on disk where that cannot be; gone with the last process that has it."""
     if hasattr(os, "memfd_create"):
         with suppress(OSError):  # such as ENOSYS in a sandbox
             return os.fdopen(os.memfd_create("images"), "w+b")

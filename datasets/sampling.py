@@ -106,7 +106,7 @@ class SampleWrapper(Dataset[Sample]):
         return Compact(inp, gt, (height, width), *places)
 
     def _too_few(self, size: Size) -> str | None:
-        """That a target of a size has not the pixels to sample."""
+        """Say that a target of a size has too few pixels to sample."""
         height, width = size
         if self.sample_q is None or self.sample_q <= height * width:
             return None
@@ -149,7 +149,7 @@ def random_crop(
 
 
 def crop_problem(size: Size, side: int) -> str | None:
-    """That an image has not the pixels for a square crop."""
+    """Say that an image has too few pixels for a square crop."""
     if min(size) >= side:
         return None
     return (
@@ -163,7 +163,7 @@ def drawn_flips(rng: np.random.Generator) -> np.ndarray:
     return rng.random(3) < 0.5
 
 
-def flip_alike(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def flip_both(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """The same `drawn_flips` for both."""
     left_right, up_down, diagonal = drawn_flips(rng)
     if left_right:
@@ -184,7 +184,7 @@ def integer_scale(low: Size, high: Size) -> int | None:
 
 
 def no_pair(low: Size, high: Size) -> str:
-    """That sizes are no pair, and which size the input should have."""
+    """Say that sizes are no pair, and which size the input should have."""
     (h, w), (H, W) = low, high
     scale = max(1, round((H * W / (h * w)) ** 0.5))
     return (

@@ -25,7 +25,7 @@ from datasets.sampling import (
     crop_problem,
     file_name,
     file_names,
-    flip_alike,
+    flip_both,
     integer_scale,
     no_pair,
     random_crop,
@@ -33,7 +33,7 @@ from datasets.sampling import (
 from errors import UserError
 
 __all__ = ["Sample", "SampleWrapper", "Size", "crop", "crop_problem", "file_name", "file_names"]
-__all__ += ["flip_alike", "integer_scale", "random_crop"]
+__all__ += ["flip_both", "integer_scale", "random_crop"]
 
 
 @register("sr-implicit-paired")
@@ -68,7 +68,7 @@ class SRImplicitPaired(SampleWrapper):
         else:
             top = left = 0
         high = crop(high, top * scale, left * scale, h * scale, w * scale)
-        return flip_alike(rng, low, high) if self.augment else (low, high)
+        return flip_both(rng, low, high) if self.augment else (low, high)
 
     def _scale(self, index: int, low: Tensor, high: Tensor) -> int:
         sizes = [(int(x.shape[-2]), int(x.shape[-1])) for x in (low, high)]
@@ -144,7 +144,7 @@ class SRImplicitDownsampled(SampleWrapper):
     def shrink(self, target: Tensor, size: Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The input of a target, by bicubic, and the target; flipped alike if that is asked for."""
         inp = resize_bicubic(target, *size)
-        return flip_alike(rng, inp, target) if self.augment else (inp, target)
+        return flip_both(rng, inp, target) if self.augment else (inp, target)
 
     def size_problem(self, sizes: Size) -> str | None:
         if self.inp_size is not None:

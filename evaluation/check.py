@@ -149,7 +149,7 @@ Seen = TypeVar("Seen", CheckedModel, CheckedCase)
 
 
 def _agreed(found: Sequence[Seen], seen: Sequence[object], difference: str) -> Seen:
-    """Of what the processes have found: an error, or what all have seen alike."""
+    """Compare what the processes have found: an error, or what all have seen."""
     first = next((item for item in found if item.error), found[0])
     if first.error or all(other == seen[0] for other in seen):
         return first
@@ -157,12 +157,12 @@ def _agreed(found: Sequence[Seen], seen: Sequence[object], difference: str) -> S
 
 
 def expected_scale(case: TestCase) -> float | None:
-    """Of a test's pairs; None if neither its row nor its eval_type says one."""
+    """The scale of a test's pairs; None if neither its row nor its eval_type says one."""
     return Measure(case.config.eval_type).scale if case.scale is None else case.scale
 
 
 def _loader(case: TestCase, channels: int, **options: Any) -> BatchLoader:
-    """Of one process or, with ``group``, of all; does not talk to the others."""
+    """Make the loader of one process or, with ``group``, of all, without talking to the others."""
     shave = Measure(case.config.eval_type).shave
     return make_loader(
         case.config.test_dataset,
@@ -213,7 +213,7 @@ def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:
 
 
 def _whole_images(samples: Any, measure: Measure) -> list[str]:
-    """That samples are no whole images, where such are needed."""
+    """Say where samples are no whole images, though such are needed."""
     if measure.needs_images and getattr(samples, "sample_q", None) is not None:
         options = [f"--{name}" for name, metric in METRICS.items() if metric.needs_images]
         return [

@@ -29,7 +29,7 @@ def write_picture(path: Path, picture: Tensor) -> None:
 def picture_files(
     save: Path, models: Sequence[str], case: TestCase, files: Sequence[str]
 ) -> dict[str, list[Path]]:
-    """For each model where the pictures of a case go.
+    """Say where the pictures of a case go, for each model.
 
     That is SAVE/SET/xS/IMAGE.png, or, of several models, SAVE/MODEL/SET/xS/IMAGE.png.
 

@@ -105,7 +105,7 @@ def _evaluate(
 
 
 def _origin(samples: object, case: TestCase) -> dict[str, Any]:
-    """Where the inputs come from."""
+    """Say where the inputs come from."""
     if isinstance(samples, SRImplicitDegraded):
         return {"lr": "degraded here", "wrapper": case.config.test_dataset.wrapper}
     shrunk = isinstance(samples, SRImplicitDownsampled)
@@ -113,7 +113,7 @@ def _origin(samples: object, case: TestCase) -> dict[str, Any]:
 
 
 def _compared(model: CheckedModel, measure: Measure) -> str:
-    """Which channels a protocol compares."""
+    """The channels that a protocol compares."""
     if model.channels == 1:
         return "gray"
     return {"benchmark": "luma", "gray": "gray"}.get(measure.protocol or "", "RGB")

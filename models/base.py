@@ -109,7 +109,7 @@ class ContinuousModel(nn.Module):
     largest_scale: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the remembered latent, whose gradients cannot be copied."""
+        """The state without the remembered latent, whose gradients cannot be copied."""
         return {**self.__dict__, "latent": None}
 
     def encode(self, inp: Tensor) -> Latent:
@@ -166,7 +166,7 @@ class ContinuousModel(nn.Module):
         """
         raise NotImplementedError
 
-    def survey(self, queries: AllQueries) -> tuple[Tensor, ...]:
+    def summarise(self, queries: AllQueries) -> tuple[Tensor, ...]:
         """What colours depend on of all queries, for `Latent.context`; if `spans_queries`.
 
         Args:
@@ -232,7 +232,7 @@ class ContinuousModel(nn.Module):
 
 
 def encoder_of(model: Any) -> nn.Module:
-    """The encoder of a continuous model, be it of this or of the published code.
+    """The encoder of a continuous model, of this or of the published code.
 
     Its state dict is that part of the model's whose keys begin with ``encoder.``; its
     `load_state_dict` passes over an upsampler that it has no place for (see `Encoder`).

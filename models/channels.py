@@ -29,7 +29,7 @@ def colour_channels(model: Any) -> int:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        given = _given_channels(model)
+        given = _output_channels(model)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -38,12 +38,12 @@ def colour_channels(model: Any) -> int:
     return given
 
 
-def _given_channels(model: ContinuousModel) -> int:
+def _output_channels(model: ContinuousModel) -> int:
     parameter = next(model.parameters(), torch.zeros(()))
     coord = torch.zeros(1, 1, 2, device=parameter.device)
     cell = torch.full_like(coord, 0.25)
 
-    def given_for(channels: int) -> int:
+    def output_for(channels: int) -> int:
         inp = parameter.new_zeros(1, channels, 8, 8)
         try:
             return model.query_rgb(coord, cell, model.encode(inp)).shape[-1]
@@ -51,6 +51,6 @@ def _given_channels(model: ContinuousModel) -> int:
             return error.given
 
     try:
-        return given_for(3)
+        return output_for(3)
     except RuntimeError:
-        return given_for(1)
+        return output_for(1)

@@ -53,7 +53,7 @@ class ModelRegistry(Registry):
         return add_or_replace
 
     def make_ours(self, spec: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> Any:
-        """As `make`, but of a replaced name what this project has registered."""
+        """Make what this project has registered, even where another file has replaced its name."""
         replaced = spec.get("name") in self._replaced
         return self._replaced.make(spec, args) if replaced else self.make(spec, args)
 

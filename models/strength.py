@@ -66,9 +66,9 @@ def blended(
         path, base_path: Of the checkpoints, for messages.
 
     Raises:
-        UserError: As `check_alike`.
+        UserError: As `check_same_kind`.
     """
-    check_alike(model, path, base, base_path)
+    check_same_kind(model, path, base, base_path)
     sd = blend(base["model"]["sd"], model["model"]["sd"], strength)
     return {**model, "model": {**model["model"], "sd": sd}}
 
@@ -91,7 +91,7 @@ def blend(base: Weights, model: Weights, strength: float) -> dict[str, Tensor]:
     }
 
 
-def check_alike(
+def check_same_kind(
     model: Mapping[str, Any], path: str | Path, base: Mapping[str, Any], base_path: str | Path
 ) -> None:
     """Raise a `UserError` unless the weights of two checkpoints can be blended.
@@ -104,7 +104,7 @@ def check_alike(
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """In what two checkpoints are unlike; None if they are alike."""
+    """Say in what two checkpoints differ; None if they have the same architecture."""
     specs = one["model"], other["model"]
     names = [spec.get("name") for spec in specs]
     if names[0] != names[1]:

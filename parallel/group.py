@@ -100,7 +100,7 @@ class Group:
         if len(set(self.gather([value]))) > 1:
             raise UserError(f"{what} differ between the processes; each needs the same files")
 
-    def fail_alike(self, error: Exception | None) -> None:
+    def fail_together(self, error: Exception | None) -> None:
         """Raise in all processes what one of them has failed with, if any has.
 
         Args:
@@ -126,7 +126,7 @@ class Group:
             if not is_failure(error):
                 raise
             failure = error
-        self.fail_alike(failure)
+        self.fail_together(failure)
         return made  # type: ignore[return-value]
 
     @contextmanager
@@ -141,8 +141,8 @@ class Group:
                 raise
             raise LostProcessError(first_line(error)) from error
 
-    def in_step(self, batches: Iterable[T], heed: Callable[[], Any]) -> Iterator[T]:
-        """The batches of this process, with a call of ``heed`` after each.
+    def in_step(self, batches: Iterable[T], after_batch: Callable[[], Any]) -> Iterator[T]:
+        """The batches of this process, with a call of ``after_batch`` after each.
 
         All processes call it equally often, even if some have fewer batches; so it may use the
         group. A single process may give batches that cannot be counted.
@@ -150,14 +150,14 @@ class Group:
         if self.world == 1:
             for batch in batches:
                 yield batch
-                heed()
+                after_batch()
             return
         assert isinstance(batches, Sized)
         (rounds,) = self.largest(len(batches))
         rest = iter(batches)
         for _ in range(rounds):
             yield from islice(rest, 1)
-            heed()
+            after_batch()
 
     def average_gradients(self, model: nn.Module) -> nn.Module:
         """The model with the same parameters; ``backward`` leaves their mean gradients in them."""

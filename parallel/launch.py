@@ -136,7 +136,7 @@ def _first_to_say(error: BaseException) -> bool:
 
 
 def start_each(gpu: str | None) -> None:
-    """With several devices, and not under torchrun: run this program once on each, and exit.
+    """Run this program once on each of several devices, and exit; not under torchrun.
 
     Signals go on to all of them. When one fails, the others are ended.
 

@@ -129,7 +129,7 @@ def detailed(picture: Picture, height: int, width: int) -> list[Box]:
 
 
 def _gradients(picture: Picture, height: int, width: int) -> Iterator[np.ndarray]:
-    """For each top row of a place from above, the sum of gradients by its left column.
+    """Sums of gradients by left column, for each top row of a place from above.
 
     What the next row brings is added, and what it leaves behind is taken away. These are whole
     numbers, so that nothing is rounded.
@@ -146,7 +146,7 @@ def _gradients(picture: Picture, height: int, width: int) -> Iterator[np.ndarray
 
 
 def _sums_across(picture: Picture, width: int) -> Iterator[np.ndarray]:
-    """For each row, the sums of its gradients over so many columns, by the first of them."""
+    """Sums of each row's gradients over so many columns, by the first of them."""
     rows, cols = picture.size
     step = max(1, BAND // cols)
     for first in range(0, rows, step):

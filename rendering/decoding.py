@@ -43,7 +43,7 @@ class Scene(NamedTuple):
     margins: Span
     guards: dict[Any, Guard]
 
-    def knowing(self, context: tuple[Tensor, ...] | None) -> Scene:
+    def with_context(self, context: tuple[Tensor, ...] | None) -> Scene:
         """The scene with what its queries need to know of all others."""
         if context is None:
             return self
@@ -76,7 +76,7 @@ class Decoder:
             def all_queries() -> Iterator[tuple[Latent, Queries]]:
                 return ((latent, queries) for queries in self.pieces(scene, rows, cols))
 
-            return self.decode(scene.knowing(self.model.survey(all_queries)), rows, cols)
+            return self.decode(scene.with_context(self.model.summarise(all_queries)), rows, cols)
         while True:
             full = ""
             try:

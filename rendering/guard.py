@@ -20,7 +20,7 @@ from rendering.grid import Axis
 from utils import sample_bicubic, sample_bilinear
 
 MEAN = 4 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
-FAR = 0.4  # that a colour may differ from it, but for a few:
+FAR = 0.4  # that a colour may differ from it, except for a few:
 FEW, MANY = 0.1, 0.2  # parts of the points around; from `MANY` on, none may
 AROUND = 7
 # Mean second difference of both axes, over `FINE_AROUND` pixels, from which the network is doubted,
@@ -157,5 +157,5 @@ def fineness(pixels: Tensor) -> Tensor:
 
 
 def _means(image: Tensor, side: int) -> Tensor:
-    """Over squares around each pixel, of what of them is in the image."""
+    """Means over squares around each pixel, of what of them is in the image."""
     return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)

@@ -117,7 +117,7 @@ class Wanted:
     def factors_of_all(
         self, size: tuple[int, int], output: tuple[int, int]
     ) -> tuple[float, float] | None:
-        """By which places of the input become those of the output; None if it is not all of it.
+        """The factors from places of the input to those of the output; None if it is not all of it.
 
         Args:
             size, output: (h, w).

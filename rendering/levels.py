@@ -54,7 +54,7 @@ UNIT = Levels(0.0, 1.0)
 
 
 def find_levels(colours: np.ndarray) -> Levels:
-    """The range of floating-point colours (N, C), but for some rare ones.
+    """The range of floating-point colours (N, C), except for some rare ones.
 
     Colours in [0, 1] are taken as they are if they use half of it, or there are few of them. Else
     the range is that of all pixels but one of a thousand at either end, and never less than one of
@@ -68,7 +68,7 @@ def find_levels(colours: np.ndarray) -> Levels:
     least, most = colours.min(1), colours.max(1)
     rare = min(math.ceil(len(least) / RARE), (len(least) - 1) // 2)
     low, high = (float(np.partition(x, k)[k]) for x, k in ((least, rare), (most, -1 - rare)))
-    if high <= low:  # but for rare pixels it is all one level
+    if high <= low:  # except for rare pixels it is all one level
         low, high = float(least.min()), float(most.max())
     inside = least.min() >= 0 and most.max() <= 1
     if inside and (high - low >= LEAST_SPAN or high <= low or len(least) < FEW):

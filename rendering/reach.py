@@ -60,13 +60,13 @@ def _reach_along(model: ContinuousModel, axis: int) -> int | None:
         feat = model.features(strip if axis == 1 else strip.mT)
         if feat.shape[2 + axis] % length:  # it has fewer features than pixels
             return None
-        spoilt = feat.isnan().any(dim=1).any(dim=0).any(dim=1 - axis)
-        if not spoilt.any():
+        affected = feat.isnan().any(dim=1).any(dim=0).any(dim=1 - axis)
+        if not affected.any():
             return 0
-        if spoilt[0] or spoilt[-1]:
+        if affected[0] or affected[-1]:
             continue
-        first, last = (int(i) for i in spoilt.nonzero()[[0, -1]])
-        factor = len(spoilt) / length
+        first, last = (int(i) for i in affected.nonzero()[[0, -1]])
+        factor = len(affected) / length
         return math.ceil(max(middle - first / factor, (last + 1) / factor - middle - 1, 0))
     return None
 

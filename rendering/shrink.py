@@ -29,7 +29,7 @@ class Taps(NamedTuple):
     weights: Tensor
 
     def some(self, start: int, stop: int) -> Taps:
-        """Those of some output pixels."""
+        """The taps of some output pixels."""
         part = slice(start, stop)
         return Taps(self.first[part], self.last[part], self.weights[part])
 

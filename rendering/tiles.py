@@ -132,12 +132,12 @@ class Renderer:
         kept = [scene] if scene else []
         if self.model.spans_queries:
             queries = partial(self._queries, picture, rows, cols, tile, kept)
-            context = self.model.survey(queries)
+            context = self.model.summarise(queries)
         for band, parts in self._bands(picture, rows, cols, tile, kept):
             shape = (count, self.channels, len(band), len(cols))
             out = torch.empty(shape, dtype=torch.float32)
             for scene, columns in parts:
-                known = scene.knowing(context)
+                known = scene.with_context(context)
                 out[..., columns] = self.decoder.decode(known, band, cols[columns])
             yield picture.levels.from_unit(out, picture.colours(self.channels))
             del scene, known, parts  # before the next ones are made
@@ -180,7 +180,7 @@ class Renderer:
     def _queries(
         self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
     ) -> Iterator[tuple[Latent, Queries]]:
-        """All queries of a picture, as `ContinuousModel.survey` takes them."""
+        """All queries of a picture, as `ContinuousModel.summarise` takes them."""
         for band, parts in self._bands(picture, rows, cols, tile, kept):
             for scene, columns in parts:
                 for queries in self.decoder.pieces(scene, band, cols[columns]):

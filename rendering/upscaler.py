@@ -17,8 +17,8 @@ from datasets.opening import MAX_PIXELS as MAX_INPUT_PIXELS
 from errors import UserError
 from models.checkpoint import load_model
 from rendering.arguments import Options, read_wanted, whole_number
+from rendering.caller_image import CallerImage, Kind, take
 from rendering.decoding import Scene
-from rendering.given import Given, Kind, take
 from rendering.grid import LARGEST, MAX_PIXELS
 from rendering.inputs import check_target
 from rendering.job import Wanted, into, render_bands, render_picture
@@ -163,7 +163,7 @@ class Upscaler:
 
     def _render(
         self,
-        given: Given,
+        given: CallerImage,
         scenes: Scenes,
         wanted: Wanted,
         output: str | Path | None,
@@ -207,7 +207,7 @@ class Encoded(Generic[Kind]):
     Several threads may use one, as they may its `Upscaler`.
     """
 
-    def __init__(self, upscaler: Upscaler, given: Given, scenes: Scenes) -> None:
+    def __init__(self, upscaler: Upscaler, given: CallerImage, scenes: Scenes) -> None:
         self._upscaler = upscaler
         self._given = given
         self._scenes = scenes

@@ -85,7 +85,7 @@ def keys(rows: Iterable[Row], before: str, notes: list[str]) -> str:
 
 
 def cells(text: str) -> Iterator[Row]:
-    """Those of the rows of a table in Markdown."""
+    """The cells of the rows of a table in Markdown."""
     for line in text.splitlines():
         if line.startswith("|"):
             yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]

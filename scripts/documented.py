@@ -68,7 +68,7 @@ class Entry:
 
     @property
     def arguments(self) -> list[Argument]:
-        """Those that have more than one value."""
+        """The arguments that have more than one value."""
         doc = inspect.getdoc(self.factory) or ""
         meanings = {name: (meaning, line) for name, meaning, line in _meanings(doc)}
         hints = get_type_hints(_signed(self.factory), include_extras=True)
@@ -77,7 +77,7 @@ class Entry:
 
     @property
     def paper(self) -> str:
-        """As the docstring of the module has it; empty if it has none."""
+        """The paper that the docstring of the module names; empty if it names none."""
         if self.name in PAPERS:
             return PAPERS[self.name]
         text = " ".join((sys.modules[self.factory.__module__].__doc__ or "").split())

@@ -35,7 +35,7 @@ def make_loaders(
 
 
 def digest(config_text: bytes, loaders: tuple[BatchLoader, BatchLoader | None]) -> str:
-    """Of the config and the names of the images."""
+    """Hash the config and the names of the images."""
     names = [
         loader.file_name(index)
         for loader in loaders

@@ -21,7 +21,7 @@ class Log:
 
     An epoch is logged after its checkpoint is written. So after a kill the logs may lack the epoch
     of the checkpoint, whose record it holds; and they may be ahead of an older checkpoint. Both is
-    mended when they are opened: every epoch is there once.
+    repaired when they are opened: every epoch is there once.
 
     Args:
         folder: Of the run.
@@ -52,7 +52,7 @@ class Log:
         print(text, flush=True)
 
     def epoch(self, record: Record) -> None:
-        """One epoch, in all three."""
+        """Log one epoch, in all three."""
         points = {curve: record[key] for key, curve in CURVES.items() if key in record}
         self._board.scalars(points, int(record["epoch"]))
         self.line(describe(record))

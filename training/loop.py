@@ -110,7 +110,7 @@ class Run:
         except DataError as error:
             self.save()
             skip = "" if self.config.skip_unreadable else ", or set skip_unreadable: true,"
-            again = f"mend the data{skip} and repeat the command with --resume"
+            again = f"repair the data{skip} and repeat the command with --resume"
             error.args = (f"{error}; the run is saved: {again}",)
             raise
         except OSError:  # such as a log on a full disk
@@ -160,7 +160,7 @@ class Run:
             state.rate = state.optimizer.param_groups[0]["lr"]
             state.schedule.step()
             state.step += 1
-            self.heed_signals()  # first: it notices a lost process, where a GPU would wait for it
+            self.react_to_signals()  # first: it notices lost processes, for which a GPU waits
             if self.device.type == "cpu" or config.max_skipped or state.step % CHECKED_EVERY == 0:
                 self.check_finite()
                 if not bar.disable and state.samples:
@@ -196,7 +196,7 @@ class Run:
                 )
             self.log.line(f"skipped step {place['step']} of epoch {place['epoch']}: not finite")
 
-    def heed_signals(self) -> None:
+    def react_to_signals(self) -> None:
         """Save if one process was asked to or it is due; end if one was asked to."""
         state, every = self.state, self.config.save_every
         due = not (self.folder / LAST).exists()  # so that whatever is killed can go on
@@ -253,7 +253,7 @@ class Run:
         self.log.epoch(record)
         if "psnr" in record and self.group.is_first:
             self.show(number)
-        self.heed_signals()
+        self.react_to_signals()
 
     def show(self, number: int) -> None:
         """The first validation images as input, bicubic, ours and truth."""
@@ -273,7 +273,7 @@ class Run:
     def validate(self, loader: BatchLoader) -> float:
         """Mean PSNR; whatever happens here, the epoch's steps are saved and not repeated."""
 
-        def heed() -> None:
+        def on_batch() -> None:
             (stop,) = self.group.largest(self.signals.stop or 0)
             if stop:
                 self.stop(stop)
@@ -290,7 +290,7 @@ class Run:
                     config.eval_bsize,
                     verbose=self.group.is_first,
                     group=self.group,
-                    heed=heed,
+                    on_batch=on_batch,
                 )
                 if math.isnan(psnr) and self.config.skip_unreadable:
                     raise DataError("val_dataset: none of its images can be read")

@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Of parameters of one shape, all in the same few calls."""
+        """Step parameters of one shape, all in the same few calls."""
         gradients = _gradients(parameters)
         buffers = self._states(parameters, "momentum_buffer")
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])

@@ -35,7 +35,7 @@ def comparison(
         side: Of the part of each image that is shown, in pixels of the prediction.
 
     Returns:
-        (3, rows * side, 4 * side) in [0, 1], of the middle of each image, be it gray; smaller ones
+        (3, rows * side, 4 * side) in [0, 1], of the middle of each image, gray or not; smaller ones
         are padded with black.
     """
     whole = copy.copy(samples)

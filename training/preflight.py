@@ -33,7 +33,7 @@ SIDE, TARGET_SIDE = 8, 16  # of the tiny batch
 def preflight(
     raw: Mapping[str, Any], config: TrainConfig | None, begins: bool
 ) -> tuple[list[str], int]:
-    """Make everything that a config names, but for the images, and try a step with a tiny batch.
+    """Make everything that a config names, except the images, and try a step with a tiny batch.
 
     Args:
         raw: The mapping of the YAML.
@@ -51,7 +51,7 @@ def preflight(
     if begins:
         problems += _beginning_problems(raw, config, model)
     if model is not None and _are_texts(raw.get("freeze")):
-        problems += _told("freeze", lambda: freeze(model, raw["freeze"]))
+        problems += _problem_in("freeze", lambda: freeze(model, raw["freeze"]))
     if config is not None and model is not None and not problems:
         problems += _step_problems(config, model, channels)
     return problems, channels
@@ -95,7 +95,7 @@ def _make_model(spec: Any) -> tuple[nn.Module | None, int, list[str]]:
 
 
 def _data_problems(section: Any, place: str) -> list[str]:
-    """Of files that are not there, and of the wrapper's arguments."""
+    """Find files that are not there, and mistakes in the wrapper's arguments."""
     if not isinstance(section, Mapping):
         return []
     dataset, wrapper = section.get("dataset"), section.get("wrapper")
@@ -111,7 +111,7 @@ def _data_problems(section: Any, place: str) -> list[str]:
 
 
 def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
-    """By the names of the arguments: root_path.. are folders, .._file are files."""
+    """Look for the paths among arguments: root_path.. are folders, .._file are files."""
     for key, value in args.items():
         if not is_path(key):
             continue
@@ -128,7 +128,7 @@ def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
 
 
 def _channel_problems(section: Any, place: str, channels: int) -> Iterator[str]:
-    """That a dataset is told to read other channels than the model is for."""
+    """Find datasets that are to read other channels than the model is for."""
     dataset = section.get("dataset") if isinstance(section, Mapping) else None
     args = dataset.get("args") if isinstance(dataset, Mapping) else None
     given = args.get("channels", channels) if isinstance(args, Mapping) else channels
@@ -142,7 +142,7 @@ def _channel_problems(section: Any, place: str, channels: int) -> Iterator[str]:
 def _beginning_problems(
     raw: Mapping[str, Any], config: TrainConfig | None, model: nn.Module | None
 ) -> list[str]:
-    """Of the checkpoints that the run begins with."""
+    """Find mistakes in the checkpoints that the run begins with."""
     problems = []
     resume, pre_train = (
         (raw.get("resume"), raw.get("pre_train"))
@@ -150,7 +150,7 @@ def _beginning_problems(
         else (config.resume, config.pre_train)
     )
     if isinstance(resume, str):
-        problems += _told("resume", lambda: _check_resume(resume, config))
+        problems += _problem_in("resume", lambda: _check_resume(resume, config))
     if model is None or config is None:
         paths = pre_train.values() if isinstance(pre_train, Mapping) else [pre_train]
         for path in paths:
@@ -158,7 +158,7 @@ def _beginning_problems(
                 problems.append(f"pre_train: {path}: there is no such file")
     elif config.pre_train is not None:
         given = config.pre_train
-        problems += _told("pre_train", lambda: begin(model, given, norm_of(config)))
+        problems += _problem_in("pre_train", lambda: begin(model, given, norm_of(config)))
     return problems
 
 
@@ -172,7 +172,7 @@ def _check_resume(path: str, config: TrainConfig | None) -> None:
         raise UserError(f"{path}: holds no training state to resume") from None
 
 
-def _told(key: str, check: Callable[[], Any]) -> list[str]:
+def _problem_in(key: str, check: Callable[[], Any]) -> list[str]:
     """What a check of a key raises."""
     try:
         check()
@@ -195,7 +195,7 @@ def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list
         "gt": torch.rand(1, coord.shape[1], channels),
     }
     norm = norm_of(config)
-    if problems := _told("data_norm", lambda: check_data_norm(norm, channels)):
+    if problems := _problem_in("data_norm", lambda: check_data_norm(norm, channels)):
         return problems
     try:
         train_step(

@@ -80,7 +80,7 @@ def make_schedule(
             )
         return rate
 
-    # The schedule goes on where fp16 or max_skipped leave a step out, be it the first.
+    # The schedule goes on where fp16 or max_skipped leave a step out, even the first.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]

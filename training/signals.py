@@ -40,7 +40,7 @@ class Signals:
         return self
 
     def begin(self) -> None:
-        """From here on there are steps to finish and to save."""
+        """Note that from here on there are steps to finish and to save."""
         for number in self._before:
             signal.signal(number, self._note)
 

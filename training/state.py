@@ -28,7 +28,7 @@ Record = dict[str, float | int]
 
 @dataclass
 class TrainState:
-    """Between two optimizer steps, all that the next ones depend on.
+    """A training between two optimizer steps: all that the next ones depend on.
 
     Attributes:
         average: The averaged model of ``ema``.

@@ -1,4 +1,4 @@
-"""One optimizer step."""
+"""Take one optimizer step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def train_step(
     weight: float = 1.0,
     group: Group = ALONE,
 ) -> tuple[Tensor, Tensor]:
-    """One optimizer step.
+    """Take one optimizer step.
 
     Args:
         model: Called as ``model(inp, coord, cell)``.

@@ -73,7 +73,7 @@ def drawn(values: Range, rng: np.random.Generator, power: float = 1) -> float:
 
 
 def drawn_whole(values: Range, rng: np.random.Generator, step: int = 1) -> int:
-    """One of the whole numbers low, low + step, .. of a range."""
+    """Draw one of the whole numbers low, low + step, .. of a range."""
     low, high = map(int, values if isinstance(values, Sequence) else (values, values))
     return low + step * int(rng.integers((high - low) // step + 1))
 

@@ -28,7 +28,7 @@ def filtered(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 def filtered_separably(pixels: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
-    """As `filtered` with the kernel ``rows[:, None] * cols``, both symmetric and of odd length."""
+    """Filter with the kernel ``rows[:, None] * cols``, both symmetric and of odd length."""
     for axis, weights in enumerate((rows, cols)):
         pixels = _filtered_along(pixels, weights.astype(np.float32), axis)
     return pixels

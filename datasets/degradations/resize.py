@@ -65,7 +65,7 @@ class Gray(Degradation):
 
 
 def one_of(kernels: Sequence[Kernel], rng: np.random.Generator) -> Kernel:
-    """One kernel of a list."""
+    """Draw one kernel of a list."""
     return kernels[int(rng.integers(len(kernels)))]
 
 

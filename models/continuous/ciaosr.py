@@ -27,7 +27,7 @@ BLOCK = 48  # side of the blocks in which large images attend to themselves
 SHARPNESS = 10.0  # of the softmax over patches
 LEAST_NORM = 1e-4
 OVERLAPS = 6.0  # divisor of the sum of overlapping patches
-PLACE = 4  # numbers of a query beside the code: rel_coord and rel_cell
+REL_DIM = 4  # numbers of a query beside the code: rel_coord and rel_cell
 
 Scale = Literal[2, 3, 4]
 Scales = Annotated[list[Scale], Field(min_length=1)]
@@ -157,8 +157,8 @@ class CiaoSR(ContinuousModel):
         codes = channels * (9 if feat_unfold else 1)
         values = codes + (channels * len(scales) if non_local_attn else 0)
         self.imnet_q = make_decoder(imnet_q, values)
-        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=codes + PLACE, out_dim=codes)
-        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)
+        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=codes + REL_DIM, out_dim=codes)
+        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + REL_DIM, out_dim=values)
         self.cs_attn = CrossScaleAttention(channels, scales) if non_local_attn else None
 
     def prepare(self, feat: Tensor, inp: Tensor) -> TablesLatent:
@@ -171,7 +171,7 @@ class CiaoSR(ContinuousModel):
         hidden = of_codes(weight, bias, feat, self.feat_unfold)
         if found is not None:
             of_k, of_v = hidden.split([first.out_features for first in firsts], dim=1)
-            weight = firsts[1].weight[:, inputs:-PLACE]
+            weight = firsts[1].weight[:, inputs:-REL_DIM]
             hidden = torch.cat([of_k, of_v + of_codes(weight, None, found, False)], dim=1)
         tables = [CodeTable(feat, self.feat_unfold), CodeTable(hidden)]
         tables += [] if found is None else [CodeTable(found)]
@@ -182,7 +182,7 @@ class CiaoSR(ContinuousModel):
 
         Half the way from a query to the codes around it is (1 - cell)/(n - 1), as published.
         """
-        coord, cell = queries.coord, queries.told_cell
+        coord, cell = queries.coord, queries.required_cell
         steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
         moves = []
         for axis, n in enumerate(latent.grid):
@@ -206,10 +206,10 @@ class CiaoSR(ContinuousModel):
         """
         key, first, *found = codes
         value = torch.cat([key, *found], dim=-1)
-        place = torch.cat([rel_coord, rel_cell.expand_as(rel_coord)], dim=-1).to(key.dtype)
+        rel = torch.cat([rel_coord, rel_cell.expand_as(rel_coord)], dim=-1).to(key.dtype)
         widths = [imnet.linears[0].out_features for imnet in (self.imnet_k, self.imnet_v)]
         factors = [
-            imnet.rest(part + F.linear(place, imnet.linears[0].weight[:, -PLACE:]))
+            imnet.rest(part + F.linear(rel, imnet.linears[0].weight[:, -REL_DIM:]))
             for imnet, part in zip(
                 (self.imnet_k, self.imnet_v), first.split(widths, dim=-1), strict=True
             )

@@ -111,7 +111,8 @@ class CLIT(ContinuousModel):
         """See `ContinuousModel.decode`; the cell decides how many stages are at work."""
         staged = len(self.imnets) > 1
         told = queries.with_cell(staged or self.is_cell)
-        plans = [self.finer_grids(latent.grid, c) for c in told.told_cell[:, 0]] if staged else [[]]
+        cells = told.required_cell[:, 0] if staged else ()
+        plans = [self.finer_grids(latent.grid, cell) for cell in cells] or [[]]
         if any(plan != plans[0] for plan in plans):
             items = (self.decode(latent.item(i), told.item(i)) for i in range(len(plans)))
             return torch.cat(list(items))
@@ -123,7 +124,7 @@ class CLIT(ContinuousModel):
         return in_pieces(find, amounts.CLIT_SHARING, *inputs)
 
     def finer_grids(self, grid: Grid, cell: Tensor) -> list[Grid]:
-        """Those of all stages but the first, for pixels of size cell (2,)."""
+        """The grids of all stages but the first, for pixels of size cell (2,)."""
         scale = max(m / n for m, n in zip(size_by_cell(cell), grid, strict=True))
         grids: list[Grid] = []
         while len(grids) + 1 < len(self.imnets):
@@ -148,7 +149,7 @@ class CLIT(ContinuousModel):
         return [add_input(rgb, latent, queries, "bilinear") for rgb in found]
 
     def _see(self, stage: int, latent: TablesLatent, grid: Grid, queries: Queries) -> Seen:
-        """By the first stage all of the map, by others what the queries read."""
+        """Find what a stage sees: the first one all of the map, others what their queries read."""
         places = around(queries.coord, grid, self.r)
         if stage == 0:
             top, left = latent.grid_origin
@@ -175,7 +176,7 @@ class CLIT(ContinuousModel):
         return F.conv2d(maps, weight, bias, padding=padding)
 
     def _tables(self, maps: Tensor) -> tuple[CodeTable, ...]:
-        """Of queries, and of keys and values; or of values alone."""
+        """Make tables of queries, and of keys and values; or of values alone."""
         if not self.local_attn:
             return (CodeTable(maps),)
         return CodeTable(maps[:, : self.base_dim]), CodeTable(maps[:, self.base_dim :])

@@ -54,7 +54,7 @@ class LIIF(ContinuousModel):
             self.imnet = None
         else:
             code_dim = self.encoder.out_dim * (9 if feat_unfold else 1)
-            self.imnet = make_decoder(imnet_spec, code_dim + self.places)
+            self.imnet = make_decoder(imnet_spec, code_dim + self.rel_dim)
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """See `ContinuousModel.prepare`."""
@@ -74,9 +74,9 @@ class LIIF(ContinuousModel):
     @property
     def f(self) -> CodeDecoder:
         """imnet([z, rel_coord, rel_cell]), z unfolded (eq. 3) and the cell told (eq. 5)."""
-        return code_decoder(self.imnet, self.places, self.feat_unfold)
+        return code_decoder(self.imnet, self.rel_dim, self.feat_unfold)
 
     @property
-    def places(self) -> int:
+    def rel_dim(self) -> int:
         """How many numbers the decoder is given besides the code."""
         return 4 if self.cell_decode else 2

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from configs.spec import SpecOf
 from models.base import make_encoder
-from models.continuous.ciaosr import PLACE, CrossScaleAttention, Scale, Scales
+from models.continuous.ciaosr import REL_DIM, CrossScaleAttention, Scale, Scales
 from models.continuous.modulated import Modulated, decoder_width
 from models.decoders.lmmlp import ModulatedMLP
 from models.decoders.mlp import make_mlp
@@ -75,8 +75,8 @@ class LMCiaoSR(Modulated):
         decoded = 2 * width if mod_input else values
         decoder = make_ours(imnet_q, args={"in_dim": decoded + 2})
         self.cs_attn = CrossScaleAttention(CHANNELS, scales)
-        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=PART + PLACE, out_dim=PART)
-        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + PLACE, out_dim=values)
+        self.imnet_k = make_mlp(imnet_k, "imnet_k", in_dim=PART + REL_DIM, out_dim=PART)
+        self.imnet_v = make_mlp(imnet_v, "imnet_v", in_dim=values + REL_DIM, out_dim=values)
         made = decoder.mod_dim + (decoded if mod_input else 0)
         self.hypernet_q = make_mlp(hypernet_q, "hypernet_q", in_dim=values, out_dim=made)
         self.prenet_q = make_mlp(prenet_q, "prenet_q", in_dim=9 * CHANNELS, out_dim=PART)
@@ -114,11 +114,11 @@ class LMCiaoSR(Modulated):
             top, left = (col + 1) // 2, (row + 1) // 2  # crosswise, as published
             key = window[..., top : top + 2, left : left + 2, :].flatten(-3)
             rel_coord = cell.new_tensor([-row / grid[0], -col / grid[1]]).expand_as(cell)
-            place = torch.cat([rel_coord, cell], dim=-1).to(key.dtype)
+            rel = torch.cat([rel_coord, cell], dim=-1).to(key.dtype)
             value = torch.cat([key, found], dim=-1)
-            key = key * self.imnet_k(torch.cat([key, place], dim=-1))
+            key = key * self.imnet_k(torch.cat([key, rel], dim=-1))
             logits.append((query * key).sum(-1, keepdim=True) / self.softmax_scale)
-            values.append(value * self.imnet_v(torch.cat([value, place], dim=-1)))
+            values.append(value * self.imnet_v(torch.cat([value, rel], dim=-1)))
         return (torch.stack(logits).softmax(dim=0) * torch.stack(values)).sum(0)
 
     def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:

@@ -54,17 +54,17 @@ class MetaSR(ContinuousModel):
 
     def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
         """See `ContinuousModel.decode`; the cell is not optional."""
-        cell = queries.told_cell
+        cell = queries.required_cell
         corner = queries.coord - cell / 2
         size = corner.new_tensor(latent.grid)
 
-        def place(v: Tensor) -> Tensor:
+        def inputs(v: Tensor) -> Tensor:
             rel_coord = (corner - (v - 1 / size)) * (size / 2)
             return torch.cat([rel_coord, cell[..., :1] * (size[0] / 2)], dim=-1)
 
-        def f(z: Tensor, place: Tensor) -> Tensor:
+        def f(z: Tensor, inputs: Tensor) -> Tensor:
             vectors, constant = z.split([3 * HIDDEN, 3], dim=-1)
-            hidden = F.relu(self.imnet.linears[0](place.to(z.dtype))).unsqueeze(-1)
+            hidden = F.relu(self.imnet.linears[0](inputs.to(z.dtype))).unsqueeze(-1)
             return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
 
-        return at_nearest(f, latent, corner, place)
+        return at_nearest(f, latent, corner, inputs)

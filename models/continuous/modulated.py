@@ -119,13 +119,13 @@ class Modulated(ContinuousModel):
         queries = queries.with_cell(self.cell_decode)
         if self.cmsr is not None and not (self.training or is_recorded()):
             if latent.context is None:
-                latent = replace(latent, context=self.survey(lambda: [(latent, queries)]))
+                latent = replace(latent, context=self.summarise(lambda: [(latent, queries)]))
             if latent.context:
                 return sample_bilinear(latent.context[0], queries.coord, axes=queries.fast_axes)
         return self.render(latent, self._codes(latent, queries), queries)
 
-    def survey(self, queries: AllQueries) -> tuple[Tensor, ...]:
-        """See `ContinuousModel.survey`: the picture, if it is composed of several scales."""
+    def summarise(self, queries: AllQueries) -> tuple[Tensor, ...]:
+        """See `ContinuousModel.summarise`: the picture, if it is composed of several scales."""
         assert self.cmsr is not None
         latent, some = next(iter(queries()))
         (h, w), size = latent.grid, some.picture

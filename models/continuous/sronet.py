@@ -125,13 +125,13 @@ class SRNO(ContinuousModel):
         return CodeLatent(feat, inp, codes=CodeTable(feat))
 
     @torch.no_grad()
-    def survey(self, queries: AllQueries) -> tuple[Tensor, ...]:
-        """See `ContinuousModel.survey`: of each layer the mean of k^T v over all points."""
+    def summarise(self, queries: AllQueries) -> tuple[Tensor, ...]:
+        """See `ContinuousModel.summarise`: of each layer the mean of k^T v over all points."""
         context: list[Tensor] = []
         for layer in (self.conv0, self.conv1):
             total, count = torch.zeros((), dtype=torch.float64), 0
             for latent, some in queries():
-                for coord, cell in pieces(amounts.SRNO_QUERIES, some.coord, some.told_cell):
+                for coord, cell in pieces(amounts.SRNO_QUERIES, some.coord, some.required_cell):
                     x = self._layers(latent, coord, cell, context)
                     total = total + layer.attend(x).double()
                     count += coord.shape[1]
@@ -141,9 +141,9 @@ class SRNO(ContinuousModel):
     def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
         """See `ContinuousModel.decode`; the cell is not optional."""
         if latent.context is None and in_inference():
-            latent = replace(latent, context=self.survey(lambda: [(latent, queries)]))
+            latent = replace(latent, context=self.summarise(lambda: [(latent, queries)]))
         f = partial(self._colours, latent)
-        rgb = in_pieces(f, amounts.SRNO_QUERIES, queries.coord, queries.told_cell)
+        rgb = in_pieces(f, amounts.SRNO_QUERIES, queries.coord, queries.required_cell)
         return add_input(rgb, latent, queries, "bilinear")
 
     def _colours(self, latent: CodeLatent, coord: Tensor, cell: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class FoldedRest:
 
 
 class CodeFunction:
-    """A function f of codes and places that has a second form for inference in the cache."""
+    """A function f(z, rel_coord, rel_cell) that has a second form for inference in the cache."""
 
     def __call__(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """Colours (..., S, 3) from codes z (..., 1, C), each for S queries.
@@ -93,19 +93,19 @@ class CodeDecoder(CodeFunction):
 
     Args:
         imnet: (N, in_dim) to (N, 3).
-        places: How many numbers it is given besides the code.
+        rel_dim: How many numbers it is given besides the code.
         unfold: It sees each code with its 3 x 3 neighbours.
     """
 
-    def __init__(self, imnet: Any, places: int, unfold: bool) -> None:
-        self.imnet, self.places, self.unfold = imnet, places, unfold
+    def __init__(self, imnet: Any, rel_dim: int, unfold: bool) -> None:
+        self.imnet, self.rel_dim, self.unfold = imnet, rel_dim, unfold
 
     def table(self, feat: Tensor) -> CodeTable:
         """What z is read from, of a feature map (B, C, h, w)."""
         return CodeTable(feat, self.unfold)
 
     def __call__(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        x = torch.cat([z, place(rel_coord, rel_cell).to(z.dtype)], dim=-1)
+        x = torch.cat([z, rel_inputs(rel_coord, rel_cell).to(z.dtype)], dim=-1)
         return self.imnet(x.flatten(0, -2)).unflatten(0, rel_coord.shape[:-1])
 
 
@@ -117,11 +117,11 @@ class FactoredDecoder(CodeDecoder):
     def table(self, feat: Tensor) -> CodeTable:
         """See `CodeDecoder.table`."""
         first = self.imnet.linears[0]
-        return CodeTable(of_codes(first.weight[:, : -self.places], first.bias, feat, self.unfold))
+        return CodeTable(of_codes(first.weight[:, : -self.rel_dim], first.bias, feat, self.unfold))
 
     def __call__(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        at = place(rel_coord, rel_cell).flatten(0, -2).to(z.dtype)
-        x = torch.addmm(z.flatten(0, -2), at, self._of_places(z.dtype))
+        at = rel_inputs(rel_coord, rel_cell).flatten(0, -2).to(z.dtype)
+        x = torch.addmm(z.flatten(0, -2), at, self._rel_weight(z.dtype))
         return self.imnet.rest(x).unflatten(0, rel_coord.shape[:-1])
 
     def in_place(
@@ -130,25 +130,25 @@ class FactoredDecoder(CodeDecoder):
         """See `CodeFunction.in_place`; for ReLU only."""
         if self.imnet.act != "relu":
             return self(z, rel_coord, rel_cell)
-        at, x = place(rel_coord, rel_cell).flatten(0, -2).to(z.dtype), z.flatten(0, -2)
-        x = x.addmm_(at, self._of_places(z.dtype))
+        at, x = rel_inputs(rel_coord, rel_cell).flatten(0, -2).to(z.dtype), z.flatten(0, -2)
+        x = x.addmm_(at, self._rel_weight(z.dtype))
         return self._folded(x, spare[: len(x)]).unflatten(0, rel_coord.shape[:-1])
 
-    def _of_places(self, dtype: torch.dtype) -> Tensor:
-        return self.imnet.linears[0].weight[:, -self.places :].to(dtype).T.contiguous()
+    def _rel_weight(self, dtype: torch.dtype) -> Tensor:
+        return self.imnet.linears[0].weight[:, -self.rel_dim :].to(dtype).T.contiguous()
 
     @cached_property
     def _folded(self) -> FoldedRest:
         return FoldedRest(self.imnet.weights)
 
 
-def code_decoder(imnet: Any, places: int, unfold: bool) -> CodeDecoder:
+def code_decoder(imnet: Any, rel_dim: int, unfold: bool) -> CodeDecoder:
     """The fastest decoder of a network; see `CodeDecoder`. It is made for the weights of now."""
     factors = isinstance(imnet, MLP) and len(imnet.layers) > 1
-    return (FactoredDecoder if factors else CodeDecoder)(imnet, places, unfold)
+    return (FactoredDecoder if factors else CodeDecoder)(imnet, rel_dim, unfold)
 
 
-def place(rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
+def rel_inputs(rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
     """What a decoder is told besides the code: (..., 2), or with a cell (..., 4)."""
     if rel_cell is None:
         return rel_coord

@@ -27,7 +27,7 @@ Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Side(NamedTuple):
-    """Along one axis, the codes nearest to queries moved V = 2 ways, up and down, or not at all.
+    """The codes along one axis nearest to queries that are moved V = 2 ways, up and down, or not.
 
     Attributes:
         code: (V, ...), its index along the axis.

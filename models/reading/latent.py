@@ -150,7 +150,7 @@ class ModulatedLatent(Latent):
 
 
 def _item(made: Any, number: int) -> Any:
-    """Of something that was made of a batch of images, that of one."""
+    """Take that of one image from something that was made of a batch."""
     if isinstance(made, Tensor):
         return made[number : number + 1]
     if isinstance(made, CodeTable):

@@ -19,7 +19,7 @@ Move = Tensor | float | None
 
 
 def nearest_code(x: Tensor, n: int, move: Move = None) -> tuple[Tensor, Tensor]:
-    """Along an axis of n codes, the index of the one nearest to coordinates, and its centre.
+    """Find the code nearest to coordinates along an axis of n codes: its index and its centre.
 
     Args:
         x: fp32 or wider; indices are computed in its dtype.
@@ -34,16 +34,16 @@ def at_nearest(
     function: Callable[[Tensor, Tensor], Tensor],
     latent: CodeLatent,
     point: Tensor,
-    place: Callable[[Tensor], Tensor],
+    inputs: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """A function f(z, place(v)) of the code z nearest to each point, whose centre is v.
+    """A function f(z, inputs(v)) of the code z nearest to each point, whose centre is v.
 
     A point between two codes takes the second.
 
     Args:
         function: Of (B, q, C) and (B, q, D), with results (B, q, ...).
         point: (B, Q, 2).
-        place: Of all queries at once: (B, Q, 2) to (B, Q, D).
+        inputs: Of all queries at once: (B, Q, 2) to (B, Q, D).
     """
     codes = latent.codes
     axes = zip(point.unbind(-1), latent.grid, strict=True)
@@ -51,10 +51,10 @@ def at_nearest(
     top, left = latent.grid_origin
     index = codes.index(row - top, col - left).unsqueeze(0)
 
-    def predict(z: Tensor, place: Tensor, spare: Tensor | None) -> Tensor:
-        return function(z.squeeze(0), place.squeeze(0))
+    def predict(z: Tensor, x: Tensor, spare: Tensor | None) -> Tensor:
+        return function(z.squeeze(0), x.squeeze(0))
 
-    return in_cache(predict, codes, index, place(torch.stack([y, x], dim=-1)).unsqueeze(0))
+    return in_cache(predict, codes, index, inputs(torch.stack([y, x], dim=-1)).unsqueeze(0))
 
 
 def look_around(

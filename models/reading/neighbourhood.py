@@ -32,7 +32,7 @@ class Axis(NamedTuple):
     share: Tensor
 
     def span(self) -> range:
-        """From the first to the last code that any query reads."""
+        """The range from the first to the last code that any query reads."""
         first = min(self.codes.min().item(), self.first.min().item())
         last = max(self.codes.max().item(), self.first.max().item() + 1)
         return range(int(first), int(last) + 1)

@@ -57,7 +57,7 @@ _crew = _Crew()
 
 
 def _forget() -> None:
-    """In a forked process there are no threads but the one that forked."""
+    """Begin anew in a forked process, which has no threads but the one that forked."""
     global _crew
     _crew = _Crew()
 

@@ -1,4 +1,4 @@
-"""EXIF: what a changed picture makes wrong is mended, and nothing else is touched.
+"""EXIF: what a changed picture makes wrong is corrected, and nothing else is touched.
 
 EXIF is kept as a TIFF structure. It is edited where it stands, so that maker notes, which tell
 places in it, stay right.
@@ -50,7 +50,7 @@ def checked(blob: bytes) -> tuple[bytes | None, bool]:
         return None, True
     first, _ = structure.entries(structure.first)
     for entry in (first[tag] for tag in (EXIF_IFD, 0x8825) if tag in first):
-        structure.entries(structure.leads_to(entry))
+        structure.entries(structure.target_of(entry))
     return (blob if first else None), structure.damaged or not first
 
 
@@ -80,7 +80,7 @@ def density_of(blob: bytes) -> tuple[float, float] | None:
     return density(Structure(blob))
 
 
-def mended(
+def corrected(
     blob: bytes | None, size: tuple[int, int], dpi: tuple[float, float] | None, force: bool
 ) -> bytes | None:
     """EXIF of a picture that is upright and of another size.
@@ -109,7 +109,7 @@ def mended(
     _resize(structure, first, (LENGTH, WIDTH), size)
     if dpi and (force or density(structure) is None):
         first = _with_density(structure, first, dpi)
-    if EXIF_IFD in first and (at := structure.leads_to(first[EXIF_IFD])):
+    if EXIF_IFD in first and (at := structure.target_of(first[EXIF_IFD])):
         inner, after = structure.entries(at)
         _resize(structure, inner, (PIXEL_Y, PIXEL_X), size)
         for tag in PLACES:
@@ -170,7 +170,7 @@ def with_texts(
     structure = Structure(bytearray(blob)) if blob else Structure.empty("<")
     first, _ = structure.entries(structure.first) if blob else ({}, 0)
     inner: dict[int, Entry] = {}
-    at = structure.leads_to(first[EXIF_IFD]) if EXIF_IFD in first else None
+    at = structure.target_of(first[EXIF_IFD]) if EXIF_IFD in first else None
     if at:
         inner, _ = structure.entries(at)
     others = []
@@ -210,7 +210,7 @@ def without_maker_note(blob: bytes) -> bytes:
     structure = Structure(bytearray(blob))
     first, _ = structure.entries(structure.first)
     if EXIF_IFD in first:
-        at = structure.leads_to(first[EXIF_IFD])
+        at = structure.target_of(first[EXIF_IFD])
         inner, after = structure.entries(at)
         if inner.pop(MAKER_NOTE, None) and inner:
             structure.put(inner, at, after)

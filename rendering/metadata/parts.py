@@ -122,7 +122,7 @@ def carried(
         wanted = asked if new.exif else None
     if new.exif or (wanted and "EXIF" in room.parts):
         try:
-            new = replace(new, exif=exif.mended(new.exif, size, wanted, asked is not None))
+            new = replace(new, exif=exif.corrected(new.exif, size, wanted, asked is not None))
         except (struct.error, ValueError):
             new = replace(new, exif=None)
             notes.append("its EXIF is damaged: left out")
@@ -133,14 +133,14 @@ def carried(
         lost += [f"text {keyword!r}" for keyword, _ in homeless]
     if new.xmp:
         same = None if metadata.is_turned else factors
-        packet, gone = xmp.mended(new.xmp, size, asked, same)
+        packet, gone = xmp.corrected(new.xmp, size, asked, same)
         new = replace(new, xmp=packet)
         notes += [
             f"its XMP has a part that is not right for the output, {what}: left out"
             for what in gone
         ]
         if packet is None:
-            notes.append("its XMP cannot be mended: left out")
+            notes.append("its XMP cannot be corrected: left out")
     new, tight = _squeezed(new, room)
     if lost:
         notes.append(f"{room.name} cannot hold its {_listed(lost)}: left out")

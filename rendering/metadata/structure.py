@@ -76,7 +76,7 @@ class Structure:
 
     @property
     def first(self) -> int:
-        """Where the first directory is."""
+        """The place of the first directory."""
         return self.unpack("Q", 8) if self.big else self.unpack("I", 4)
 
     def unpack(self, code: str, at: int) -> int:
@@ -118,11 +118,11 @@ class Structure:
         return struct.unpack(self.order + ("Q" if self.big else "I"), entry.field)[0]
 
     def place(self, entry: Entry) -> int | None:
-        """Where the value stands; None: in the field."""
+        """The place of the value; None: in the field."""
         size = BIG_SIZES[entry.kind] * entry.length
         return self.pointer(entry) if size > self._width else None
 
-    def leads_to(self, entry: Entry) -> int:
+    def target_of(self, entry: Entry) -> int:
         """The place of the directory that an entry names; 0 if it names none."""
         numbers = self.numbers(entry)
         return int(numbers[0]) if len(numbers) == 1 else 0
@@ -264,7 +264,7 @@ def copied(
     first, _ = source.entries(source.first) if source.first else ({}, 0)
     note = None
     if EXIF_IFD in first:
-        note = source.entries(source.leads_to(first[EXIF_IFD]))[0].get(MAKER_NOTE)
+        note = source.entries(source.target_of(first[EXIF_IFD]))[0].get(MAKER_NOTE)
     place = source.place(note) if note else None
     pinned = place is not None and len(target.data) <= place < farthest
     if pinned and note and place:
@@ -275,7 +275,7 @@ def copied(
         new = {}
         for tag, entry in entries.items():
             if tag in inner:
-                within, _ = source.entries(source.leads_to(entry))
+                within, _ = source.entries(source.target_of(entry))
                 if within:
                     at = target.put(copy(within, (INTEROP_IFD,)))
                     new[tag] = target.of_numbers(LONG8 if big else LONG, at)

@@ -1,4 +1,4 @@
-"""XMP packets: what a changed picture makes wrong is mended in the text, and the rest stays.
+"""XMP packets: what a changed picture makes wrong is corrected in the text, and the rest stays.
 
 ISO 16684-1 and Adobe's XMP specification, part 3.
 """
@@ -63,7 +63,7 @@ def _parse(packet: bytes) -> None:
     parser.Parse(packet, True)
 
 
-def mended(
+def corrected(
     packet: bytes,
     size: tuple[int, int],
     dpi: tuple[float, float] | None,

@@ -39,9 +39,9 @@ def test_it_is_like_that_of_the_picture_in_the_usual_range(up, photograph):
 
 @pytest.mark.parametrize("outlier", [1e6, -1e6])
 def test_a_single_outlier_stays_where_it_is(up, photograph, outlier):
-    spoilt = photograph * 3
-    spoilt[30, 40] = outlier
-    got, wanted = up.upscale(spoilt, scale=2), up.upscale(photograph * 3, scale=2)
+    affected = photograph * 3
+    affected[30, 40] = outlier
+    got, wanted = up.upscale(affected, scale=2), up.upscale(photograph * 3, scale=2)
     assert abs(got[60:62, 80:82]).max() > 1e5
     away = np.ones(got.shape[:2], bool)
     away[60 - 14 : 62 + 14, 80 - 14 : 82 + 14] = False

@@ -392,8 +392,8 @@ def test_tiles_of_windows():
     for middle in range(64, 72):  # wherever a pixel lies in its window
         strip = torch.zeros(1, 3, 8, 136)
         strip[..., middle] = torch.nan
-        spoilt = model.features(strip).isnan().any(1).any(1)[0].nonzero()
-        reach = max(reach, middle - int(spoilt[0]), int(spoilt[-1]) - middle)
+        affected = model.features(strip).isnan().any(1).any(1)[0].nonzero()
+        reach = max(reach, middle - int(affected[0]), int(affected[-1]) - middle)
     assert find_reach(model) == reach
     for size, tile in (((150, 141), 21), ((99, 70), 16), ((171, 93), 40)):
         assert_equal_tiles(model, picture(75, 61), size, tile)

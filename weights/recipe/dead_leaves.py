@@ -96,7 +96,7 @@ def power_law(smallest: float, largest: float, rng: random.Random) -> float:
 
 
 def colour(palette: np.ndarray, rng: random.Random) -> tuple[int, ...]:
-    """Of a pixel of the photograph; every fourth time black, white or any."""
+    """Draw a colour: that of a pixel of the photograph; every fourth time black, white or any."""
     if rng.random() < 0.25:
         return rng.choice([*STARK, tuple(rng.randint(0, 255) for _ in range(3))])
     return tuple(palette[rng.randrange(len(palette))].tolist())

@@ -151,7 +151,7 @@ def ramp(count: int, rng: Rng) -> np.ndarray:
 
 
 def thresholds(order: int, count: int) -> np.ndarray:
-    """Those of Bayer's ordered dithering, in [0, 1], repeated over the picture."""
+    """The thresholds of Bayer's ordered dithering, in [0, 1], repeated over the picture."""
     matrix = np.zeros((1, 1))
     while len(matrix) < order:
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
@@ -164,13 +164,13 @@ def ordered(count: int, rng: Rng) -> np.ndarray:
 
 
 def diffused(count: int, rng: Rng) -> np.ndarray:
-    """One bit by Floyd and Steinberg's error diffusion."""
+    """Reduce to one bit by Floyd and Steinberg's error diffusion."""
     levels = Image.fromarray(np.uint8(255 * ramp(count, rng)))
     return np.asarray(levels.convert("1")).astype(float)
 
 
 def dithered_photograph(given: tuple[np.ndarray, Rng]) -> np.ndarray:
-    """One bit or few colours, by thresholds or error diffusion."""
+    """Reduce a photograph to one bit or few colours, by thresholds or error diffusion."""
     pixels, rng = given
     image = Image.fromarray(pixels)
     kind = rng.integers(4)

@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def target(args: argparse.Namespace, file: Path, factor: float) -> Path:
-    """Where a copy of an image is written."""
+    """The file to which a copy of an image is written."""
     return args.output / f"{file.stem}-{round(100 * factor):03d}{'-gray' * args.gray}.png"
 
 

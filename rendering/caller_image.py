@@ -22,7 +22,7 @@ Kind = TypeVar("Kind", str, Path, Image.Image, np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
-class Given:
+class CallerImage:
     """An image of a caller.
 
     Attributes:
@@ -39,7 +39,7 @@ class Given:
     image: Image.Image | None = None
 
 
-def take(image: Any, max_pixels: int = MAX_PIXELS) -> Given:
+def take(image: Any, max_pixels: int = MAX_PIXELS) -> CallerImage:
     """The pictures of an image of any kind.
 
     Args:
@@ -50,7 +50,7 @@ def take(image: Any, max_pixels: int = MAX_PIXELS) -> Given:
     """
     if isinstance(image, (str, Path)):
         kind = str if isinstance(image, str) else Path
-        return Given((read_picture(image, max_pixels),), kind, Path(image))
+        return CallerImage((read_picture(image, max_pixels),), kind, Path(image))
     if isinstance(image, Image.Image):
         return _take_pillow(image)
     if isinstance(image, np.ndarray):
@@ -62,7 +62,7 @@ def take(image: Any, max_pixels: int = MAX_PIXELS) -> Given:
     )
 
 
-def _take_pillow(image: Image.Image) -> Given:
+def _take_pillow(image: Image.Image) -> CallerImage:
     try:
         picture = from_pillow(image)
     except (ValueError, OSError) as error:
@@ -74,10 +74,10 @@ def _take_pillow(image: Image.Image) -> Given:
             result.info["icc_profile"] = picture.icc
         return result
 
-    return Given((picture,), returned, image=image)
+    return CallerImage((picture,), returned, image=image)
 
 
-def _take_array(image: np.ndarray) -> Given:
+def _take_array(image: np.ndarray) -> CallerImage:
     if type(image) not in (np.ndarray, np.memmap):  # their operations may mean something else
         hint = "image.filled(0)" if isinstance(image, np.ma.MaskedArray) else "np.asarray(image)"
         raise UserError(f"cannot render a {type(image).__name__}: give {hint}")
@@ -87,7 +87,7 @@ def _take_array(image: np.ndarray) -> Given:
         result = pixels[0].astype(image.dtype, copy=False)
         return result.squeeze(2) if image.ndim == 2 else result
 
-    return Given((picture,), returned)
+    return CallerImage((picture,), returned)
 
 
 def _picture(image: np.ndarray) -> Picture:
@@ -107,7 +107,7 @@ def _picture(image: np.ndarray) -> Picture:
     return Picture(pixels)
 
 
-def _take_tensor(image: Tensor) -> Given:
+def _take_tensor(image: Tensor) -> CallerImage:
     if image.is_quantized:
         raise UserError("a quantized tensor cannot be rendered: give image.dequantize()")
     if image.layout != torch.strided or image.is_nested:
@@ -131,4 +131,4 @@ def _take_tensor(image: Tensor) -> Given:
         results = torch.stack([torch.from_numpy(one).permute(2, 0, 1) for one in pixels])
         return results.view(*lead, *results.shape[1:]).to(device, dtype)
 
-    return Given(pictures, returned)
+    return CallerImage(pictures, returned)
