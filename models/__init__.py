@@ -1,9 +1,9 @@
 """Encoders, decoders and continuous models, by name.
 
-A new one of this project is a file in its folder, and one word in the last line of that folder's
-``__init__.py``; see CONTRIBUTING.md. Any other file that is put here, such as one of the published
-code, is imported, too: what it registers wins over a name of this project, with a notice. One that
-cannot be imported is an error of whatever is made then.
+To add one to this project, put a file in its folder and add one word to the last line of that
+folder's ``__init__.py``; see CONTRIBUTING.md. Any other file placed here, such as one from the
+published code, is imported too: a name it registers replaces this project's, with a notice. If it
+cannot be imported, making any model raises an error.
 """
 
 import importlib
@@ -21,5 +21,5 @@ for _found in pkgutil.iter_modules(__path__):
     if not _found.ispkg and _found.name not in OURS:
         try:
             importlib.import_module(f"{__name__}.{_found.name}")
-        except Exception as error:  # whatever the file does
+        except Exception as error:  # the file may do anything
             registry.lack(_found.name, error)

@@ -15,22 +15,22 @@ from models.reading.latent import Latent
 from models.registry import make
 from queries import Queries
 
-# All queries in pieces: each with a latent, as `ContinuousModel.prepare` returned it.
+# All queries in pieces, each with a latent as returned by `ContinuousModel.prepare`.
 AllQueries = Callable[[], Iterable[tuple[Any, Queries]]]
 
 
 class Encoder(nn.Module):
-    """An image (B, 3, h, w) to a feature map (B, out_dim, h', w').
+    """A network that maps an image (B, 3, h, w) to a feature map (B, out_dim, h', w').
 
-    Class attributes name what published checkpoints of an architecture have too much or too little,
-    as prefixes of state-dict keys; everything else loads strictly.
+    Class attributes list, as prefixes, the state-dict keys that published checkpoints of an
+    architecture may have in excess or may lack; everything else loads strictly.
 
     Attributes:
-        out_dim: Channels of the output.
-        alignment: A part of an image that begins at a multiple of this has the features that it has
-            in the whole image, but at its borders.
-        optional_keys: May be missing from a file: parameters that the forward pass does not use.
-        surplus_keys: May be in a file though this model has no place for them: upsamplers.
+        out_dim: Number of output channels.
+        alignment: A part of an image that starts at a multiple of this gets the same features as
+            in the whole image, except at its borders.
+        optional_keys: Keys a file may lack: parameters that the forward pass does not use.
+        surplus_keys: Keys a file may have although this model has no place for them: upsamplers.
     """
 
     out_dim: int
@@ -51,13 +51,13 @@ class Encoder(nn.Module):
 
 
 def make_encoder(spec: dict[str, Any], **args: Any) -> Any:
-    """The encoder of a spec.
+    """Make the encoder described by a spec.
 
     Args:
-        args: Merged over those of the spec.
+        args: Arguments that override those of the spec.
 
     Raises:
-        UserError: If the name is that of something else.
+        UserError: If the name does not belong to an encoder.
     """
     encoder = make(spec, args=args)
     if not isinstance(getattr(encoder, "out_dim", None), int):
@@ -66,10 +66,10 @@ def make_encoder(spec: dict[str, Any], **args: Any) -> Any:
 
 
 def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
-    """The decoding function of a spec, of vectors of this length.
+    """Make the decoder described by a spec, for input vectors of this length.
 
     Raises:
-        UserError: If it needs more than a vector.
+        UserError: If it needs more input than a vector.
     """
     decoder = make(spec, args={"in_dim": in_dim})
     if hasattr(decoder, "mod_dim"):
@@ -80,23 +80,23 @@ def make_decoder(spec: dict[str, Any], in_dim: int) -> Any:
 class ContinuousModel(nn.Module):
     """An image as a function of a continuous coordinate: encode once, query anywhere.
 
-    A subclass defines `decode`, and `prepare` where the latent is more than the encoder's output.
+    A subclass defines `decode`, and `prepare` if the latent is more than the encoder's output.
 
-    Where ``out_dim`` of the decoder is 1, images are gray: colours and the input have one channel
-    for three, which the encoder sees three times.
+    If ``out_dim`` of the decoder is 1, images are gray: colours and the input have one channel
+    instead of three, and the encoder sees it three times.
 
     Attributes:
-        margin: How many pixels beyond its own a query reads of what the encoder made; with it, a
-            part of an image can be encoded and decoded alone. None: `decode` knows no parts.
-        spans_queries: Colours depend on all points that are queried together.
-        one_cell: All queries of an image are for pixels of one size, or else results depend on how
-            they are split into pieces.
-        guarded: Pictures are rendered with a guard: where they are finer than photographs, and the
-            colours go astray, it leads them back to bicubic interpolation. So it is with models
+        margin: Number of pixels beyond its own whose features a query reads; this lets a part of
+            an image be encoded and decoded alone. None if `decode` does not support parts.
+        spans_queries: Whether colours depend on all points that are queried together.
+        one_cell: Whether all queries of an image must be for pixels of one size; otherwise results
+            depend on how the queries are split into pieces.
+        guarded: Whether pictures are rendered with a guard, which pulls colours back to bicubic
+            interpolation where they go astray in pictures finer than photographs. True for models
             from checkpoints of this code, unless the file has ``guard: False``; see `load_model`.
-        rendered: How many queries are decoded at a time in rendering on a CPU.
-        largest_scale: Pictures are rendered and evaluated with the cells of at most this scale,
-            since beyond it the model was not trained; None: with their own.
+        rendered: Number of queries that rendering decodes at a time on a CPU.
+        largest_scale: Largest scale whose cells are used for rendering and evaluation, since the
+            model was not trained beyond it; None if pictures always use their own cells.
     """
 
     encoder: Any
@@ -109,11 +109,11 @@ class ContinuousModel(nn.Module):
     largest_scale: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state without the remembered latent, whose gradients cannot be copied."""
+        """Return the state without the remembered latent, whose gradients cannot be copied."""
         return {**self.__dict__, "latent": None}
 
     def encode(self, inp: Tensor) -> Latent:
-        """Image (B, 3, h, w), normalised, to its latent."""
+        """Encode a normalised image (B, 3, h, w) into its latent."""
         return self.prepare(self.features(inp), inp)
 
     def encode_part(
@@ -123,12 +123,12 @@ class ContinuousModel(nn.Module):
         origin: tuple[int, int],
         image_size: tuple[int, int],
     ) -> Latent:
-        """The latent of a part of an image.
+        """Encode a part of an image into its latent.
 
         Args:
-            inp: (B, 3, h, w), normalised: the part, and around it what the encoder sees of it.
+            inp: (B, 3, h, w), normalised: the part and the surroundings that the encoder sees.
             keep: Rows and columns of the part in ``inp``.
-            origin: Of the part in the image.
+            origin: Row and column of the part's first pixel in the image.
             image_size: (h, w) of the image.
         """
         feat = self.features(inp)
@@ -140,13 +140,13 @@ class ContinuousModel(nn.Module):
         return replace(part, origin=origin, image_size=image_size)
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
-        """The latent of a feature map (B, C, h, w), and of the pixels it was made from."""
+        """Make the latent from a feature map (B, C, h, w) and the pixels it was made from."""
         return Latent(feat, inp)
 
     def features(self, inp: Tensor) -> Tensor:
-        """The encoder's feature map, computed and returned with the channels last in memory.
+        """Compute the encoder's feature map, with the channels last in memory.
 
-        Convolutions are faster so, and the codes of a `CodeTable` then lie there already.
+        Convolutions are faster this way, and it is the memory layout that a `CodeTable` needs.
 
         Args:
             inp: (B, 3, h, w), normalised; one channel is repeated.
@@ -156,22 +156,24 @@ class ContinuousModel(nn.Module):
         return self.encoder(inp.contiguous(memory_format=torch.channels_last))
 
     def decode(self, latent: Any, queries: Queries) -> Tensor:
-        """Colours (B, Q, 3) at the queries.
+        """Compute the colours (B, Q, 3) at the queries.
 
         Args:
-            latent: As `prepare` returned it.
+            latent: A latent returned by `prepare`.
 
         Raises:
-            ValueError: If the model decodes cells, and the queries have none.
+            ValueError: If the model decodes cells but the queries have none.
         """
         raise NotImplementedError
 
     def summarise(self, queries: AllQueries) -> tuple[Tensor, ...]:
-        """What colours depend on of all queries, for `Latent.context`; if `spans_queries`.
+        """Compute what colours need to know of all queries, for `Latent.context`.
+
+        Only for models with `spans_queries`.
 
         Args:
-            queries: Called as often as there are passes over all queries; those of one picture in
-                pieces (latent, queries), which may be of different parts of the image.
+            queries: Function that returns the queries of one picture in pieces (latent, queries),
+                which may belong to different parts of the image; called once per pass over them.
         """
         raise NotImplementedError
 
@@ -195,8 +197,8 @@ class ContinuousModel(nn.Module):
         Args:
             coord: (B, Q, 2), (row, column) in [-1, 1], float32 or float64; in any order.
             cell: (B, Q, 2), height and width of the queried pixels: 2/H and 2/W.
-            latent: What `encode` returned; the one remembered by `gen_feat` if None. The tensor
-                that the last `gen_feat` returned stands for it, too.
+            latent: A latent returned by `encode`; None for the one remembered by `gen_feat`. The
+                tensor that the last `gen_feat` returned also stands for it.
 
         Returns:
             (B, Q, 3), normalised colours.
@@ -204,8 +206,8 @@ class ContinuousModel(nn.Module):
         Raises:
             ValueError: If nothing is encoded, or the coordinates have too few bits.
 
-        As the published LTE+ and SRNO are called, it also takes coord (B, H, W, 2) with one cell
-        per image (B, 2), and then returns (B, 3, H, W).
+        It can also be called like the published LTE+ and SRNO: with coord (B, H, W, 2) and one
+        cell per image (B, 2) it returns (B, 3, H, W).
         """
         if coord.ndim == 4:
             queries = coord.flatten(1, 2)
@@ -226,19 +228,19 @@ class ContinuousModel(nn.Module):
         return self.decode(latent, Queries(coord, cell))
 
     def forward(self, inp: Tensor, coord: Tensor, cell: Tensor | None = None) -> Tensor:
-        """`gen_feat`, then `query_rgb`."""
+        """Call `gen_feat`, then `query_rgb`."""
         self.gen_feat(inp)
         return self.query_rgb(coord, cell)
 
 
 def encoder_of(model: Any) -> nn.Module:
-    """The encoder of a continuous model, of this or of the published code.
+    """Return the encoder of a continuous model, from this or from the published code.
 
-    Its state dict is that part of the model's whose keys begin with ``encoder.``; its
-    `load_state_dict` passes over an upsampler that it has no place for (see `Encoder`).
+    Its state dict is the part of the model's whose keys begin with ``encoder.``; its
+    `load_state_dict` skips an upsampler that it has no place for (see `Encoder`).
 
     Raises:
-        UserError: If it has none with weights.
+        UserError: If the model has no encoder with weights.
     """
     encoder = getattr(model, "encoder", None)
     if not isinstance(encoder, nn.Module) or next(encoder.parameters(), None) is None:

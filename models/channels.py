@@ -1,4 +1,4 @@
-"""How many colours a model gives."""
+"""Find out how many colour channels a model outputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from models.reading.skip import ChannelsError
 
 @torch.no_grad()
 def colour_channels(model: Any) -> int:
-    """How many channels a model gives, and takes: 1, gray, or 3, RGB.
+    """Find out how many channels a model takes and outputs: 1 (gray) or 3 (RGB).
 
-    Found by asking for a pixel, which leaves the model as it is; but one of other code, that may
-    also take one channel only, forgets what it has encoded.
+    It queries one pixel, which leaves the model unchanged; but a model from other code, which may
+    also accept only one channel, forgets the image it has encoded.
 
     Args:
-        model: With ``gen_feat`` and ``query_rgb``.
+        model: A model with ``gen_feat`` and ``query_rgb``.
 
     Raises:
-        UserError: If it gives another number.
+        UserError: If it outputs another number of channels.
     """
     model = as_continuous(model)
     modes = [(module, module.training) for module in model.modules()]

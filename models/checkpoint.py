@@ -1,6 +1,6 @@
 """Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int}``.
 
-``data_norm`` and ``guard`` say how the model is used, ``base`` which one it was fine-tuned from.
+``data_norm`` and ``guard`` say how to use the model, ``base`` which one it was fine-tuned from.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
 class Source(NamedTuple):
-    """What a model is read from.
+    """The files that a model is read from.
 
     Attributes:
-        name: Without a strength, for messages.
-        file: None of the baseline.
-        strength: None: as it is in its file.
-        base: The file of the model that it was fine-tuned from, where a strength is asked for.
+        name: Name without a strength, for messages.
+        file: The model's file; None for the baseline.
+        strength: Strength to blend with; None to take the model as it is in its file.
+        base: File of the model that it was fine-tuned from, if a strength is given.
     """
 
     name: str | Path
@@ -44,29 +44,29 @@ class Source(NamedTuple):
 
 
 def save_checkpoint(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that the file is always either the old or the new one, whole.
+    """Write a checkpoint so that the file is always the complete old or the complete new one.
 
     Args:
-        path: Its folder must exist.
+        path: File in an existing folder.
         checkpoint: Tensors and plain values only, so that it loads with ``weights_only=True``.
 
     Raises:
-        OSError: If it cannot be written; the old file is then as it was.
+        OSError: If it cannot be written; the old file is then unchanged.
     """
-    buffer = io.BytesIO()  # so that a full disk is an OSError, and not a RuntimeError of torch
+    buffer = io.BytesIO()  # so that a full disk raises OSError, and not torch's RuntimeError
     torch.save(dict(checkpoint), buffer)
     with written_whole(path) as file:
         file.write(buffer.getbuffer())
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint on the CPU, without running any code it may hold.
+    """Read a checkpoint onto the CPU, without running any code it may hold.
 
     Args:
-        path: The file; or the name of one in weights/, such as ``fast``.
+        path: The file, or the name of one in weights/, such as ``fast``.
 
     Raises:
-        UserError: If it is missing, damaged, holds code, or is no checkpoint of a model.
+        UserError: If it is missing, damaged, holds code, or is not a checkpoint of a model.
     """
     loaded = _read(path)
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model"), dict):
@@ -78,7 +78,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def _read(path: str | Path) -> Any:
-    """What torch.save has written to a file."""
+    """Read what torch.save wrote to a file."""
     path = checkpoint_file(path)
     try:
         data = Path(path).read_bytes()
@@ -91,7 +91,7 @@ def _read(path: str | Path) -> Any:
 
 
 def checkpoint_file(name: str | Path) -> Path:
-    """The file of a name in weights/, such as ``fast``, or that path itself."""
+    """Return the file in weights/ with a name such as ``fast``, or else the given path itself."""
     name = expand(str(name))
     inside, file = WEIGHTS / f"{name}.pth", Path(name)
     other = file.exists() and not file.is_dir()
@@ -102,7 +102,7 @@ def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
     """Build a checkpoint's model and load its weights.
 
     Args:
-        path: For messages.
+        path: Path to name in messages.
 
     Raises:
         UserError: If its spec or weights do not fit this code.
@@ -120,20 +120,20 @@ def model_from(checkpoint: Mapping[str, Any], path: str | Path) -> nn.Module:
 def begin_with(
     module: nn.Module, path: str | Path, data_norm: Mapping[str, Any], part: str = ""
 ) -> list[str]:
-    """Give a new model, or a part of it, weights of a file that may lack some.
+    """Load weights into a new model, or a part of it, from a file that may lack some.
 
     Args:
-        path: A checkpoint of this project or of the published code; or a bare state dict, alone or
+        path: A checkpoint of this project or of the published code, or a bare state dict, alone or
             under a usual key such as ``params`` or ``state_dict``.
-        data_norm: What the model is trained with.
-        part: Name of the part, whose weights are taken out of a file of a whole model.
+        data_norm: Normalisation that the model will be trained with.
+        part: Name of the part, whose weights are picked out if the file holds a whole model.
 
     Returns:
-        A line if the file lacks weights: those stay as they are.
+        One line of text if the file lacks weights, which then stay as they are; else nothing.
 
     Raises:
-        UserError: If the file cannot be read, has a weight that the module has not, or was
-            trained with another normalisation; those of the published code do not say theirs.
+        UserError: If the file cannot be read, has a weight that the module lacks, or was trained
+            with another normalisation; files of the published code do not state theirs.
     """
     loaded = _read(path)
     checkpoint = loaded if isinstance(loaded, dict) else {}
@@ -168,7 +168,7 @@ def begin_with(
 
 
 def _weights_in(loaded: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """The state dict in a file, wherever it is."""
+    """Find the state dict in a loaded file, under whichever key; None if there is none."""
     model = loaded.get("model")
     inner = model.get("sd") if isinstance(model, Mapping) else None
     places = [inner, model, *(loaded.get(key) for key in ("params_ema", "params", "state_dict"))]
@@ -180,10 +180,10 @@ def _weights_in(loaded: Mapping[str, Any]) -> dict[str, Tensor] | None:
 
 
 def norm_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] | None:
-    """The normalisation that a checkpoint was trained with; published ones do not say it.
+    """Return the normalisation a checkpoint was trained with; None as in published ones.
 
     Raises:
-        UserError: If what it says is none.
+        UserError: If the entry is not a valid normalisation.
     """
     norm = checkpoint.get("data_norm")
     if norm is not None:
@@ -193,36 +193,36 @@ def norm_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] |
 
 
 def is_continuous(model: Any) -> bool:
-    """Whether it can be encoded with once and queried anywhere."""
+    """Tell whether a model has the methods of a continuous one: ``gen_feat``, ``query_rgb``."""
     return callable(getattr(model, "gen_feat", None)) and callable(
         getattr(model, "query_rgb", None)
     )
 
 
 def split_name(name: str | Path, strength: float | None = None) -> tuple[str | Path, float | None]:
-    """A name of a model, and the strength that it ends with, as of ``photo@0.5``, or the given one.
+    """Split a name such as ``photo@0.5`` into model and strength, if the strength is not given.
 
-    A file that has an @ in its own name is meant by that name.
+    If a file has the @ in its own name, the whole name means that file.
 
     Raises:
-        UserError: If a strength is no number from 0 to 1, or there are two.
+        UserError: If a strength is not a number from 0 to 1, or there are two.
     """
     strength = None if strength is None else read_strength(strength)
     bare, _, end = str(name).rpartition("@")
     if not bare or checkpoint_file(name).is_file():
         return name, strength
     if not 0 <= as_number(end) <= 1 and bare != "bicubic" and not checkpoint_file(bare).is_file():
-        return name, strength  # of a file that is not there
+        return name, strength  # the name of a missing file
     if strength is not None or split_name(bare)[1] is not None:
         raise UserError(f"{name}: the strength is given twice")
     return bare, read_strength(end, f"{name}: the strength after the @")
 
 
 def find_source(name: str | Path, strength: float | None = None) -> Source:
-    """The files that `load_model` reads.
+    """Find the files that `load_model` reads.
 
     Raises:
-        UserError: As of `load_model`, if they are not there, or the model has no strength.
+        UserError: As in `load_model`, if a file is missing or the model has no strength.
     """
     name, strength = split_name(name, strength)
     if str(name) == "bicubic":
@@ -236,13 +236,13 @@ def find_source(name: str | Path, strength: float | None = None) -> Source:
 
 
 def base_file(checkpoint: Mapping[str, Any], name: str | Path) -> Path:
-    """The file of the model that a checkpoint was fine-tuned from: beside it, or in weights/.
+    """Find the file of the model that a checkpoint was fine-tuned from: beside it or in weights/.
 
     Args:
-        name: Of the checkpoint.
+        name: Name or path of the checkpoint.
 
     Raises:
-        UserError: If it names none, or that is not there.
+        UserError: If the checkpoint names no such file, or it is missing.
     """
     base = checkpoint.get("base")
     if base is None:
@@ -257,9 +257,9 @@ def base_file(checkpoint: Mapping[str, Any], name: str | Path) -> Path:
 
 
 def _no_strength(name: str | Path) -> UserError:
-    known = []  # that have one
+    known = []  # names of those that have a strength
     for file in sorted(WEIGHTS.glob("*.pth")):
-        with suppress(UserError):  # as of a damaged file
+        with suppress(UserError):  # such as for a damaged file
             known += [file.stem] if load_checkpoint(file).get("base") is not None else []
     return UserError(
         f"{name}: has no strength, as it was not fine-tuned from another model; "
@@ -270,19 +270,20 @@ def _no_strength(name: str | Path) -> UserError:
 def load_model(
     name: str | Path = DEFAULT_MODEL, strength: float | None = None
 ) -> tuple[nn.Module, dict[str, Any] | None]:
-    """A model in evaluation mode.
+    """Load a model in evaluation mode.
 
     Args:
-        name: A checkpoint file; or the name of one in weights/, such as ``fast``; or
-            ``bicubic``, the baseline. With a strength at its end: ``photo@0.5``.
-        strength: Of a model that was fine-tuned from another: 0 is that one, 1 the model itself,
-            and between them all weights are blended; None: the model as it is.
+        name: A checkpoint file, the name of one in weights/, such as ``fast``, or ``bicubic``, the
+            baseline. It may end with a strength: ``photo@0.5``.
+        strength: For a model that was fine-tuned from another: 0 is that other one, 1 the model
+            itself, and in between all weights are blended. None takes the model as it is.
 
     Returns:
         (model on the CPU, the normalisation it was trained with or None if the file has none).
 
     Raises:
-        UserError: As `load_checkpoint` and `model_from`; if it has no strength, or that cannot be.
+        UserError: As in `load_checkpoint` and `model_from`; or if the model has no strength, or
+            the strength is invalid.
     """
     name, file, strength, base = find_source(name, strength)
     if file is None:
@@ -295,6 +296,6 @@ def load_model(
         checkpoint = blended(checkpoint, name, other, base, strength)
     model = model_from(checkpoint, name).eval()
     if isinstance(model, ContinuousModel):
-        # Files of this code say how they were trained; published ones are rendered as published.
+        # Files of this code state their normalisation; published ones are rendered as published.
         model.guarded = bool(checkpoint.get("guard", norm is not None))
     return model, norm

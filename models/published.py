@@ -1,4 +1,4 @@
-"""Model files of other code, for programs that know `ContinuousModel` only."""
+"""An adapter for model files of other code, for programs that only know `ContinuousModel`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from queries import Queries
 
 
 class PublishedModel(ContinuousModel):
-    """A model that has ``gen_feat(inp)`` and ``query_rgb(coord, cell)``, as the published code.
+    """A wrapped model with ``gen_feat(inp)`` and ``query_rgb(coord, cell)``, like published code.
 
-    It remembers the last image only, so that one is encoded again that it has forgotten.
+    Such a model remembers only the last image; any other is encoded again when it is queried.
 
     Args:
-        model: The module.
+        model: The module to wrap.
     """
 
     def __init__(self, model: Any) -> None:
@@ -29,7 +29,7 @@ class PublishedModel(ContinuousModel):
         self.remembered: Latent | None = None
 
     def encode(self, inp: Tensor) -> Latent:
-        """See `ContinuousModel.encode`; the feature map stays with the model."""
+        """See `ContinuousModel.encode`; the feature map stays in the model."""
         self.model.gen_feat(inp)
         self.remembered = Latent(inp, inp)
         return self.remembered
@@ -43,5 +43,5 @@ class PublishedModel(ContinuousModel):
 
 
 def as_continuous(model: nn.Module) -> ContinuousModel:
-    """The model itself, or one of other code in a `PublishedModel`."""
+    """Return the model itself, or wrap one from other code in a `PublishedModel`."""
     return model if isinstance(model, ContinuousModel) else PublishedModel(model)

@@ -1,4 +1,4 @@
-"""The names of encoders, decoders and continuous models."""
+"""A registry of encoders, decoders and continuous models by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from errors import UserError
 class ModelRegistry(Registry):
     """A registry where a file that a user has dropped into ``models/`` wins, with a notice.
 
-    That goes for its names which this project has, too. Models that take a part to pieces, as the
-    LM models do with an `mlp`, keep this project's part, see `make_ours`.
+    Its names replace those of this project. Models that use the internals of a part, as the LM
+    models do with an `mlp`, keep this project's part; see `make_ours`.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class ModelRegistry(Registry):
         self._lacking: list[str] = []
 
     def lack(self, module: str, error: Exception) -> None:
-        """Note that a file in ``models/`` cannot be imported; then nothing is made any more."""
+        """Note that a file in ``models/`` cannot be imported; nothing can be made from then on."""
         reason = f"{type(error).__name__}: {error}"
         advice = "correct it, or take it out of models/"
         self._lacking.append(f"models/{module}.py: cannot be imported: {reason}; {advice}")
@@ -32,7 +32,7 @@ class ModelRegistry(Registry):
         """See `Registry.check`.
 
         Raises:
-            UserError: If a file in ``models/`` cannot be imported: a name may be meant for it.
+            UserError: If a file in ``models/`` cannot be imported, as it may define the name.
         """
         if self._lacking:
             raise UserError("\n".join(self._lacking))
@@ -53,13 +53,13 @@ class ModelRegistry(Registry):
         return add_or_replace
 
     def make_ours(self, spec: Mapping[str, Any], args: Mapping[str, Any] | None = None) -> Any:
-        """Make what this project has registered, even where another file has replaced its name."""
+        """Make this project's entry, even if another file has replaced its name."""
         replaced = spec.get("name") in self._replaced
         return self._replaced.make(spec, args) if replaced else self.make(spec, args)
 
 
 def is_dropped(factory: Any) -> bool:
-    """Whether its file is directly in ``models/``, where this project registers nothing."""
+    """Tell whether a factory's file is directly in ``models/``, where a user's files are."""
     package, _, module = factory.__module__.rpartition(".")
     return package == "models" and bool(module)
 

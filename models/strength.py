@@ -1,6 +1,6 @@
-"""Blends of a fine-tuned model and the one it began with: (1 - strength) * base + strength * model.
+"""Blend a fine-tuned model with the one it began as: (1 - strength) * base + strength * model.
 
-That is deep network interpolation (Wang et al., CVPR 2019) of all their weights.
+This is deep network interpolation (Wang et al., CVPR 2019) of all weights.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Weights = Mapping[str, Tensor]
 
 
 def read_strength(value: Any, title: str = "strength") -> float:
-    """A number from 0 to 1.
+    """Convert a value to a number from 0 to 1.
 
     Args:
-        title: Of the value, for messages.
+        title: Name of the value, for messages.
 
     Raises:
-        UserError: If it is none.
+        UserError: If it is not such a number.
     """
     strength = as_number(value)
     if not 0 <= strength <= 1:
@@ -34,7 +34,7 @@ def read_strength(value: Any, title: str = "strength") -> float:
 
 
 def as_number(value: Any) -> float:
-    """NaN of what is no number."""
+    """Convert a value to a float; NaN if it is not a number."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -42,10 +42,10 @@ def as_number(value: Any) -> float:
 
 
 def titled(name: str | Path, strength: float | None) -> str:
-    """What a model is called in labels and names of folders: such as ``runs/photo@0.5.pth``.
+    """Name a model for labels and folders, with its strength: such as ``runs/photo@0.5.pth``.
 
     Args:
-        name: Without a strength.
+        name: Name without a strength.
     """
     if strength is None:
         return str(name)
@@ -60,13 +60,13 @@ def blended(
     base_path: str | Path,
     strength: float,
 ) -> dict[str, Any]:
-    """A checkpoint of a model with its weights at a strength.
+    """Return a model's checkpoint with its weights blended with the base's at a strength.
 
     Args:
-        path, base_path: Of the checkpoints, for messages.
+        path, base_path: Paths of the checkpoints, for messages.
 
     Raises:
-        UserError: As `check_same_kind`.
+        UserError: As in `check_same_kind`.
     """
     check_same_kind(model, path, base, base_path)
     sd = blend(base["model"]["sd"], model["model"]["sd"], strength)
@@ -74,15 +74,15 @@ def blended(
 
 
 def blend(base: Weights, model: Weights, strength: float) -> dict[str, Tensor]:
-    """The weights of a strength; of 0 and 1 those of one of the models, bit for bit.
+    """Blend weights at a strength; at 0 and 1 they are one model's own, bit for bit.
 
-    What is not of floats is the model's.
+    Tensors that are not floats are taken from the model.
     """
     if strength in (0, 1):
         return dict(model if strength else base)
     return {
         key: (
-            # In float64: what both have alike stays as it is.
+            # In float64, so that values which are equal in both stay exactly as they are.
             ((1 - strength) * base[key].double() + strength * value.double()).to(value.dtype)
             if value.is_floating_point()
             else value
@@ -97,14 +97,14 @@ def check_same_kind(
     """Raise a `UserError` unless the weights of two checkpoints can be blended.
 
     Args:
-        path, base_path: Of the checkpoints, for messages.
+        path, base_path: Paths of the checkpoints, for messages.
     """
     if difference := _difference(model, base):
         raise UserError(f"{path}: cannot be blended with {base_path}: {difference}")
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """Say in what two checkpoints differ; None if they have the same architecture."""
+    """Say how two checkpoints differ; None if they can be blended."""
     specs = one["model"], other["model"]
     names = [spec.get("name") for spec in specs]
     if names[0] != names[1]:

@@ -1,4 +1,4 @@
-"""Reading what ``torch.save`` has written, without running any code that a file may hold."""
+"""Read files written by ``torch.save`` without running any code that they may hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from errors import UserError
 
-# What numbers of NumPy are pickled as, by its versions 1 and 2; none of it runs code.
+# What NumPy 1 and 2 pickle numbers as; none of it runs code.
 NUMBERS: list[Any] = [
     np.dtype,
     *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
@@ -23,33 +23,33 @@ NUMBERS: list[Any] = [
         for core in ("core", "_core")
     ),
 ]
-WRAPPED = "module."  # of DataParallel and DistributedDataParallel
+WRAPPED = "module."  # prefix added by DataParallel and DistributedDataParallel
 
 
 def unpickled(data: bytes, path: str | Path) -> Any:
-    """The content of a file, on the CPU, with numbers of NumPy as Python's.
+    """Unpickle a file's content onto the CPU, with NumPy numbers as Python's.
 
     Args:
-        path: For messages.
+        path: Path to name in messages.
 
     Raises:
         UserError: If it is damaged, or holds code.
     """
     _check_sums(data, path)
     try:
-        with warnings.catch_warnings():  # torch warns of pickles that it then refuses
+        with warnings.catch_warnings():  # torch warns about pickles that it then refuses
             warnings.simplefilter("ignore", UserWarning)
             with torch.serialization.safe_globals(NUMBERS):
                 return _plain(torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: {_reason(error)}") from None
-    except Exception as error:  # a damaged file fails anywhere within unpickling
+    except Exception as error:  # unpickling a damaged file can fail anywhere
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: damaged or no checkpoint: {first[:200]}") from None
 
 
 def _plain(value: Any) -> Any:
-    """The same with numbers of NumPy as Python's, as checks and later savings want them."""
+    """Convert NumPy numbers to Python's, as checks and later saves need them."""
     if isinstance(value, dict):
         for key in value:
             value[key] = _plain(value[key])
@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 
 def _check_sums(data: bytes, path: str | Path) -> None:
-    """The checksum that torch.save keeps of every entry; old files, which are no zip, have none."""
+    """Check the checksum that torch.save keeps of every entry; old, non-zip files have none."""
     if not data.startswith(b"PK"):
         return
     try:
@@ -80,7 +80,7 @@ def _reason(error: pickle.UnpicklingError) -> str:
 
 
 def unwrapped(state: dict[Any, Any]) -> dict[Any, Any]:
-    """A state dict without what (Distributed)DataParallel puts before all of its keys."""
+    """Remove the prefix that (Distributed)DataParallel puts before all keys of a state dict."""
     if not state or not all(isinstance(key, str) and key.startswith(WRAPPED) for key in state):
         return state
     return {key.removeprefix(WRAPPED): value for key, value in state.items()}
