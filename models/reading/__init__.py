@@ -1,1 +1,1 @@
-"""How queries read the codes of an encoded image, fast."""
+"""Fast ways for queries to read the codes of an encoded image."""

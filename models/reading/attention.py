@@ -1,4 +1,4 @@
-"""Attention of queries to the codes around them, as the queries of CLIT attend."""
+"""Attention of queries to the codes around them, as in CLIT."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from utils import in_inference
 
 
 class Seen(NamedTuple):
-    """What the queries of a stage see.
+    """The codes that the queries of a stage see.
 
     Attributes:
-        around: Where.
-        queries: The window of queries (D channels); None without attention.
-        values: The window of keys and values (2 D channels); without attention of values.
+        around: Positions of the codes.
+        queries: Window of attention queries (D channels); None without attention.
+        values: Window of keys and values (2 D channels); of values alone without attention.
         rel_cell: (B, Q, 2), in units of half a code's side; None if it is not decoded.
     """
 
@@ -33,7 +33,7 @@ class Seen(NamedTuple):
     rel_cell: Tensor | None
 
     def some(self, part: slice) -> Seen:
-        """The same of some of the queries."""
+        """Return the same for some of the queries."""
         rel_cell = None if self.rel_cell is None else self.rel_cell[:, part]
         return self._replace(around=self.around.some(part), rel_cell=rel_cell)
 
@@ -42,9 +42,9 @@ class Attention(NamedTuple):
     """The networks of an attention.
 
     Attributes:
-        imnet: The decoder of the weighted values of all codes around a query, and of rel_cell.
-        encoding: Of positions; None: without.
-        heads: How many.
+        imnet: Decoder of the weighted values of all codes around a query, and of rel_cell.
+        encoding: Encoding of positions; None to use none.
+        heads: Number of heads.
     """
 
     imnet: MLP
@@ -53,15 +53,15 @@ class Attention(NamedTuple):
 
 
 def by_heads(codes: Tensor, heads: int, kinds: int) -> tuple[Tensor, ...]:
-    """Codes (..., kinds * D) to (..., heads, D / heads) of each kind."""
+    """Split codes (..., kinds * D) into one (..., heads, D / heads) for each kind."""
     return codes.unflatten(-1, (kinds, heads, -1)).unbind(-3)
 
 
 def attend(literal: Callable[[Seen], Tensor], network: Attention, seen: Seen) -> Tensor:
-    """What queries find, (B, Q, 3).
+    """Compute what queries find, (B, Q, 3).
 
     Args:
-        literal: The formula, by query.
+        literal: The formula, written out query by query.
     """
     if not in_inference():
         return literal(seen)
@@ -73,11 +73,11 @@ def attend(literal: Callable[[Seen], Tensor], network: Attention, seen: Seen) ->
 
 
 def attend_by_code(network: Attention, seen: Seen) -> Tensor:
-    """The same, where queries with one nearest code share its keys and values.
+    """Do the same as `attend`, but let queries with one nearest code share its keys and values.
 
     The decoder's first layer is linear in the weighted values, and a weight is one number for all
     channels of a head. So the layer is applied to the values of each place and head, once for all
-    these queries; and what remains per query are the weights.
+    these queries; only the weights are left to compute per query.
     """
     assert seen.queries is not None
     imnet, encoding, heads = network

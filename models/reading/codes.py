@@ -1,7 +1,7 @@
-"""The codes of a map: a vector for every place, which queries read by index, some at a time.
+"""The codes of a map: a vector for every place, which queries read by index, piece by piece.
 
-As many queries are a piece as the memory, or the processor's cache, has room for. Where gradients
-or a program are recorded, all of them are one.
+A piece has as many queries as fit in memory or in the processor's cache. Where gradients or a
+program are recorded, all queries form one piece.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from utils import in_inference
 class CodeTable:
     """A map whose vectors are read by index, each with its 3 x 3 neighbours if ``unfold``.
 
-    Unfolded it reads the same numbers as `F.unfold` (zeros outside, channel-major) without ever
-    holding the map that is nine times as large.
+    With ``unfold`` it reads the same numbers as `F.unfold` (zeros outside, channel-major) without
+    ever storing the map that is nine times as large.
 
     Args:
         feat: (B, C, h, w).
@@ -48,15 +48,15 @@ class CodeTable:
         return alone
 
     def index(self, row: Tensor, col: Tensor) -> Tensor:
-        """What `read` takes: (..., B, Q), for indices of rows and columns (..., B, Q) each."""
+        """Compute the index (..., B, Q) that `read` takes from rows and columns (..., B, Q)."""
         image = torch.arange(self.batch, device=row.device).unsqueeze(1) * self.height * self.width
         return image + row * self.width + col
 
     def read(self, index: Tensor, memory: Tensor | None = None) -> Tensor:
-        """The vectors (..., C or 9C) at an index (...).
+        """Read the vectors (..., C or 9C) at an index (...).
 
         Args:
-            memory: At least as many rows of length C to write the vectors to; not if unfolded.
+            memory: At least as many rows of length C to write the vectors to; unused if unfolded.
         """
         if not self.unfold:
             return self._rows_at(index, memory)
@@ -71,25 +71,25 @@ class CodeTable:
 
 
 def of_codes(weight: Tensor, bias: Tensor | None, feat: Tensor, unfold: bool) -> Tensor:
-    """What a linear layer makes of every code, unfolded or not: (B, C, h, w) -> (B, out, h, w).
+    """Apply a linear layer to every code, unfolded or not: (B, C, h, w) -> (B, out, h, w).
 
     Unfolding followed by a linear layer is a 3 x 3 convolution, so neither the unfolded map nor the
-    unfolded codes ever exist.
+    unfolded codes are ever created.
 
     Args:
-        weight: The columns of the layer that see the code, (out, 9C), or (out, C).
+        weight: Columns of the layer that act on the code, (out, 9C), or (out, C).
     """
     side = 3 if unfold else 1
     return F.conv2d(feat, weight.unflatten(1, (-1, side, side)), bias, padding=side // 2)
 
 
 def pieces(count: int, *inputs: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """So many queries of all inputs (..., Q, C) at a time."""
+    """Split all inputs (..., Q, C) into pieces of ``count`` queries."""
     return zip(*(x.split(count, dim=-2) for x in inputs), strict=True)
 
 
 def in_pieces(function: Callable[..., Tensor], count: int, *inputs: Tensor) -> Tensor:
-    """A function of so many queries at a time: inputs (..., Q, C) -> (B, Q, ...)."""
+    """Apply a function to ``count`` queries at a time: inputs (..., Q, C) -> (B, Q, ...)."""
     if not in_inference():
         return function(*inputs)
     return torch.cat(each_alone(function, pieces(count, *inputs)), dim=1)
@@ -98,11 +98,11 @@ def in_pieces(function: Callable[..., Tensor], count: int, *inputs: Tensor) -> T
 def at_all_codes(
     function: Callable[..., Tensor], count: int, tables: list[CodeTable], inputs: Tensor
 ) -> Tensor:
-    """A function of so many codes at a time: (B, h, w, ...).
+    """Apply a function to ``count`` codes at a time: (B, h, w, ...).
 
     Args:
-        function: Of the codes (B, n, C) of each table, and of inputs (B, n, D).
-        tables: Of maps of one size.
+        function: Function of the codes (B, n, C) of each table, and of inputs (B, n, D).
+        tables: Tables of maps that all have one size.
         inputs: (B, h, w, D).
     """
     batch, h, w = inputs.shape[:3]
@@ -120,7 +120,7 @@ def at_all_codes(
 
 
 def fits_cache(codes: CodeTable) -> bool:
-    """Whether `in_cache` splits queries into pieces: for inference on a CPU."""
+    """Tell whether `in_cache` splits queries into pieces: it does for inference on a CPU."""
     plain = in_inference() and not torch.is_autocast_enabled("cpu")
     return plain and codes.rows.device.type == "cpu"
 
@@ -136,15 +136,15 @@ def in_cache(
     """Apply a function to pieces of the queries whose activations stay in the processor's cache.
 
     Args:
-        function: Of the codes (T, B, k, C) at an index, of the inputs and ``spare``, with results
-            (B, k, ...). It may overwrite the codes. Spare is None unless `fits_cache`, or else
-            memory for activations, (T*B*k*size or more, channels of the codes); that every piece
-            of a thread has the same one keeps it in the cache.
+        function: Function of the codes (T, B, k, C) at an index, the inputs and ``spare``, with
+            results (B, k, ...). It may overwrite the codes. ``spare`` is memory for activations,
+            (T*B*k*size or more, channels of the codes), or None, as it is unless `fits_cache`; all
+            pieces of a thread get the same memory, so that it stays in the cache.
         index: (T, B, K).
         inputs: (T, B, K, ...) each.
-        size: So many queries share their codes.
-        width: Floats of a query, if codes are read once for those that share them; else they are as
-            many as those of the codes.
+        size: Number of queries that share their codes.
+        width: Floats per query, if codes are read once for the queries that share them; None if a
+            query has as many floats as the codes.
     """
     if not fits_cache(codes):
         return function(codes.read(index), *inputs, spare=None)

@@ -1,5 +1,6 @@
-"""The function f(z, rel_coord, rel_cell) of a network, with what depends on a code alone computed
-once per image; and its layers in inference, which write to memory that is in the cache already."""
+"""The function f(z, rel_coord, rel_cell) of a network, whose part that depends on a code alone is
+computed once per image; and its layers for inference, which write to memory already in the cache.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ Decoder = Sequence[Layer] | nn.Module
 
 
 def apply_layers(layers: Sequence[Layer], x: Tensor) -> Tensor:
-    """Linear layers with ReLU between them: (N, in_dim) -> (N, out_dim)."""
+    """Apply linear layers with ReLU between them: (N, in_dim) -> (N, out_dim)."""
     *hidden, last = layers
     for weight, bias in hidden:
         x = F.relu_(F.linear(x, weight, bias))
@@ -27,19 +28,19 @@ def apply_layers(layers: Sequence[Layer], x: Tensor) -> Tensor:
 
 
 def apply_decoder(decoder: Decoder, x: Tensor) -> Tensor:
-    """A decoder of vectors: (N, in_dim) -> (N, out_dim)."""
+    """Apply a decoder to vectors: (N, in_dim) -> (N, out_dim)."""
     return decoder(x) if isinstance(decoder, nn.Module) else apply_layers(decoder, x)
 
 
 class FoldedRest:
     """`MLP.rest` with ReLU, for inference on a CPU, in few passes over the activations.
 
-    Since relu(y + b) = max(y, -b) + b, a layer's bias can be added behind its ReLU, where it
-    becomes a part of the next layer's bias. So a hidden layer is a plain matrix product and a
-    maximum, both written to memory that is in the cache already.
+    Since relu(y + b) = max(y, -b) + b, a layer's bias can be added after its ReLU, where it
+    becomes part of the next layer's bias. So a hidden layer is a plain matrix product and a
+    maximum, both written to memory that is already in the cache.
 
     Args:
-        layers: Weight (out, in) and bias of each layer, the first one included; two or more.
+        layers: Weight (out, in) and bias of each layer, including the first; two or more.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -57,7 +58,7 @@ class FoldedRest:
         """See `MLP.rest`.
 
         Args:
-            spare: Memory of x's shape; layers of that width write to it and to x in turn.
+            spare: Memory of x's shape; layers of that width alternate between writing to it and x.
         """
         x = F.relu_(x)
         for weight, floor in self.hidden:
@@ -73,7 +74,7 @@ class CodeFunction:
     """A function f(z, rel_coord, rel_cell) that has a second form for inference in the cache."""
 
     def __call__(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """Colours (..., S, 3) from codes z (..., 1, C), each for S queries.
+        """Compute colours (..., S, 3) from codes z (..., 1, C), each for S queries.
 
         Args:
             rel_coord: (..., S, 2).
@@ -84,24 +85,24 @@ class CodeFunction:
     def in_place(
         self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None, spare: Tensor
     ) -> Tensor:
-        """The same, which may overwrite the codes and the spare memory (rows, channels)."""
+        """Do the same, but possibly overwrite the codes and the spare memory (rows, channels)."""
         return self(z, rel_coord, rel_cell)
 
 
 class CodeDecoder(CodeFunction):
-    """The network applied to [z, rel_coord, rel_cell], written out: for any network.
+    """A plain decoder that applies any network to [z, rel_coord, rel_cell].
 
     Args:
-        imnet: (N, in_dim) to (N, 3).
-        rel_dim: How many numbers it is given besides the code.
-        unfold: It sees each code with its 3 x 3 neighbours.
+        imnet: Network that maps (N, in_dim) to (N, 3).
+        rel_dim: Number of its inputs besides the code.
+        unfold: Whether it sees each code with its 3 x 3 neighbours.
     """
 
     def __init__(self, imnet: Any, rel_dim: int, unfold: bool) -> None:
         self.imnet, self.rel_dim, self.unfold = imnet, rel_dim, unfold
 
     def table(self, feat: Tensor) -> CodeTable:
-        """What z is read from, of a feature map (B, C, h, w)."""
+        """Make the table that z is read from, for a feature map (B, C, h, w)."""
         return CodeTable(feat, self.unfold)
 
     def __call__(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
@@ -110,7 +111,7 @@ class CodeDecoder(CodeFunction):
 
 
 class FactoredDecoder(CodeDecoder):
-    """The same of an mlp, where z is what its first layer makes of the code, with the bias."""
+    """The same for an mlp; here z is the code after its share of the first layer, with bias."""
 
     imnet: MLP
 
@@ -143,13 +144,13 @@ class FactoredDecoder(CodeDecoder):
 
 
 def code_decoder(imnet: Any, rel_dim: int, unfold: bool) -> CodeDecoder:
-    """The fastest decoder of a network; see `CodeDecoder`. It is made for the weights of now."""
+    """Make the fastest decoder for a network and its current weights; see `CodeDecoder`."""
     factors = isinstance(imnet, MLP) and len(imnet.layers) > 1
     return (FactoredDecoder if factors else CodeDecoder)(imnet, rel_dim, unfold)
 
 
 def rel_inputs(rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-    """What a decoder is told besides the code: (..., 2), or with a cell (..., 4)."""
+    """Join the inputs of a decoder besides the code: (..., 2), or with a cell (..., 4)."""
     if rel_cell is None:
         return rel_coord
     return torch.cat([rel_coord, rel_cell.expand_as(rel_coord)], dim=-1)

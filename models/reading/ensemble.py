@@ -22,15 +22,15 @@ from queries import Queries
 from utils import Size
 
 # f(z, rel_coord, rel_cell): colours (T, B, K, S, 3) from codes z (T, B, K, 1, C), each for S
-# queries (T, B, K, S, 2), for pixels of size rel_cell (1, B, K, 1, 2).
+# queries (T, B, K, S, 2) and pixels of size rel_cell (1, B, K, 1, 2).
 Predict = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class Side(NamedTuple):
-    """The codes along one axis nearest to queries that are moved V = 2 ways, up and down, or not.
+    """The codes along one axis nearest to queries moved V = 2 ways, up and down, or not (V = 1).
 
     Attributes:
-        code: (V, ...), its index along the axis.
+        code: (V, ...), index of the code along the axis.
         rel: (V, ..., L), from the code to each of L queries, in units of half a code's side.
     """
 
@@ -38,10 +38,10 @@ class Side(NamedTuple):
     rel: Tensor
 
     def runs(self) -> Iterator[tuple[Tensor, Side]]:
-        """The N queries of an axis, neighbours together where they have the same codes.
+        """Group the N queries of an axis into runs of neighbours that have the same codes.
 
         Yields:
-            For each number of neighbours L up to `LONGEST_RUN`, their numbers (n, L), and code
+            For each run length L up to `LONGEST_RUN`, the indices of the queries (n, L), and code
             (V, n), rel (V, n, L).
         """
         differ = (self.code[:, 1:] != self.code[:, :-1]).any(0)
@@ -59,7 +59,7 @@ Groups = list[tuple[Tensor, Side]]
 
 
 def find_side(x: Tensor, n: int, ensemble: bool = True) -> Side:
-    """The codes nearest to coordinates (...) along an axis of n codes: rel is (V, ..., 1).
+    """Find the codes nearest to coordinates (...) along an axis of n codes: rel is (V, ..., 1).
 
     Args:
         x: fp32 or wider; indices are computed in its dtype.
@@ -78,7 +78,7 @@ class Corners(NamedTuple):
 
     Attributes:
         row, col: Index of the code, (T, ...) each.
-        y, x: From the code to queries, (T, ..., L) each.
+        y, x: Distance from the code to queries, (T, ..., L) each.
     """
 
     row: Tensor
@@ -88,13 +88,13 @@ class Corners(NamedTuple):
 
 
 def corners(rows: Side, cols: Side) -> Corners:
-    """Every code of a row with every one of a column.
+    """Combine every code along the rows with every code along the columns.
 
     The corner t = (-1,-1), (-1,+1), (+1,-1), (+1,+1) moves the query by half a code's side each
-    way; the area between query and code of the opposite corner 3 - t is its weight.
+    way; its weight is the area between the query and the code of the opposite corner 3 - t.
 
     Args:
-        rows, cols: Of shapes (...) that broadcast.
+        rows, cols: Sides whose shapes (...) broadcast.
     """
     ways = len(rows.code)
     cells = torch.broadcast_tensors(rows.code[0], cols.code[0])[0].shape
@@ -109,13 +109,13 @@ def corners(rows: Side, cols: Side) -> Corners:
 
 
 def ensemble_weights(y: Tensor, x: Tensor) -> Tensor:
-    """Area of the corner opposite to each, over their sum: rel_coord (T, ...) each -> (T, ...)."""
+    """Divide the area of each opposite corner by their sum: rel_coord (T, ...) each -> (T, ...)."""
     areas = (y * x).abs_().add_(1e-9)
     return areas.flip(0).div_(areas.sum(0))
 
 
 def read_corners(latent: CodeLatent, coord: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The four codes around each query (B, Q, 2), their rel_coord and their weights.
+    """Read the four codes around each query (B, Q, 2), their rel_coord and their weights.
 
     Returns:
         The codes (T, B, Q, C), rel_coord (T, B, Q, 2) and the weights (T, B, Q, 1).
@@ -135,15 +135,15 @@ def blend(
     ensemble: bool = True,
     width: int | None = None,
 ) -> Tensor:
-    """The predictions f(z, rel_coord, rel_cell) of the code z of each corner, weighted by area.
+    """Blend the predictions f(z, rel_coord, rel_cell) of the code z of each corner, by area.
 
     Args:
         predict: The function f, see `Predict`; the codes are ``latent.codes``.
-        queries: Without a cell there is no rel_cell.
-        ensemble: Without it the nearest code alone.
-        width: Floats that f computes of a query. With it, the queries of a grid are taken together
-            on a CPU where they have the same codes, as have those between the same four: codes are
-            found by row and by column, and read once. Without it S is 1.
+        queries: The queries; without a cell there is no rel_cell.
+        ensemble: Blend the four corners; else take the nearest code alone.
+        width: Floats that f computes per query. If given, queries of a grid that have the same
+            codes, such as those between the same four, are processed together on a CPU: codes are
+            found by row and by column, and read once. If None, S is 1.
 
     Returns:
         (B, Q, 3).
@@ -180,7 +180,7 @@ def blend(
 
 
 def _find_groups(queries: Queries, sizes: Size, ensemble: bool) -> tuple[Groups, Groups] | None:
-    """The runs of rows and of columns, see `Side.runs`, if queries are a grid and it pays."""
+    """Find the runs of rows and columns, see `Side.runs`, if queries are a grid and it pays off."""
     axes = queries.fast_axes
     if axes is None:
         return None
@@ -198,10 +198,10 @@ def _blend_cells(
     rel_cell: Tensor | None,
     width: int | None,
 ) -> Tensor:
-    """Colours (B, K, L, L', 3) of the queries of K pairs of a row and a column of codes.
+    """Compute colours (B, K, L, L', 3) of the queries at K pairs of a row and a column of codes.
 
     Args:
-        rows, cols: Of shapes (B or 1, ...) that broadcast to K together, for L and L' queries.
+        rows, cols: Sides whose shapes (B or 1, ...) broadcast to K, for L and L' queries.
         rel_cell: (1, B, K or 1, 1, 2).
     """
     codes = latent.codes

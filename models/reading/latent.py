@@ -1,4 +1,4 @@
-"""An encoded image."""
+"""Encoded images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Key = tuple[float, ...]
 
 
 class LastCell:
-    """The codes that were made for the last cell, for further queries with the same one."""
+    """The codes made for the last cell, kept for further queries with the same cell."""
 
     def __init__(self) -> None:
         self.key: Key | None = None
@@ -25,7 +25,7 @@ class LastCell:
         return len(self.codes)
 
     def get(self, key: Key, make: Callable[[], CodeTable]) -> CodeTable:
-        """The codes of a cell, made unless they are those of the last one."""
+        """Return the codes of a cell, and make them unless it is the last one."""
         if key != self.key:
             self.key, self.codes = key, [make()]
         return self.codes[0]
@@ -33,16 +33,16 @@ class LastCell:
 
 @dataclass(frozen=True)
 class Latent:
-    """An encoded image, or an encoded part of one: all that decoding needs of it.
+    """An encoded image or part of one: all that decoding needs of it.
 
-    A model that makes more of an image than the feature map has a subclass with what it makes.
+    A model that computes more than a feature map from an image stores it in a subclass.
 
     Attributes:
         feat: Feature map (B, C, h, w).
-        inp: The pixels it was made from (B, C, h, w), normalised.
-        context: What queries need to know of all others, if the model's queries see each other.
-        origin: Of a part, the row and column of its first pixel in the image.
-        image_size: Of a part, the (h, w) of the image.
+        inp: Pixels it was made from (B, C, h, w), normalised.
+        context: What a query needs to know of all others, if the model's queries see each other.
+        origin: For a part, the row and column of its first pixel in the image.
+        image_size: For a part, the (h, w) of the image.
     """
 
     feat: Tensor
@@ -57,11 +57,11 @@ class Latent:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that was made of the image."""
+        """Bytes of everything computed from the image."""
         return sum(_nbytes(made) for made in self._made().values())
 
     def _made(self) -> dict[str, Any]:
-        """The fields that were made of the image, by name."""
+        """Return the fields computed from the image, by name."""
         told = ("context", "origin", "image_size")
         return {
             each.name: getattr(self, each.name) for each in fields(self) if each.name not in told
@@ -69,12 +69,12 @@ class Latent:
 
     @property
     def whole(self) -> tuple[int, int]:
-        """(h, w) of the image."""
+        """(h, w) of the whole image."""
         return self.image_size or (self.inp.shape[-2], self.inp.shape[-1])
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w) of the feature map of the image."""
+        """(h, w) of the feature map of the whole image."""
         if self.image_size is None:
             return self.feat.shape[-2], self.feat.shape[-1]
         return self.image_size[0] * self._factor, self.image_size[1] * self._factor
@@ -89,12 +89,12 @@ class Latent:
         return self.feat.shape[-2] // self.inp.shape[-2]
 
     def cells(self, cell: Tensor) -> Tensor:
-        """The cell of each code in units of half its side: that of the query of the same number.
+        """Give each code the cell of the query with the same index, in units of half a code's side.
 
-        Codes beyond the last query have the cell of the last.
+        Codes beyond the last query get the cell of the last.
 
         Args:
-            cell: Of queries (B, Q, 2).
+            cell: Cells of queries (B, Q, 2).
 
         Returns:
             (B, h, w, 2); if Q is 1, (B, 1, 1, 2).
@@ -107,7 +107,7 @@ class Latent:
         return rel_cell[:, query].unflatten(1, (h, w))
 
     def with_codes(self, codes: CodeTable) -> CodeLatent:
-        """The latent for queries that read these codes."""
+        """Return the latent for queries that read these codes."""
         place = self.origin, self.image_size
         return CodeLatent(self.feat, self.inp, self.context, *place, codes=codes)
 
@@ -117,7 +117,7 @@ class CodeLatent(Latent):
     """A latent whose queries read one table of codes.
 
     Attributes:
-        codes: The table, a map of the grid of the feature map.
+        codes: The table, a map of the same size as the feature map.
     """
 
     codes: CodeTable
@@ -128,8 +128,8 @@ class TablesLatent(Latent):
     """A latent whose queries read several tables of codes.
 
     Attributes:
-        tables: Which ones, says the model.
-        maps: What further tables are made of, if there are any.
+        tables: The tables, which depend on the model.
+        maps: Map that further tables are made from, if there are any.
     """
 
     tables: tuple[CodeTable, ...]
@@ -138,10 +138,10 @@ class TablesLatent(Latent):
 
 @dataclass(frozen=True, kw_only=True)
 class ModulatedLatent(Latent):
-    """A latent whose codes depend on the cell, too.
+    """A latent whose codes also depend on the cell.
 
     Attributes:
-        hidden: What does not (B, D, h, w).
+        hidden: The part that does not depend on the cell (B, D, h, w).
         memo: The codes of the last cell.
     """
 
@@ -150,7 +150,7 @@ class ModulatedLatent(Latent):
 
 
 def _item(made: Any, number: int) -> Any:
-    """Take that of one image from something that was made of a batch."""
+    """Take one image's share of something computed from a batch."""
     if isinstance(made, Tensor):
         return made[number : number + 1]
     if isinstance(made, CodeTable):

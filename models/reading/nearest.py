@@ -1,4 +1,4 @@
-"""Which code is the nearest, and how a function of it is applied."""
+"""Find the code nearest to a query, and apply a function to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.reading.codes import CodeTable, in_cache, in_pieces
 from models.reading.latent import CodeLatent
 from utils import Size, nearest_index, pixel_centres, pixel_position
 
-# Queries are moved by this much so that points between two codes take the same one on any machine.
+# Queries are moved by this much, so that points between two codes take the same one on any machine.
 EPS = 1e-6
 
 Move = Tensor | float | None
@@ -23,7 +23,7 @@ def nearest_code(x: Tensor, n: int, move: Move = None) -> tuple[Tensor, Tensor]:
 
     Args:
         x: fp32 or wider; indices are computed in its dtype.
-        move: The coordinates are moved by it, and by `EPS`; None: not at all.
+        move: Distance by which to move the coordinates, in addition to `EPS`; None for no move.
     """
     moved = x if move is None else x + (move + EPS)
     index = nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n)
@@ -36,14 +36,14 @@ def at_nearest(
     point: Tensor,
     inputs: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """A function f(z, inputs(v)) of the code z nearest to each point, whose centre is v.
+    """Apply a function f(z, inputs(v)) to the code z nearest to each point, whose centre is v.
 
     A point between two codes takes the second.
 
     Args:
-        function: Of (B, q, C) and (B, q, D), with results (B, q, ...).
+        function: Function of (B, q, C) and (B, q, D), with results (B, q, ...).
         point: (B, Q, 2).
-        inputs: Of all queries at once: (B, Q, 2) to (B, Q, D).
+        inputs: Function of the centres of all queries at once: (B, Q, 2) to (B, Q, D).
     """
     codes = latent.codes
     axes = zip(point.unbind(-1), latent.grid, strict=True)
@@ -65,16 +65,16 @@ def look_around(
     moves: Sequence[Sequence[Move]],
     *inputs: Tensor,
 ) -> Tensor:
-    """A function f(own, codes, rel_coord, *inputs) of the codes nearest to moved queries.
+    """Apply a function f(own, codes, rel_coord, *inputs) to the codes nearest to moved queries.
 
     Args:
-        function: Of the codes (B, q, C) nearest to the queries themselves, in the first table; the
-            codes (T, B, q, C) in each table that are nearest to the moved queries; their rel_coord
-            (T, B, q, 2); and inputs. Its results are (B, q, ...).
+        function: Function of the codes (B, q, C) nearest to the queries themselves, in the first
+            table; the codes (T, B, q, C) nearest to the moved queries, in each table; their
+            rel_coord (T, B, q, 2); and inputs. Its results are (B, q, ...).
         count: Queries at a time.
-        tables: Of a whole image.
+        tables: Tables of a whole image.
         coord: (B, Q, 2).
-        moves: Along each axis; T are all pairs of them.
+        moves: Moves along each axis; T counts all pairs of them.
         inputs: (B, Q, D) each.
     """
     grid = tables[0].grid
@@ -97,7 +97,7 @@ def look_around(
 
 
 def _unmoved(coord: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
-    """The code of each query (B, Q, 2), and 1, or 0 where that would be outside (B, Q, 1).
+    """Find each query's code (B, Q, 2), and whether it is inside the grid (B, Q, 1).
 
     A query on the border at +1 is between the last code and nothing; rounding to even decides.
     """

@@ -1,4 +1,4 @@
-"""The codes around queries, and parts of a grid that hold all that some queries read."""
+"""The codes around queries, and parts of a grid that hold everything that some queries read."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Grid = tuple[int, int]
 
 
 class Axis(NamedTuple):
-    """The n codes around each query along one axis, and the two between which it is.
+    """The n codes around each query along one axis, and the two codes that it lies between.
 
     Attributes:
-        codes: (n, B, Q), index in the grid or beside it.
+        codes: (n, B, Q), index, which may lie outside the grid.
         rel: (n, B, Q), from the code to the query in units of half a code's side.
-        first: (B, Q), the first of the two.
-        share: (B, Q), of the second.
+        first: (B, Q), index of the first of the two.
+        share: (B, Q), weight of the second of the two.
     """
 
     codes: Tensor
@@ -32,7 +32,7 @@ class Axis(NamedTuple):
     share: Tensor
 
     def span(self) -> range:
-        """The range from the first to the last code that any query reads."""
+        """Return the range from the first to the last code that any query reads."""
         first = min(self.codes.min().item(), self.first.min().item())
         last = max(self.codes.max().item(), self.first.max().item() + 1)
         return range(int(first), int(last) + 1)
@@ -42,9 +42,9 @@ class Around(NamedTuple):
     """The n x n codes around each query.
 
     Attributes:
-        rows, cols: Along each axis.
-        lost: (B, Q), queries without a nearest code: on the border at +1 rounding to even leads
-            out of a grid of even size. They are given the codes around the centre, as by
+        rows, cols: The codes along each axis.
+        lost: (B, Q), queries without a nearest code: on the border at +1, rounding to even leads
+            out of a grid of even size. They get the codes around the centre, just like with
             ``grid_sample(mode="nearest")`` of the codes' coordinates.
     """
 
@@ -53,13 +53,13 @@ class Around(NamedTuple):
     lost: Tensor
 
     def some(self, part: slice) -> Around:
-        """The same of some of the queries."""
+        """Return the same for some of the queries."""
         rows, cols = (Axis(*(x[..., part] for x in axis)) for axis in (self.rows, self.cols))
         return Around(rows, cols, self.lost[:, part])
 
 
 def around(coord: Tensor, grid: Grid, reach: int) -> Around:
-    """The codes up to ``reach`` codes away from the nearest one of each query (B, Q, 2)."""
+    """Find the codes up to ``reach`` codes away from the nearest one of each query (B, Q, 2)."""
     places = [pixel_position(coord[..., axis], n) for axis, n in enumerate(grid)]
     lost = (places[0].round() >= grid[0]) | (places[1].round() >= grid[1])
     steps = torch.arange(-reach, reach + 1, dtype=coord.dtype, device=coord.device).view(-1, 1, 1)
@@ -76,10 +76,10 @@ def around(coord: Tensor, grid: Grid, reach: int) -> Around:
 
 
 class Window(NamedTuple):
-    """A part of a map (B, C, h, w), zeros outside of the image, to be read by index.
+    """A part of a map (B, C, h, w), with zeros outside the image, to be read by index.
 
     Attributes:
-        table: Of the part.
+        table: Codes of the part.
         origin: Row and column of its first code in the grid.
     """
 
@@ -87,17 +87,17 @@ class Window(NamedTuple):
     origin: Grid
 
     def locate(self, rows: Tensor, cols: Tensor) -> Tensor:
-        """Codes of the grid, as an index into the table."""
+        """Convert rows and columns of the grid to an index into the table."""
         return self.table.index(rows - self.origin[0], cols - self.origin[1])
 
     def codes(self, around: Around) -> Tensor:
-        """The codes around each query, row by row: (n * n, B, Q, C)."""
+        """Read the codes around each query, row by row: (n * n, B, Q, C)."""
         count = len(around.rows.codes)
         rows = around.rows.codes.repeat_interleave(count, dim=0)
         return self.table.read(self.locate(rows, around.cols.codes.repeat(count, 1, 1)))
 
     def between(self, around: Around) -> Tensor:
-        """Bilinear interpolation at the queries, (B, Q, C)."""
+        """Interpolate bilinearly at the queries, (B, Q, C)."""
         found = []
         for row, col in product((0, 1), repeat=2):
             index = self.locate(around.rows.first + row, around.cols.first + col)
@@ -110,12 +110,12 @@ class Window(NamedTuple):
 def resample(
     maps: Tensor, size: Grid, origin: Grid, grid: Grid, rows: range, cols: range
 ) -> Tensor:
-    """Some pixels of a map on a finer grid: bilinear interpolation, zeros outside of the image.
+    """Interpolate a map bilinearly at some pixels of a finer grid, with zeros outside the image.
 
     Args:
         maps: (B, C, h, w), the part that begins at ``origin`` of a map of ``size``.
-        grid: Size of the finer one.
-        rows, cols: Of the finer one, and beside it, where the result is zero.
+        grid: Size of the finer grid.
+        rows, cols: Pixels of the finer grid, or outside it, where the result is zero.
 
     Returns:
         (B, C, rows, cols).
@@ -136,7 +136,7 @@ def resample(
 
 
 def only_inside(maps: Tensor, grid: Grid, rows: range, cols: range) -> Tensor:
-    """Pixels of a map of size ``grid``, and zeros for those beside it."""
+    """Set to zero the pixels outside a map of size ``grid``."""
     row, col = (
         torch.tensor([0 <= i < n for i in part], dtype=maps.dtype, device=maps.device)
         for n, part in zip(grid, (rows, cols), strict=True)
@@ -145,14 +145,14 @@ def only_inside(maps: Tensor, grid: Grid, rows: range, cols: range) -> Tensor:
 
 
 def group(keys: Tensor, most: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The queries with the same key in rows of at most `LONGEST_ROW`, so many rows at a time.
+    """Group queries with the same key into rows of at most `LONGEST_ROW`, ``most`` rows at a time.
 
     Args:
         keys: (N,).
 
     Returns:
-        Of each part, keys of the rows (G,), numbers of the queries that have them (G, w), and which
-        of these are meant, (G, w): rows are filled up to the longest one.
+        For each part, the keys of its rows (G,), the indices of the queries that have them (G, w),
+        and a mask (G, w) of the valid ones, as rows are padded to the longest.
     """
     order = keys.argsort()
     _, counts = torch.unique_consecutive(keys[order], return_counts=True)

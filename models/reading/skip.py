@@ -1,4 +1,4 @@
-"""The input, interpolated at the queries and added to what is decoded."""
+"""Add the input, interpolated at the queries, to what is decoded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 
 
 class ChannelsError(UserError):
-    """A model gives other channels than its images have.
+    """The error of a model that outputs other channels than its images have.
 
     Attributes:
-        given: How many it gives.
+        given: Number of channels the model outputs.
     """
 
     def __init__(self, given: int, wanted: int) -> None:
@@ -30,10 +30,10 @@ class ChannelsError(UserError):
 
 
 def add_input(rgb: Tensor, latent: Latent, queries: Queries, kind: str) -> Tensor:
-    """Colours (B, Q, 3) and an interpolation of the input: one of `INPUT_SKIPS`, or "none".
+    """Add an interpolation of the input to colours (B, Q, 3): one of `INPUT_SKIPS`, or "none".
 
     Raises:
-        ChannelsError: If these are not as many channels.
+        ChannelsError: If the two have different numbers of channels.
     """
     if kind == "none":
         return rgb

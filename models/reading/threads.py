@@ -1,8 +1,8 @@
-"""Pieces of work on several threads, each of which computes alone.
+"""Pieces of work on several threads, each of which computes on its own.
 
-Two threads that share every operation wait for each other at the end of each; where another process
-takes one of the cores, both are as slow as the slower one. Pieces that are taken up one after the
-other by whichever thread is free suffer from it half as much, and cost nothing on an idle machine.
+Two threads that share every operation wait for each other at the end of each one; if another
+process takes one of the cores, both are as slow as the slower one. Pieces that go one by one to
+whichever thread is free suffer half as much, and cost nothing extra on an idle machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class _Crew:
-    """Threads that are kept for further work, as many as the last caller computed with."""
+    """A pool of threads kept for further work, as many as the last caller computed with."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -30,25 +30,25 @@ class _Crew:
         with self.lock:
             if self.pool is None or self.count != count:
                 if self.pool is not None:
-                    self.pool.shutdown(wait=False)  # what it has been given, it still does
+                    self.pool.shutdown(wait=False)  # it still finishes the work it has
                 self.pool, self.count = _started(count), count
             return self.pool
 
 
 def _started(count: int) -> ThreadPoolExecutor:
-    """A pool whose threads are all there, and compute with one thread each."""
+    """Start a pool whose threads are all running, and compute with one thread each."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="pieces")
     before, all_there = torch.get_num_threads(), threading.Barrier(count + 1)
 
     def compute_alone() -> None:
-        torch.get_num_threads()  # or else the first operation sets it to what new threads have
+        torch.get_num_threads()  # else the first operation resets it to the default of new threads
         torch.set_num_threads(1)
         all_there.wait()
 
     for _ in range(count):
         pool.submit(compute_alone)
     all_there.wait()
-    # The number belongs to each thread, but new threads begin with the one that was set last.
+    # Each thread has its own number, but new threads start with the one that was set last.
     torch.set_num_threads(before)
     return pool
 
@@ -57,7 +57,7 @@ _crew = _Crew()
 
 
 def _forget() -> None:
-    """Begin anew in a forked process, which has no threads but the one that forked."""
+    """Start afresh in a forked process, whose only thread is the one that forked."""
     global _crew
     _crew = _Crew()
 
@@ -67,9 +67,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def each_alone(work: Callable[..., T], pieces: Iterable[tuple[object, ...]]) -> list[T]:
-    """What ``work(*piece)`` returns for each piece, in order; in inference.
+    """Return the results of ``work(*piece)`` for each piece, in order; for inference only.
 
-    There are as many threads as the caller computes with; with one, it does the work itself.
+    It uses as many threads as the caller computes with; with one, the caller does the work.
     """
     pieces, count = list(pieces), torch.get_num_threads()
     if count == 1 or len(pieces) < 2:

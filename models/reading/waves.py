@@ -1,4 +1,4 @@
-"""The fast form of LTE's decoder of sines."""
+"""A fast form of LTE's decoder of sines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from models.reading.decoder import CodeFunction, Decoder, FoldedRest, apply_deco
 
 
 class FastWaves(CodeFunction):
-    """A function f of LTE that writes its sines to memory which is in the cache already.
+    """A function f of LTE that writes its sines to memory which is already in the cache.
 
     Args:
         literal: The function itself.
-        phase: Of the cell: (..., 2) to (..., D/2).
-        decoder: Of the D waves.
+        phase: Phase as a function of the cell: (..., 2) to (..., D/2).
+        decoder: Decoder of the D waves.
     """
 
     def __init__(
