@@ -1,4 +1,4 @@
-"""The baseline that every table starts with."""
+"""Bicubic interpolation, the baseline that every table starts with."""
 
 from __future__ import annotations
 

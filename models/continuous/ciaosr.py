@@ -1,5 +1,8 @@
-"""CiaoSR: Cao et al., "CiaoSR: Continuous Implicit Attention-in-Attention Network for
-Arbitrary-Scale Image Super-Resolution", CVPR 2023, as in the code of LMF."""
+"""CiaoSR, a model with attention to codes and within the feature map, as in the code of LMF.
+
+Source: Cao et al., "CiaoSR: Continuous Implicit Attention-in-Attention Network for Arbitrary-Scale
+Image Super-Resolution", CVPR 2023.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ from models.registry import register
 from queries import Queries
 
 BLOCK = 48  # side of the blocks in which large images attend to themselves
-SHARPNESS = 10.0  # of the softmax over patches
+SHARPNESS = 10.0  # factor of the logits in the softmax over patches
 LEAST_NORM = 1e-4
 OVERLAPS = 6.0  # divisor of the sum of overlapping patches
-REL_DIM = 4  # numbers of a query beside the code: rel_coord and rel_cell
+REL_DIM = 4  # numbers per query besides the code: rel_coord and rel_cell
 
 Scale = Literal[2, 3, 4]
 Scales = Annotated[list[Scale], Field(min_length=1)]
@@ -41,11 +44,11 @@ class Activated(nn.Sequential):
 
 
 class CrossScaleAttention(nn.Module):
-    """Each place of a feature map is put together of larger patches of the map, by likeness.
+    """Attention that rebuilds each place of a feature map from similar, larger patches of the map.
 
     Args:
-        channels: Of the map.
-        scales: How many times larger the patches are.
+        channels: Channels of the map.
+        scales: Factors by which the patches are larger.
     """
 
     def __init__(self, channels: int, scales: list[Scale]) -> None:
@@ -63,10 +66,10 @@ class CrossScaleAttention(nn.Module):
         self.down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, feat: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C * scales, h, w).
+        """Map (B, C, h, w) to (B, C * scales, h, w).
 
-        Beyond 48 x 48 codes it is computed in blocks of that size, as published. That is nothing
-        at all, zeros, if one side is then shorter than a block.
+        Beyond 48 x 48 codes it is computed in blocks of that size, as published. The result is
+        then all zeros if one side is shorter than a block.
         """
         height, width = feat.shape[-2:]
         if height * width <= BLOCK**2:
@@ -80,7 +83,7 @@ class CrossScaleAttention(nn.Module):
         return out
 
     def attend(self, feat: Tensor) -> Tensor:
-        """What a whole map finds in itself; for each item of the batch alone."""
+        """Attend from a whole map to itself, separately for each item of the batch."""
         items = feat.split(1)
         return torch.cat(
             [torch.cat([self._at_scale(item, s) for s in self.scales], 1) for item in items]
@@ -105,31 +108,31 @@ class CrossScaleAttention(nn.Module):
 
 
 def _blocks(size: int) -> list[tuple[int, int]]:
-    """Blocks along an axis; the last one ends at the border."""
+    """Split an axis into blocks; the last one ends at the border."""
     count = size // BLOCK
     return [(BLOCK * i, size if i == count - 1 else BLOCK * (i + 1)) for i in range(count)]
 
 
 def _widened(first: int, stop: int, size: int) -> tuple[int, int]:
-    """A block with one more code on either side, where there is one."""
+    """Widen a block by one code on either side, where there is one."""
     return max(first - 1, 0), min(stop + 1, size)
 
 
 @register("ciaosr")
 class CiaoSR(ContinuousModel):
-    """Attention from the code at a query to the codes around it, and in the map to itself.
+    """Attention from the code at a query to the codes around it, and from the map to itself.
 
-    All queries are for pixels of one size: it decides which codes are around them, and that of the
-    first query is taken for all.
+    All queries must be for pixels of one size, since it decides which codes are around them; the
+    size of the first query is used for all.
 
     Args:
         encoder: The encoder; always without upsampler.
-        imnet_q: The decoder of what was found.
-        imnet_k, imnet_v: Factors of keys and values, by code, place and size of the pixel.
-        local_size: Attend to the nearest code, 2 x 2 or 3 x 3 codes.
-        feat_unfold: Codes with their 3 x 3 neighbours.
-        non_local_attn: Values hold `CrossScaleAttention`, too.
-        multi_scale: Its scales.
+        imnet_q: The decoder of the attention's result.
+        imnet_k, imnet_v: Networks for factors of keys and values, from code, place and pixel size.
+        local_size: Number of codes per side to attend to: the nearest code, 2 x 2 or 3 x 3.
+        feat_unfold: Concatenate each code with its 3 x 3 neighbours.
+        non_local_attn: Include the result of `CrossScaleAttention` in the values.
+        multi_scale: Scales of `CrossScaleAttention`.
         softmax_scale: Divisor of the logits.
     """
 
@@ -162,7 +165,7 @@ class CiaoSR(ContinuousModel):
         self.cs_attn = CrossScaleAttention(channels, scales) if non_local_attn else None
 
     def prepare(self, feat: Tensor, inp: Tensor) -> TablesLatent:
-        """See `ContinuousModel.prepare`: what the first layers of k and v make of the codes."""
+        """See `ContinuousModel.prepare`; applies the first layers of k and v to the codes."""
         found = None if self.cs_attn is None else self.cs_attn(feat)
         inputs = feat.shape[1] * (9 if self.feat_unfold else 1)
         firsts = [imnet.linears[0] for imnet in (self.imnet_k, self.imnet_v)]
@@ -178,9 +181,9 @@ class CiaoSR(ContinuousModel):
         return TablesLatent(feat, inp, tables=tuple(tables))
 
     def decode(self, latent: TablesLatent, queries: Queries) -> Tensor:
-        """See `ContinuousModel.decode`; the cell is not optional.
+        """See `ContinuousModel.decode`; the cell is required.
 
-        Half the way from a query to the codes around it is (1 - cell)/(n - 1), as published.
+        Half the distance from a query to the codes around it is (1 - cell)/(n - 1), as published.
         """
         coord, cell = queries.coord, queries.required_cell
         steps = {1: (0,), 2: (-1, 1), 3: (-1, 0, 1)}[self.local_size]
@@ -195,12 +198,12 @@ class CiaoSR(ContinuousModel):
         return add_input(rgb, latent, queries, "bilinear")
 
     def f(self, query: Tensor, codes: list[Tensor], rel_coord: Tensor, rel_cell: Tensor) -> Tensor:
-        """Colours (B, q, 3) of what queries find in the T codes around them.
+        """Compute the colours (B, q, 3) of queries from the T codes around them.
 
         Args:
-            query: The code at each (B, q, C).
-            codes: Around it (T, B, q, C), what the first layers of k and v make of them, and what
-                `CrossScaleAttention` found there, if it is on.
+            query: Code at each query (B, q, C).
+            codes: Codes around it (T, B, q, C), the outputs of the first layers of k and v for
+                them, and those of `CrossScaleAttention` there, if it is on.
             rel_coord: (T, B, q, 2).
             rel_cell: (B, q, 2).
         """

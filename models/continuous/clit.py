@@ -1,5 +1,8 @@
-"""CLIT: Chen et al., "Cascaded Local Implicit Transformer for Arbitrary-Scale Super-Resolution",
-CVPR 2023."""
+"""CLIT, a model with attention to the codes around a query, in stages of ever finer grids.
+
+Source: Chen et al., "Cascaded Local Implicit Transformer for Arbitrary-Scale Super-Resolution",
+CVPR 2023.
+"""
 
 from __future__ import annotations
 
@@ -25,37 +28,37 @@ from models.reading.skip import add_input
 from models.registry import make_ours, register
 from queries import Queries, size_by_cell
 
-LARGEST_STEP = 4  # between the grids of two stages
-FADING = 0.75  # factor of what the stages before have found
+LARGEST_STEP = 4  # ratio of the grids of two successive stages
+FADING = 0.75  # factor of the result of the previous stages
 
 
 @register("clit")
 class CLIT(ContinuousModel):
     """Attention of queries to the codes around them, in stages of ever finer grids.
 
-    The first stage reads the feature map itself, each further one an enlarged feature map, and adds
-    to what the ones before have found. How many are at work follows from the scale: one up to x4,
-    two up to x16, and so on.
+    The first stage reads the feature map itself. Each further stage reads an enlarged feature map
+    and adds to the result of the previous ones. The scale decides how many stages run: one up to
+    x4, two up to x16, and so on.
 
-    All queries are for pixels of one size: that of the first query decides about the stages.
+    All queries must be for pixels of one size; the first query's decides how many stages run.
 
     Args:
         encoder_spec: The encoder.
-        imnet_spec: The decoder of a stage, an `mlp`; it is given its ``in_dim``.
-        pb_spec: Encoding of positions, a `posenc`; it is given its ``head``. None, or no attention:
-            without.
+        imnet_spec: The decoder of a stage, an `mlp`; its ``in_dim`` is supplied.
+        pb_spec: Encoding of positions, a `posenc`; its ``head`` is supplied. None for no encoding;
+            without attention there is none either.
         base_dim: Channels D of queries, keys and values.
-        head: Heads of the attention.
-        r: It reaches r codes far, to (2 r + 1)**2.
+        head: Number of attention heads.
+        r: Reach of the attention in codes: it covers (2 r + 1)**2 of them.
         imnet_num: Number of stages.
-        conv_num: Of which there are queries, keys and values; at least imnet_num.
-        is_cell: Tell the decoder the size of the queried pixel.
-        local_attn: Without it a query reads the value of the nearest code alone.
+        conv_num: Number of convolutions each for queries, keys and values; at least imnet_num.
+        is_cell: Give the decoder the size of the queried pixel.
+        local_attn: Use attention; without it a query reads only the value of the nearest code.
         verbose: In published configs; not used.
     """
 
     one_cell = True
-    conv_qs: Any  # lists of modules, whose items have no type
+    conv_qs: Any  # these are module lists, whose items have no type
     conv_ks: Any
     conv_vs: Any
     imnets: Any
@@ -82,7 +85,7 @@ class CLIT(ContinuousModel):
         self.base_dim, self.head = base_dim, head
         self.is_cell, self.local_attn = is_cell, local_attn
         self.r = r if local_attn else 0
-        # Codes behind two convolutions; without attention the interpolation of them.
+        # Codes after two convolutions; without attention, interpolation of the codes.
         self.margin = max(self.r + 2, 3)
         self.encoder = make_encoder(encoder_spec)
         self.conv_ch = conv3x3(self.encoder.out_dim, base_dim)
@@ -102,13 +105,13 @@ class CLIT(ContinuousModel):
         )
 
     def prepare(self, feat: Tensor, inp: Tensor) -> TablesLatent:
-        """See `ContinuousModel.prepare`: what the first stage reads."""
+        """See `ContinuousModel.prepare`; makes what the first stage reads."""
         maps = self.conv_ch(feat)
         tables = self._tables(F.pad(self._project(0, maps, padding=1), [self.r] * 4))
         return TablesLatent(feat, inp, tables=tables, maps=maps if len(self.imnets) > 1 else None)
 
     def decode(self, latent: TablesLatent, queries: Queries) -> Tensor:
-        """See `ContinuousModel.decode`; the cell decides how many stages are at work."""
+        """See `ContinuousModel.decode`; the cell decides how many stages run."""
         staged = len(self.imnets) > 1
         told = queries.with_cell(staged or self.is_cell)
         cells = told.required_cell[:, 0] if staged else ()
@@ -124,7 +127,7 @@ class CLIT(ContinuousModel):
         return in_pieces(find, amounts.CLIT_SHARING, *inputs)
 
     def finer_grids(self, grid: Grid, cell: Tensor) -> list[Grid]:
-        """The grids of all stages but the first, for pixels of size cell (2,)."""
+        """Return the grids of all stages but the first, for pixels of size cell (2,)."""
         scale = max(m / n for m, n in zip(size_by_cell(cell), grid, strict=True))
         grids: list[Grid] = []
         while len(grids) + 1 < len(self.imnets):
@@ -135,10 +138,10 @@ class CLIT(ContinuousModel):
         return grids
 
     def stages(self, latent: TablesLatent, grids: list[Grid], queries: Queries) -> list[Tensor]:
-        """Colours (B, Q, 3) of every stage; those of the last one are the model's.
+        """Compute colours (B, Q, 3) after every stage; the last ones are the model's output.
 
         Args:
-            grids: Of all stages but the first.
+            grids: Grids of all stages but the first.
         """
         found: list[Tensor] = []
         for stage, grid in enumerate([latent.grid, *grids]):
@@ -149,7 +152,7 @@ class CLIT(ContinuousModel):
         return [add_input(rgb, latent, queries, "bilinear") for rgb in found]
 
     def _see(self, stage: int, latent: TablesLatent, grid: Grid, queries: Queries) -> Seen:
-        """Find what a stage sees: the first one all of the map, others what their queries read."""
+        """Collect what a stage sees: the whole map for the first, else what its queries read."""
         places = around(queries.coord, grid, self.r)
         if stage == 0:
             top, left = latent.grid_origin
@@ -157,7 +160,8 @@ class CLIT(ContinuousModel):
         else:
             assert latent.maps is not None
             spans = rows, cols = places.rows.span(), places.cols.span()
-            seen = [range(span.start - 1, span.stop + 1) for span in spans]  # by convolutions
+            # Convolutions reach one code further.
+            seen = [range(span.start - 1, span.stop + 1) for span in spans]
             maps = resample(latent.maps, latent.grid, latent.grid_origin, grid, *seen)
             maps = only_inside(self._project(stage, maps, padding=0), grid, rows, cols)
             tables, origin = self._tables(maps), (rows.start, cols.start)
@@ -167,7 +171,7 @@ class CLIT(ContinuousModel):
         return Seen(places, asked[0] if asked else None, values, rel_cell)
 
     def _project(self, stage: int, maps: Tensor, padding: int) -> Tensor:
-        """Queries, keys and values of a map, or values alone."""
+        """Compute the queries, keys and values of a map, or values alone without attention."""
         convolutions = [self.conv_vs[stage]]
         if self.local_attn:
             convolutions = [self.conv_qs[stage], self.conv_ks[stage], *convolutions]
@@ -176,13 +180,13 @@ class CLIT(ContinuousModel):
         return F.conv2d(maps, weight, bias, padding=padding)
 
     def _tables(self, maps: Tensor) -> tuple[CodeTable, ...]:
-        """Make tables of queries, and of keys and values; or of values alone."""
+        """Make tables of queries, and of keys and values; of values alone without attention."""
         if not self.local_attn:
             return (CodeTable(maps),)
         return CodeTable(maps[:, : self.base_dim]), CodeTable(maps[:, self.base_dim :])
 
     def f(self, stage: int, seen: Seen) -> Tensor:
-        """What a stage finds, (B, Q, 3): every query attends to the codes around it."""
+        """Compute a stage's result (B, Q, 3): every query attends to the codes around it."""
         found = seen.values.codes(seen.around)
         if seen.queries is not None:
             key, value = by_heads(found, self.head, 2)

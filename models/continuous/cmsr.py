@@ -1,7 +1,7 @@
-"""Controllable multi-scale rendering: He, Jin, "Latent Modulated Function for Computational Optimal
-Continuous Image Representation", CVPR 2024, section 3.4.
+"""Controllable multi-scale rendering: smooth parts of a picture are rendered small and enlarged.
 
-Smooth parts of a picture, where the modulation is weak, are rendered at a small scale and enlarged.
+These are the parts where the modulation is weak. Source: He, Jin, "Latent Modulated Function for
+Computational Optimal Continuous Image Representation", CVPR 2024, section 3.4.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from models.reading import amounts
 from queries import Queries
 from utils import make_coord, pixel_centres, sample_bilinear, sample_nearest
 
-LEAST_SCALE = 4.0  # up to here everything is rendered
-TRAINED_SCALE = 4.0  # beyond it the cells are those of it
+LEAST_SCALE = 4.0  # up to this scale everything is rendered
+TRAINED_SCALE = 4.0  # beyond this scale, its cells are used
 
 Table = dict[PositiveFloat, Annotated[float, Field(ge=0)]]
 Size = tuple[int, int]
 
 
 class CmsrSpec(pydantic.BaseModel):
-    """``cmsr_spec`` of a model.
+    """The ``cmsr_spec`` of a model.
 
     Attributes:
-        s2m_tables: Per scale of a picture {scale: largest intensity that is rendered with it}.
-        mse_threshold: What the tables were made with; not used in rendering.
+        s2m_tables: For each scale of a picture, {scale: largest intensity rendered at it}.
+        mse_threshold: Threshold that the tables were made with; not used in rendering.
         log, path, updating_scale: In published specs; not used.
     """
 
@@ -59,7 +59,7 @@ class CmsrSpec(pydantic.BaseModel):
 
 
 class Level(NamedTuple):
-    """What is rendered at one scale: codes whose intensity is from ``lower`` to ``upper``."""
+    """A scale and the intensities of the codes rendered at it, from ``lower`` to ``upper``."""
 
     scale: float
     lower: float
@@ -67,13 +67,13 @@ class Level(NamedTuple):
 
 
 def parse_cmsr(spec: Any, place: object = "cmsr_spec") -> CmsrSpec:
-    """The spec, checked.
+    """Parse and check a ``cmsr_spec``.
 
     Args:
-        place: Of it, for messages.
+        place: Where the spec is, for messages.
 
     Raises:
-        UserError: If it is wrong.
+        UserError: If the spec is wrong.
     """
     parsed, problems = parse_section(CmsrSpec, spec)
     raise_problems(place, problems)
@@ -81,7 +81,7 @@ def parse_cmsr(spec: Any, place: object = "cmsr_spec") -> CmsrSpec:
 
 
 def levels(tables: dict[float, dict[float, float]], scale: float) -> list[Level]:
-    """The levels of a picture: by the first table for at least its scale, or the last table."""
+    """Find a picture's levels, in the first table for at least its scale or else in the last."""
     table = next((table for key, table in tables.items() if key >= scale), None)
     if table is None:
         table = tables[list(tables)[-1]]
@@ -104,20 +104,20 @@ def compose(
     size: Size,
     render: Callable[[Queries], Tensor],
 ) -> Tensor:
-    """A picture (1, 3, H, W): each level enlarges the last one and renders what it selects.
+    """Compose a picture (1, 3, H, W): each level enlarges the last and renders what it selects.
 
     Args:
-        inp: (1, 3, h, w), the first picture.
+        inp: (1, 3, h, w), the picture to start from.
         intensity: (1, 1, h, w).
         size: (H, W).
-        render: Colours (1, Q, 3) at queries.
+        render: Function that computes colours (1, Q, 3) at queries.
     """
     h, w = intensity.shape[-2:]
     centres = make_coord((h, w), flatten=False).to(inp).permute(2, 0, 1).unsqueeze(0)
     picture, whole = inp, scale_of(size, (h, w))
     for level in steps:
         grid = size if level.scale == whole else (int(h * level.scale), int(w * level.scale))
-        # As published: so border pixels have the coordinates of the outermost codes.
+        # As published: this gives border pixels the coordinates of the outermost codes.
         coord = F.interpolate(centres, grid, mode="bilinear", align_corners=False).flatten(2).mT
         axes = Queries(coord).fast_axes
         strength = sample_nearest(intensity, coord)[0, :, 0]
@@ -139,5 +139,5 @@ def compose(
 
 
 def scale_of(size: Size, grid: Size) -> float:
-    """The scale of a picture of a size, by its number of pixels."""
+    """Compute the scale of a picture relative to a grid, from their numbers of pixels."""
     return math.sqrt(size[0] * size[1] / (grid[0] * grid[1]))

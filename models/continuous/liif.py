@@ -1,5 +1,8 @@
-"""LIIF: Chen, Liu, Wang, "Learning Continuous Image Representation with Local Implicit Image
-Function", CVPR 2021."""
+"""LIIF, a model that decodes colours at any coordinate from the nearest latent codes.
+
+Source: Chen, Liu, Wang, "Learning Continuous Image Representation with Local Implicit Image
+Function", CVPR 2021.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +27,14 @@ class LIIF(ContinuousModel):
 
     Args:
         encoder_spec: The encoder.
-        imnet_spec: The decoding function; it is given its ``in_dim``. Without it the encoder's own
-            upsampler makes the image, which is sampled at the nearest pixel.
+        imnet_spec: The decoder; its ``in_dim`` is supplied. Without it the encoder's own upsampler
+            makes the image, which is sampled at the nearest pixel.
         local_ensemble: Blend the predictions of the four surrounding codes by area (eq. 4).
         feat_unfold: Concatenate each code with its 3 x 3 neighbours (eq. 3).
-        cell_decode: Tell the decoder the size of the queried pixel (eq. 5).
+        cell_decode: Give the decoder the size of the queried pixel (eq. 5).
         input_skip: Add an interpolation of the input at the query to the output, so that training
-            starts from it; "none" for the published model. Input and target need one normalisation.
+            starts from it; "none" for the published model. Input and target must then have the
+            same normalisation.
     """
 
     margin = 2  # the code of another corner with its neighbours; bicubic reads two pixels
@@ -62,7 +66,7 @@ class LIIF(ContinuousModel):
         return latent if self.imnet is None else latent.with_codes(self.f.table(feat))
 
     def decode(self, latent: Latent, queries: Queries) -> Tensor:
-        """The predictions f(z, x - v, c) of the codes z around x, blended by area (eq. 4)."""
+        """Blend the predictions f(z, x - v, c) of the codes z around x, by area (eq. 4)."""
         if self.imnet is None:
             rgb = sample_nearest(latent.feat, queries.coord, latent.grid, latent.grid_origin)
         else:
@@ -73,10 +77,10 @@ class LIIF(ContinuousModel):
 
     @property
     def f(self) -> CodeDecoder:
-        """imnet([z, rel_coord, rel_cell]), z unfolded (eq. 3) and the cell told (eq. 5)."""
+        """The function imnet([z, rel_coord, rel_cell]), with z unfolded (eq. 3), a cell (eq. 5)."""
         return code_decoder(self.imnet, self.rel_dim, self.feat_unfold)
 
     @property
     def rel_dim(self) -> int:
-        """How many numbers the decoder is given besides the code."""
+        """Number of the decoder's inputs besides the code."""
         return 4 if self.cell_decode else 2

@@ -22,26 +22,26 @@ from models.reading.codes import CodeTable, at_all_codes
 from models.reading.latent import ModulatedLatent
 from models.registry import make_ours, register
 
-CHANNELS = 64  # of the encoder; the published code knows no other
-PART = 4 * CHANNELS  # what of an unfolded code is seen from one side
+CHANNELS = 64  # channels of the encoder; the published code supports no other number
+PART = 4 * CHANNELS  # the part of an unfolded code that is seen from one side
 
 
 @register("lmciaosr")
 class LMCiaoSR(Modulated):
-    """Each code attends to itself as seen from four sides, which makes the modulation.
+    """A model where each code attends to itself, seen from four sides, to make its modulation.
 
     Args:
-        encoder: The encoder, of 64 channels; always without upsampler.
-        prenet_q: Makes the query of a code's attention.
-        hypernet_q: Makes the modulation of what was found.
+        encoder: The encoder, with 64 channels; always without upsampler.
+        prenet_q: Network that makes the query of a code's attention.
+        hypernet_q: Network that makes the modulation from the attention's result.
         imnet_q: The decoder of queries, an `lmmlp`.
-        imnet_k, imnet_v: Factors of keys and values, by code, side and size of the pixel.
-        local_size: Sides: 1, or 2 x 2.
+        imnet_k, imnet_v: Networks for factors of keys and values, from code, side and pixel size.
+        local_size: Number of sides per axis: 1 for a single one, 2 for 2 x 2.
         feat_unfold, non_local_attn: Always on.
         multi_scale: Scales of `CrossScaleAttention`.
         softmax_scale: Divisor of the logits.
-        mod_input: What is decoded comes from ``hypernet_q``, not from the attention.
-        cmsr_spec: See `continuous.cmsr`; None: all is rendered at its own scale.
+        mod_input: Decode features from ``hypernet_q``, not from the attention.
+        cmsr_spec: See `continuous.cmsr`; None to render everything at its own scale.
     """
 
     margin = None
@@ -91,7 +91,7 @@ class LMCiaoSR(Modulated):
         return ModulatedLatent(feat, inp, hidden=self.cs_attn(feat))
 
     def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Modulated.per_code`: the part of the decoder's first layer that sees the code."""
+        """See `Modulated.per_code`; applies the decoder's first layer to the code."""
         assert rel_cell is not None
         h, w = latent.feat.shape[-2:]
         tables = [CodeTable(latent.feat, unfold=True), CodeTable(latent.hidden)]
@@ -105,13 +105,18 @@ class LMCiaoSR(Modulated):
         return F.linear(decoded, self.imnet_q.linears[0].weight[:, :-2]), modulation
 
     def _attend(self, grid: tuple[int, int], codes: Tensor, found: Tensor, cell: Tensor) -> Tensor:
-        """(B, q, 576) unfolded codes, what the map found of itself, rel_cell -> (B, q, values)."""
+        """Attend from unfolded codes (B, q, 576) to their sides; returns (B, q, values).
+
+        Args:
+            found: Result of `CrossScaleAttention` at the codes.
+            cell: Cells of the codes, in units of half a code's side (rel_cell).
+        """
         query = self.prenet_q(codes)
         # The published code reads an unfolded code, (64, 3, 3), as if it were (3, 3, 64).
         window = codes.unflatten(-1, (3, 3, CHANNELS))
         logits, values = [], []
         for row, col in product(self.sides, self.sides):
-            top, left = (col + 1) // 2, (row + 1) // 2  # crosswise, as published
+            top, left = (col + 1) // 2, (row + 1) // 2  # row and col swapped, as published
             key = window[..., top : top + 2, left : left + 2, :].flatten(-3)
             rel_coord = cell.new_tensor([-row / grid[0], -col / grid[1]]).expand_as(cell)
             rel = torch.cat([rel_coord, cell], dim=-1).to(key.dtype)
@@ -122,6 +127,6 @@ class LMCiaoSR(Modulated):
         return (torch.stack(logits).softmax(dim=0) * torch.stack(values)).sum(0)
 
     def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """See `Modulated.first_layer`; this decoder is not told the cell."""
+        """See `Modulated.first_layer`; this decoder does not take the cell."""
         weight = self.imnet_q.linears[0].weight[:, -2:].to(inputs.dtype)
         return F.linear(rel_coord.to(inputs.dtype), weight).add_(inputs)

@@ -1,5 +1,8 @@
-"""LMF: He, Jin, "Latent Modulated Function for Computational Optimal Continuous Image
-Representation", CVPR 2024: a decoder so narrow that a query is cheap, modulated by its code."""
+"""LMF, the models with a decoder so narrow that a query is cheap, modulated by its code.
+
+Source: He, Jin, "Latent Modulated Function for Computational Optimal Continuous Image
+Representation", CVPR 2024.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,18 @@ from models.registry import register
 
 @register("lmliif")
 class LMLIIF(Modulated):
-    """LIIF in this form; see `Modulated`.
+    """LIIF with a modulated decoder; see `Modulated`.
 
     Args:
         encoder_spec: The encoder.
-        imnet_spec: The decoder of queries, an `lmmlp`; it is given its ``in_dim``.
-        hypernet_spec: The network at the codes, an `mlp`; it is given ``in_dim`` and ``out_dim``.
+        imnet_spec: The decoder of queries, an `lmmlp`; its ``in_dim`` is supplied.
+        hypernet_spec: The network at the codes, an `mlp`; ``in_dim`` and ``out_dim`` are supplied.
         local_ensemble: Blend the predictions of the four surrounding codes by area.
-        feat_unfold: The network at the codes sees the 3 x 3 neighbours of each.
-        cell_decode: Tell both networks the size of the queried pixel.
-        mod_input: What is decoded comes from the network at the codes, not from the encoder.
-        cmsr_spec: See `continuous.cmsr`; None: all is rendered at its own scale.
-        input_skip: As of `liif`; "none" for the published model.
+        feat_unfold: Give the network at the codes the 3 x 3 neighbours of each code.
+        cell_decode: Give both networks the size of the queried pixel.
+        mod_input: Decode features from the network at the codes, not from the encoder.
+        cmsr_spec: See `continuous.cmsr`; None to render everything at its own scale.
+        input_skip: As in `liif`; "none" for the published model.
     """
 
     def __init__(
@@ -64,13 +67,13 @@ class LMLIIF(Modulated):
         )
 
     def prepare(self, feat: Tensor, inp: Tensor) -> ModulatedLatent:
-        """See `ContinuousModel.prepare`: what the first layer makes of the codes."""
+        """See `ContinuousModel.prepare`; applies the hypernet's first layer to the codes."""
         first = self.hypernet.linears[0]
         weight = first.weight[:, : feat.shape[1] * self.side**2]
         return ModulatedLatent(feat, inp, hidden=of_codes(weight, first.bias, feat, self.side == 3))
 
     def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Modulated.per_code`: the part of the decoder's first layer that sees the code."""
+        """See `Modulated.per_code`; applies the decoder's first layer to the code."""
         x = latent.hidden.permute(0, 2, 3, 1)
         if rel_cell is None:
             x = x.clone()
@@ -94,17 +97,18 @@ class LMLIIF(Modulated):
 
 @register("lmlte")
 class LMLTE(Modulated):
-    """LTE in this form; see `Modulated` and `continuous.lte`.
+    """LTE with a modulated decoder; see `Modulated` and `continuous.lte`.
 
     Args:
         encoder_spec: The encoder.
-        imnet_spec: The decoder of queries, an `lmmlp`; it is given its ``in_dim``.
-        hypernet_spec: The network at the codes, an `mlp`; it is given ``in_dim`` and ``out_dim``.
+        imnet_spec: The decoder of queries, an `lmmlp`; its ``in_dim`` is supplied.
+        hypernet_spec: The network at the codes, an `mlp`; ``in_dim`` and ``out_dim`` are supplied.
         hidden_dim: Number of amplitudes, twice that of frequencies.
         local_ensemble: Blend the predictions of the four surrounding codes by area.
-        cell_decode: Phases depend on the size of the queried pixel.
-        mod_input: Amplitudes and frequencies of what is decoded come from the network at the codes.
-        cmsr_spec: See `continuous.cmsr`; None: all is rendered at its own scale.
+        cell_decode: Make phases depend on the size of the queried pixel.
+        mod_input: Decode amplitudes and frequencies from the network at the codes, not from the
+            encoder.
+        cmsr_spec: See `continuous.cmsr`; None to render everything at its own scale.
     """
 
     input_skip = "bilinear"
@@ -145,7 +149,7 @@ class LMLTE(Modulated):
         return ModulatedLatent(feat, inp, hidden=wave_maps(feat, self.coef, self.freq, ALTERNATING))
 
     def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """See `Modulated.per_code`: amplitudes, row and column frequencies."""
+        """See `Modulated.per_code`; codes give amplitudes, row and column frequencies."""
         inputs = latent.hidden.permute(0, 2, 3, 1)
         phase = None if rel_cell is None else self.phase(rel_cell)
         made = self.hypernet(waves(inputs, inputs.new_ones(2), phase))

@@ -1,5 +1,8 @@
-"""LTE: Lee, Jin, "Local Texture Estimator for Implicit Representation Function", CVPR 2022; and its
-successor LTE+ (`lte-fast`)."""
+"""LTE, a model that decodes sines whose amplitudes and frequencies depend on the code, and LTE+.
+
+Source: Lee, Jin, "Local Texture Estimator for Implicit Representation Function", CVPR 2022. LTE+
+(`lte-fast`) is its successor.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,12 @@ ALTERNATING = (slice(0, None, 2), slice(1, None, 2))
 
 
 def wave_maps(feat: Tensor, coef: nn.Conv2d, freq: nn.Conv2d, order: tuple[slice, slice]) -> Tensor:
-    """Amplitudes, row frequencies and column frequencies of each code, (B, 2 D, h, w).
+    """Compute amplitudes, row and column frequencies of each code, (B, 2 D, h, w).
 
     Args:
         feat: (B, C, h, w).
-        coef, freq: To D channels.
-        order: Where in the output of ``freq`` the row and the column frequencies are.
+        coef, freq: Convolutions to D channels.
+        order: Positions of the row and the column frequencies in the output of ``freq``.
     """
     assert coef.bias is not None
     assert freq.bias is not None
@@ -44,10 +47,10 @@ def wave_maps(feat: Tensor, coef: nn.Conv2d, freq: nn.Conv2d, order: tuple[slice
 
 
 def waves(codes: Tensor, rel_coord: Tensor, phase: Tensor | None) -> Tensor:
-    """coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord + phase, (..., D).
+    """Compute coef * [cos(pi theta), sin(pi theta)], theta = freq . rel_coord + phase, (..., D).
 
     Args:
-        codes: (..., 2 D), as of `wave_maps`.
+        codes: (..., 2 D), laid out as by `wave_maps`.
         rel_coord: (..., 2).
         phase: (..., D/2).
     """
@@ -62,15 +65,15 @@ def waves(codes: Tensor, rel_coord: Tensor, phase: Tensor | None) -> Tensor:
 class Texture(ContinuousModel):
     """A decoder of sines: each code has amplitudes and, for pairs of them, a frequency (row, col).
 
-    What is decoded is coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord +
-    phase(cell), and the answer is added to a bilinear sample of the input.
+    It decodes coef * [cos(pi theta), sin(pi theta)] with theta = freq . rel_coord + phase(cell),
+    and adds the result to a bilinear sample of the input.
 
     Args:
         encoder_spec: The encoder.
         hidden_dim: Number of amplitudes, twice that of frequencies.
     """
 
-    margin = 2  # the code of another corner, which was made of its neighbours
+    margin = 2  # the code of another corner, which was made from its neighbours
     largest_scale = 4.0
     local_ensemble = True
 
@@ -86,7 +89,7 @@ class Texture(ContinuousModel):
 
     @property
     def decoder(self) -> list[Layer] | nn.Module:
-        """What is applied to the sines: the layers of an mlp, or some other module."""
+        """The decoder of the sines: the layers of an mlp, or some other module."""
         raise NotImplementedError
 
     def prepare(self, feat: Tensor, inp: Tensor) -> CodeLatent:
@@ -95,25 +98,25 @@ class Texture(ContinuousModel):
         return CodeLatent(feat, inp, codes=CodeTable(maps))
 
     def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
-        """See `ContinuousModel.decode`; the cell is not optional."""
+        """See `ContinuousModel.decode`; the cell is required."""
         f = FastWaves(self.f, self.phase, self.decoder)
         width = 2 * self.phase.out_features
         rgb = blend(f, latent, queries.with_cell(), self.local_ensemble, width)
         return add_input(rgb, latent, queries, "bilinear")
 
     def f(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """The decoder applied to the waves of codes; the phase depends on the cell."""
+        """Apply the decoder to the waves of codes; the phase depends on the cell."""
         x = waves(z, rel_coord, self.phase(rel_cell)).flatten(0, -2)
         return apply_decoder(self.decoder, x).unflatten(0, rel_coord.shape[:-1])
 
 
 @register("lte")
 class LTE(Texture):
-    """See `Texture`; frequencies of rows and columns take turns.
+    """LTE: see `Texture`; frequencies of rows and columns alternate.
 
     Args:
         encoder_spec: The encoder.
-        imnet_spec: The decoding function; it is given its ``in_dim``.
+        imnet_spec: The decoder; its ``in_dim`` is supplied.
         hidden_dim: Number of amplitudes, twice that of frequencies.
     """
 
@@ -138,9 +141,9 @@ class LTEFast(Texture):
 
     Args:
         encoder_spec: The encoder.
-        num_layer: Hidden layers of the decoder, as wide as there are amplitudes.
+        num_layer: Number of hidden layers of the decoder, each as wide as there are amplitudes.
         hidden_dim: Number of amplitudes, twice that of frequencies.
-        out_dim: Colours.
+        out_dim: Number of colour channels.
     """
 
     def __init__(

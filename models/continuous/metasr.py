@@ -1,5 +1,7 @@
-"""Meta-SR: Hu et al., "Meta-SR: A Magnification-Arbitrary Network for Super-Resolution", CVPR 2019,
-in the form that the LIIF paper compares with."""
+"""Meta-SR, a model that predicts a matrix per query, as the LIIF paper compares with it.
+
+Source: Hu et al., "Meta-SR: A Magnification-Arbitrary Network for Super-Resolution", CVPR 2019.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ HIDDEN = 256
 
 @register("metasr")
 class MetaSR(ContinuousModel):
-    """A matrix per query, predicted from its place between codes, times the unfolded code.
+    """A model that predicts a matrix per query from its offset to a code, times the unfolded code.
 
     Coordinates and codes are at the top left corners of their pixels. The mlp maps (rel_coord,
     cell_row h/2) to a matrix of 9C x 3.
@@ -43,8 +45,8 @@ class MetaSR(ContinuousModel):
         """See `ContinuousModel.prepare`.
 
         The matrix is linear in the hidden layer of the mlp, so its product with the unfolded code
-        is, too: per code and colour a vector over the hidden units, and a constant. These are
-        linear in the unfolded code.
+        is too: a vector over the hidden units and a constant, per code and colour. Both are linear
+        in the unfolded code.
         """
         last = self.imnet.linears[-1]
         vectors = last.weight.view(-1, 3, HIDDEN).permute(1, 2, 0).flatten(0, 1)
@@ -53,7 +55,7 @@ class MetaSR(ContinuousModel):
         return CodeLatent(feat, inp, codes=CodeTable(table))
 
     def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
-        """See `ContinuousModel.decode`; the cell is not optional."""
+        """See `ContinuousModel.decode`; the cell is required."""
         cell = queries.required_cell
         corner = queries.coord - cell / 2
         size = corner.new_tensor(latent.grid)

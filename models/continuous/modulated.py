@@ -1,4 +1,4 @@
-"""What the LM models have in common: decoders so narrow that a query is cheap, modulated by a code.
+"""The base of the LM models: decoders so narrow that a query is cheap, modulated by a code.
 
 Source: see `continuous.lmf`.
 """
@@ -35,23 +35,22 @@ from utils import in_inference, is_recorded, sample_bilinear
 
 
 class Modulated(ContinuousModel):
-    """A network at every code, applied once, makes the modulation of the decoder of queries.
+    """A model with a network applied once per code that modulates the decoder of queries.
 
-    That network is told the size of the queried pixels. In an image and in a training sample they
-    all have the same; where they differ, the code p is told that of query p, as published, and
-    codes beyond the last query that of the last. Then results depend on which queries are decoded
-    together.
+    That network takes the size of the queried pixels. In an image or a training sample all pixels
+    have one size. If sizes differ, code p gets that of query p, as published, and codes beyond the
+    last query get that of the last; results then depend on which queries are decoded together.
 
     Args:
-        encoder: Already made.
+        encoder: The encoder, already made.
         local_ensemble: Blend the predictions of the four surrounding codes by area.
-        cell_decode: Tell both networks the size of the queried pixel.
-        mod_input: What is decoded comes from the network at the codes, not from the encoder.
-        cmsr_spec: Render smooth parts of large pictures at smaller scales (`cmsr`). Then the
-            image is encoded whole.
+        cell_decode: Give both networks the size of the queried pixel.
+        mod_input: Decode features from the network at the codes, not from the encoder.
+        cmsr_spec: Render smooth parts of large pictures at smaller scales (`cmsr`). The image is
+            then always encoded whole.
     """
 
-    margin: int | None = 2  # the code of another corner, which was made of its neighbours
+    margin: int | None = 2  # the code of another corner, which was made from its neighbours
     one_cell = True
     rendered = amounts.RENDERED_NARROW
     largest_scale = TRAINED_SCALE
@@ -84,12 +83,12 @@ class Modulated(ContinuousModel):
         code_dim: int,
         decoded: int,
     ) -> tuple[MLP, Any]:
-        """The networks that become ``hypernet`` and ``imnet``.
+        """Make the networks that become ``hypernet`` and ``imnet``.
 
         Args:
-            in_dim: Numbers per query that the decoder is given.
-            code_dim: Numbers per code that the network at the codes is given.
-            decoded: How many it makes besides the modulation.
+            in_dim: Number of the decoder's inputs per query.
+            code_dim: Number of inputs per code of the network at the codes.
+            decoded: Number of that network's outputs besides the modulation.
         """
         imnet = make_ours(imnet_spec, args={"in_dim": in_dim})
         made = imnet.mod_dim + decoded
@@ -97,7 +96,9 @@ class Modulated(ContinuousModel):
         return hypernet, imnet
 
     def per_code(self, latent: ModulatedLatent, rel_cell: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What codes give to `first_layer` (B, h, w, L), and their modulation (B, h, w, mod_dim).
+        """Compute each code's modulation (B, h, w, mod_dim) and input to `first_layer`.
+
+        The input (B, h, w, L) comes first.
 
         Args:
             rel_cell: (B, h or 1, w or 1, 2), in units of half a code's side.
@@ -105,7 +106,9 @@ class Modulated(ContinuousModel):
         raise NotImplementedError
 
     def first_layer(self, inputs: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
-        """The decoder's first layer without bias, (..., S, hidden_dim), of S queries of each code.
+        """Apply the decoder's first layer, without bias, to S queries of each code.
+
+        The result is (..., S, hidden_dim).
 
         Args:
             inputs: (..., 1, L).
@@ -125,7 +128,7 @@ class Modulated(ContinuousModel):
         return self.render(latent, self._codes(latent, queries), queries)
 
     def summarise(self, queries: AllQueries) -> tuple[Tensor, ...]:
-        """See `ContinuousModel.summarise`: the picture, if it is composed of several scales."""
+        """See `ContinuousModel.summarise`; gives the picture, if composed of several scales."""
         assert self.cmsr is not None
         latent, some = next(iter(queries()))
         (h, w), size = latent.grid, some.picture
@@ -143,7 +146,7 @@ class Modulated(ContinuousModel):
         return (torch.cat(pictures),)
 
     def render(self, latent: ModulatedLatent, codes: CodeTable, queries: Queries) -> Tensor:
-        """Colours (B, Q, 3) of queries whose codes have been modulated."""
+        """Compute the colours (B, Q, 3) of queries whose codes have been modulated."""
         queries = queries.with_cell(self.cell_decode)
         affine = self.imnet.hidden_depth * self.imnet.hidden_dim
         widths = [codes.channels - 2 * affine, affine, affine]
@@ -163,7 +166,7 @@ class Modulated(ContinuousModel):
         return add_input(rgb, latent, queries, self.input_skip)
 
     def _codes(self, latent: ModulatedLatent, queries: Queries) -> CodeTable:
-        """What decoding reads of each code; kept for further queries with the same cell."""
+        """Make the table that decoding reads, or reuse it for queries with the same cell."""
         cell = queries.cell
         if in_inference() and queries.one_cell:
             cell = None if cell is None else cell[:, :1]
@@ -172,7 +175,7 @@ class Modulated(ContinuousModel):
         return self.modulate(latent, cell)[0]
 
     def modulate(self, latent: ModulatedLatent, cell: Tensor | None) -> tuple[CodeTable, Tensor]:
-        """What decoding reads of each code; and the mean size of shifts, (B, 1, h, w)."""
+        """Make the table that decoding reads, and each code's mean absolute shift, (B, 1, h, w)."""
         inputs, modulation = self.per_code(latent, None if cell is None else latent.cells(cell))
         table = torch.cat([inputs, *self.imnet.affine(modulation)], dim=-1)
         strength = modulation[..., self.imnet.mod_dim // 2 :].abs().mean(-1)
@@ -180,10 +183,10 @@ class Modulated(ContinuousModel):
 
 
 def decoder_width(imnet_spec: dict[str, Any]) -> int:
-    """The width of the hidden layers of a decoder.
+    """Return the width of a decoder's hidden layers.
 
     Raises:
-        UserError: If it is no `lmmlp`.
+        UserError: If the decoder is not an `lmmlp`.
     """
     if imnet_spec["name"] != "lmmlp":
         raise UserError(f"imnet_spec: an 'lmmlp' is needed, got {imnet_spec['name']!r}")

@@ -1,4 +1,7 @@
-"""SRNO: Wei, Zhang, "Super-Resolution Neural Operator", CVPR 2023."""
+"""SRNO, a model with attention among all queries.
+
+Source: Wei, Zhang, "Super-Resolution Neural Operator", CVPR 2023.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +35,12 @@ HIDDEN = 256
 class Galerkin(nn.Module):
     """Attention without softmax: q (k^T v) / N with k and v normalised, and two 1 x 1 convolutions.
 
-    It is linear in the number of points N, and k^T v is all that a point needs of the others.
+    Its cost is linear in the number of points N, and k^T v is all that a point needs to know of
+    the others.
 
     Args:
-        midc: Channels.
-        heads: They share the channels evenly.
+        midc: Number of channels.
+        heads: Number of heads, which share the channels evenly.
     """
 
     def __init__(self, midc: PositiveInt, heads: PositiveInt) -> None:
@@ -51,15 +55,15 @@ class Galerkin(nn.Module):
         self.vln = HeadNorm(heads, midc // heads)
 
     def attend(self, x: Tensor) -> Tensor:
-        """Sum over points of k^T v: (B, N, midc) -> (B, heads, d, d)."""
+        """Sum k^T v over points: (B, N, midc) -> (B, heads, d, d)."""
         _, k, v = self._qkv(x)
         return self.kln(k).mT @ self.vln(v)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """(B, N, midc) to the same.
+        """Apply the layer to points (B, N, midc); the shape stays the same.
 
         Args:
-            context: The mean of k^T v over all points, `attend`; of these points if None.
+            context: Mean of k^T v over all points, see `attend`; over these points if None.
         """
         q, k, v = self._qkv(x)
         if context is None:
@@ -68,14 +72,17 @@ class Galerkin(nn.Module):
         return at_points(self.o_proj2, F.gelu(at_points(self.o_proj1, found))) + x
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, heads, N, d) each; a head's own q, k and v lie side by side in the channels."""
+        """Compute q, k and v, (B, heads, N, d) each; those of a head are adjacent channels."""
         heads = at_points(self.qkv_proj, x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         q, k, v = heads.unflatten(-1, (3, -1)).unbind(-2)
         return q, k, v
 
 
 class HeadNorm(nn.Module):
-    """Each point's vector of a head to mean 0 and (unbiased) deviation 1, then scaled."""
+    """A norm that brings each point's vector per head to mean 0 and (unbiased) deviation 1.
+
+    The result is scaled and shifted by learned parameters.
+    """
 
     def __init__(self, heads: int, dim: int) -> None:
         super().__init__()
@@ -90,15 +97,15 @@ class HeadNorm(nn.Module):
 
 @register("sronet")
 class SRNO(ContinuousModel):
-    """Two layers of attention among all queried points, each seeing its four codes.
+    """Two layers of attention among all queried points, each of which sees its four codes.
 
     So a colour depends on which points are queried together: all pixels of a picture, as in the
-    published figures. Without gradients they go through the layers in pieces, three times: twice
-    only for the sums over all of them.
+    published figures. Without gradients the points pass through the layers in pieces, three times:
+    the first two passes only compute the sums over all points.
 
     Args:
         encoder_spec: The encoder.
-        width: Channels of the layers.
+        width: Number of channels of the layers.
         blocks: Number of heads.
     """
 
@@ -126,7 +133,7 @@ class SRNO(ContinuousModel):
 
     @torch.no_grad()
     def summarise(self, queries: AllQueries) -> tuple[Tensor, ...]:
-        """See `ContinuousModel.summarise`: of each layer the mean of k^T v over all points."""
+        """See `ContinuousModel.summarise`; gives each layer's mean of k^T v over all points."""
         context: list[Tensor] = []
         for layer in (self.conv0, self.conv1):
             total, count = torch.zeros((), dtype=torch.float64), 0
@@ -139,7 +146,7 @@ class SRNO(ContinuousModel):
         return tuple(context)
 
     def decode(self, latent: CodeLatent, queries: Queries) -> Tensor:
-        """See `ContinuousModel.decode`; the cell is not optional."""
+        """See `ContinuousModel.decode`; the cell is required."""
         if latent.context is None and in_inference():
             latent = replace(latent, context=self.summarise(lambda: [(latent, queries)]))
         f = partial(self._colours, latent)
@@ -154,7 +161,7 @@ class SRNO(ContinuousModel):
     def _layers(
         self, latent: CodeLatent, coord: Tensor, cell: Tensor, context: Sequence[Tensor | None]
     ) -> Tensor:
-        """Points (B, Q, width) behind as many layers as there are contexts."""
+        """Compute points (B, Q, width) after as many layers as there are contexts."""
         found, rel_coord, weights = read_corners(latent, coord)
         found = found * weights.to(found.dtype)
         per_corner = [x.permute(1, 2, 0, 3).flatten(2).to(found.dtype) for x in (rel_coord, found)]
@@ -166,5 +173,5 @@ class SRNO(ContinuousModel):
 
 
 def at_points(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1 x 1 convolution of points (..., C)."""
+    """Apply a 1 x 1 convolution to points (..., C)."""
     return F.linear(x, conv.weight.flatten(1), conv.bias)
