@@ -17,9 +17,9 @@ def conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def reflect_to_multiple(x: Tensor, multiple: int) -> Tensor:
-    """(B, C, h, w) with pixels 0 .. h-1, h-2, h-3, ... up to a multiple, and so for columns.
+    """Pad (B, C, h, w) to multiples with rows 0 .. h-1, h-2, h-3, ..., and columns likewise.
 
-    As the padding mode "reflect", but of any size: a longer border goes back and forth.
+    Like the padding mode "reflect", but for any size: a longer border goes back and forth.
     """
     for dim in (-2, -1):
         n = x.shape[dim]
@@ -30,9 +30,9 @@ def reflect_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 class MeanShift(nn.Conv2d):
-    """x + sign * rgb_range * mean per channel, frozen.
+    """A frozen layer that computes x + sign * rgb_range * mean per channel.
 
-    No forward pass here uses it: it exists since published checkpoints hold its parameters.
+    No forward pass here uses it; it exists because published checkpoints hold its parameters.
     """
 
     def __init__(self, rgb_range: float, sign: int) -> None:
@@ -66,11 +66,11 @@ class ResidualEncoder(Encoder):
 
     Args:
         blocks: Modules that keep (B, n_feats, h, w).
-        n_feats: Channels.
-        scale: Of the upsampler: a power of two, or 3.
+        n_feats: Number of channels.
+        scale: Factor of the upsampler: a power of two, or 3.
         no_upsampling: Return the features (B, n_feats, h, w) rather than the image
             (B, 3, scale*h, scale*w).
-        rgb_range: Largest pixel value; only in the unused mean shift.
+        rgb_range: Largest pixel value; affects only the unused mean shift.
     """
 
     optional_keys = ("sub_mean.", "add_mean.")

@@ -1,5 +1,8 @@
-"""EDSR encoder: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution",
-CVPR Workshops 2017."""
+"""EDSR, an encoder of residual blocks without normalisation.
+
+Source: Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR
+Workshops 2017.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from models.registry import register
 
 
 class ResBlock(nn.Module):
-    """x + res_scale * conv(relu(conv(x)))."""
+    """A block that computes x + res_scale * conv(relu(conv(x)))."""
 
     def __init__(self, n_feats: int, res_scale: float) -> None:
         super().__init__()
@@ -21,7 +24,7 @@ class ResBlock(nn.Module):
         self.res_scale = res_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.body(x)  # large: changed in its place
+        residual = self.body(x)  # large, so changed in place
         if self.res_scale != 1:
             residual.mul_(self.res_scale)
         return residual.add_(x)
@@ -40,9 +43,9 @@ def make_edsr_baseline(
 
     Args:
         n_resblocks: Number of residual blocks.
-        n_feats: Channels.
+        n_feats: Number of channels.
         res_scale: Factor of each residual branch.
-        scale, no_upsampling, rgb_range: As of `ResidualEncoder`.
+        scale, no_upsampling, rgb_range: As in `ResidualEncoder`.
     """
     blocks = [ResBlock(n_feats, res_scale) for _ in range(n_resblocks)]
     return ResidualEncoder(blocks, n_feats, scale, no_upsampling, rgb_range)

@@ -1,5 +1,8 @@
-"""RCAN encoder: Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention
-Networks", ECCV 2018."""
+"""RCAN, an encoder of residual groups with channel attention.
+
+Source: Zhang et al., "Image Super-Resolution Using Very Deep Residual Channel Attention Networks",
+ECCV 2018.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from models.registry import register
 
 
 class ChannelAttention(nn.Module):
-    """Scales each channel by a gate computed from the channel means over the whole image."""
+    """A layer that scales each channel by a gate, computed from channel means over the image."""
 
     def __init__(self, n_feats: int, reduction: int) -> None:
         super().__init__()
@@ -27,7 +30,7 @@ class ChannelAttention(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + body(x)."""
+    """A block that computes x + body(x)."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -52,10 +55,10 @@ class RCAN(ResidualEncoder):
 
     Args:
         n_resgroups: Number of groups.
-        n_resblocks: Blocks of each group.
-        n_feats: Channels.
-        reduction: Channels over the width of the attention's bottleneck.
-        scale, no_upsampling, rgb_range: As of `ResidualEncoder`.
+        n_resblocks: Number of blocks in each group.
+        n_feats: Number of channels.
+        reduction: Number of channels divided by the width of the attention's bottleneck.
+        scale, no_upsampling, rgb_range: As in `ResidualEncoder`.
     """
 
     def __init__(

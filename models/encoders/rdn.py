@@ -1,4 +1,7 @@
-"""RDN encoder: Zhang et al., "Residual Dense Network for Image Super-Resolution", CVPR 2018."""
+"""RDN, an encoder of residual dense blocks.
+
+Source: Zhang et al., "Residual Dense Network for Image Super-Resolution", CVPR 2018.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ CONFIGS = {"A": (20, 6, 32), "B": (16, 8, 64)}
 
 
 class DenseConv(nn.Module):
-    """x and relu(conv(x)), concatenated."""
+    """A layer that concatenates x and relu(conv(x))."""
 
     def __init__(self, in_channels: int, growth: int, kernel: int) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class DenseConv(nn.Module):
 
 
 class ResidualDenseBlock(nn.Module):
-    """Dense convolutions, fused to the input's channels by a 1x1 convolution, plus the input."""
+    """A block of dense convolutions, fused by a 1x1 convolution and added to the input."""
 
     def __init__(self, channels: int, growth: int, n_convs: int, kernel: int) -> None:
         super().__init__()
@@ -47,10 +50,10 @@ class RDN(Encoder):
     """Residual dense blocks whose outputs are all fused at the end.
 
     Args:
-        G0: Channels between blocks.
+        G0: Number of channels between blocks.
         RDNkSize: Side of the kernels, odd.
-        RDNconfig: "A": 20 blocks of 6 convolutions, growth 32; "B": 16 of 8, growth 64.
-        scale: Of the upsampler: 2, 3 or 4.
+        RDNconfig: "A" for 20 blocks of 6 convolutions, growth 32; "B" for 16 of 8, growth 64.
+        scale: Factor of the upsampler: 2, 3 or 4.
         no_upsampling: Return the features (B, G0, h, w) rather than the image
             (B, 3, scale*h, scale*w).
     """

@@ -1,5 +1,8 @@
-"""SPAN encoder: Wan et al., "Swift Parameter-free Attention Network for Efficient
-Super-Resolution", CVPR Workshops 2024."""
+"""SPAN, a fast encoder of blocks that gate their own output.
+
+Source: Wan et al., "Swift Parameter-free Attention Network for Efficient Super-Resolution", CVPR
+Workshops 2024.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,25 @@ from models.base import Encoder
 from models.encoders.blocks import RGB_MEAN, conv3x3
 from models.registry import register
 
-GAIN = 2  # channels within a trained convolution over those outside
+GAIN = 2  # ratio of the channels inside a trained convolution to those outside
 FUSED = "eval_conv"
 
 
 @register("span")
 class SPAN(Encoder):
-    """Blocks that weigh their own output: what is large in it passes, without learned weights.
+    """Blocks that gate their own output: large values pass, without learned attention weights.
 
-    An image is shifted and scaled to (x - rgb_mean) * img_range first. The defaults are published,
-    for x in [0, 1]. As the encoder of a continuous model, whose inputs are 2x - 1, give img_range 1
-    and rgb_mean [0, 0, 0]; or, to begin with published weights, img_range 127.5 and rgb_mean
-    [-0.1024, -0.1258, -0.192], which is the same as published.
+    An image is first shifted and scaled to (x - rgb_mean) * img_range. The defaults are the
+    published ones, for x in [0, 1]. In a continuous model, whose inputs are 2x - 1, use img_range 1
+    and rgb_mean [0, 0, 0]; or, to start from published weights, img_range 127.5 and rgb_mean
+    [-0.1024, -0.1258, -0.192], which equals the published defaults.
 
     Args:
-        feature_channels: Channels.
-        upscale: Of the upsampler.
+        feature_channels: Number of channels.
+        upscale: Factor of the upsampler.
         no_upsampling: Return the features (B, feature_channels, h, w) rather than the image
             (B, 3, upscale*h, upscale*w).
-        img_range, rgb_mean: Of the shift and scale.
+        img_range, rgb_mean: Scale and shift of the input.
     """
 
     surplus_keys = ("upsampler.",)
@@ -72,7 +75,7 @@ class SPAN(Encoder):
         return x if self.upsampler is None else self.upsampler(x)
 
     def _fuse(self, *maps: Tensor) -> Tensor:
-        """`conv_cat` of the maps side by side, which are large and not copied for that."""
+        """Apply `conv_cat` to the concatenated maps without copying them, as they are large."""
         weights = self.conv_cat.weight.split(self.conv_cat.out_channels, dim=1)
         x = F.conv2d(maps[0], weights[0], self.conv_cat.bias)
         for part, weight in zip(maps[1:], weights[1:], strict=True):
@@ -81,7 +84,10 @@ class SPAN(Encoder):
 
 
 class Block(nn.Module):
-    """(x + y)(sigmoid(y) - 1/2) of three convolutions' output y; and what the first one made."""
+    """A block that returns (x + y)(sigmoid(y) - 1/2), and its first convolution's activations.
+
+    Here y is the output of three convolutions.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,10 +105,10 @@ class Block(nn.Module):
 class ExpandedConv(nn.Module):
     """A 3 x 3 convolution whose kernel is the product of three wider ones, plus a 1 x 1 one.
 
-    It is linear in its input, so one kernel does what is trained in four. That kernel is computed
-    in each call, and gradients go through it: it costs as much as a few hundred pixels do. So there
-    is no copy of it that could be out of date; a state dict, which has one as published, has that
-    of its own weights, and one in a file is not read.
+    It is linear in its input, so one kernel does the work of the four that are trained. That kernel
+    is computed in each call, with gradients, at the cost of a few hundred pixels; so no copy of it
+    can be out of date. A state dict contains the kernel, as published ones do, computed from its
+    own weights; one in a file is ignored.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -120,10 +126,10 @@ class ExpandedConv(nn.Module):
         return F.conv2d(x, weight, bias, padding=1)
 
     def fused(self) -> tuple[Tensor, Tensor]:
-        """Kernel (out, in, 3, 3) and bias of the one convolution.
+        """Compute the kernel (out, in, 3, 3) and bias of the single convolution.
 
-        The input is padded with zeros before the first of the three, whose bias is in the border as
-        well; so the border is no exception.
+        The input is padded with zeros before the first of the three, so the border gets its bias
+        too and needs no special case.
         """
         convs: Any = (*self.conv, self.sk)
         first, middle, last, skip = convs

@@ -1,5 +1,7 @@
-"""SwinIR encoder: Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV Workshops
-2021, without its upsampler, as LTE and its successors use it."""
+"""SwinIR, an encoder of window attention, without its upsampler, as in LTE and its successors.
+
+Source: Liang et al., "SwinIR: Image Restoration Using Swin Transformer", ICCV Workshops 2021.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ from models.registry import register
 
 WINDOW = 8
 SHIFT = WINDOW // 2
-FAR = -100.0  # added to the logits of tokens that are no neighbours in the image
-PATCH = 48  # of the published training; checkpoints hold the mask for it
+FAR = -100.0  # added to the logits of tokens that are not neighbours in the image
+PATCH = 48  # patch size of the published training; checkpoints hold the mask for it
 OUT_DIM = 64
 
 
@@ -25,14 +27,14 @@ OUT_DIM = 64
 class SwinIR(Encoder):
     """Attention within windows of 8 x 8 pixels, which every other block shifts by half a window.
 
-    Images of any size are reflected at the right and bottom to whole windows; what the network
-    makes of that border is cut off again, so that features lie where their pixels do.
+    Images of any size are padded by reflection at the right and bottom to whole windows; the
+    features of that border are cut off again, so that features stay aligned with their pixels.
 
     Args:
-        no_upsampling: Accepted as by other encoders; there is no upsampler in either case.
-        dim: Channels.
-        n_stages, n_blocks: Stages, and blocks in each.
-        n_heads: Of the attention; they share ``dim`` evenly.
+        no_upsampling: Accepted as in other encoders; there is no upsampler in either case.
+        dim: Number of channels.
+        n_stages, n_blocks: Number of stages, and of blocks in each.
+        n_heads: Number of attention heads, which share ``dim`` evenly.
     """
 
     alignment = WINDOW
@@ -70,7 +72,7 @@ class SwinIR(Encoder):
 
 
 class Stage(nn.Module):
-    """Blocks, then a convolution, with a skip around them: (B, h, w, C) to the same."""
+    """A stage of blocks and a convolution, with a skip around them; it keeps (B, h, w, C)."""
 
     def __init__(self, dim: int, n_heads: int, drop_paths: list[float]) -> None:
         super().__init__()
@@ -90,7 +92,7 @@ class Stage(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an mlp, each behind a normalisation and with a skip."""
+    """A block of attention and an mlp, each after a normalisation and with a skip."""
 
     attn_mask: Tensor
 
@@ -102,7 +104,7 @@ class Block(nn.Module):
         self.attn = WindowAttention(dim, n_heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, 2 * dim)
-        if shifted:  # in published files; `forward` is given the mask for the size it works on
+        if shifted:  # published files hold it; `forward` gets the mask for the actual size
             self.register_buffer("attn_mask", window_mask(PATCH, PATCH))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -115,14 +117,14 @@ class Block(nn.Module):
         return x + self._drop(self.mlp(self.norm2(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
-        """Stochastic depth (Huang et al., ECCV 2016): whole items of the batch."""
+        """Drop whole items of the batch: stochastic depth (Huang et al., ECCV 2016)."""
         if not (self.training and self.drop_path):
             return x
         return x * F.dropout(x.new_ones(len(x), 1, 1, 1), self.drop_path)
 
 
 class WindowAttention(nn.Module):
-    """Self-attention among the 64 tokens of each window, with a bias by their distance."""
+    """Self-attention among the 64 tokens of each window, with a bias that depends on distance."""
 
     relative_position_index: Tensor
 
@@ -140,7 +142,7 @@ class WindowAttention(nn.Module):
         self.proj = linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, h, w, C) to the same; h and w are multiples of the window.
+        """Apply attention to (B, h, w, C), where h and w are multiples of the window.
 
         Args:
             mask: (windows, 64, 64), added to the logits.
@@ -160,7 +162,7 @@ class WindowAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with a GELU between."""
+    """Two linear layers with a GELU between them."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
@@ -172,7 +174,7 @@ class FeedForward(nn.Module):
 
 
 def linear(in_dim: int, out_dim: int) -> nn.Linear:
-    """A layer with the initial weights of transformers."""
+    """Make a linear layer with the usual initial weights of transformers."""
     layer = nn.Linear(in_dim, out_dim)
     nn.init.trunc_normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)
@@ -180,13 +182,13 @@ def linear(in_dim: int, out_dim: int) -> nn.Linear:
 
 
 def to_windows(x: Tensor) -> Tensor:
-    """(B, h, w, C) to (B, windows, 64, C), windows and tokens row by row."""
+    """Split (B, h, w, C) into windows (B, windows, 64, C); windows and tokens are row by row."""
     rows = x.unflatten(1, (-1, WINDOW)).unflatten(3, (-1, WINDOW))
     return rows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def window_mask(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """What keeps tokens apart that only the shift has put into one window: (windows, 64, 64).
+    """Make the mask (windows, 64, 64) between tokens that only the shift put into one window.
 
     The shift is cyclic: the last window of an axis has its first half from the end of the image and
     its second half from the beginning.
