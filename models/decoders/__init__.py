@@ -1,3 +1,3 @@
-"""Decoders: networks of vectors, and their parts."""
+"""Decoders: networks applied to vectors, and their parts."""
 
 from . import lmmlp, mlp, posenc  # noqa: F401

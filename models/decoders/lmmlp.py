@@ -1,5 +1,8 @@
-"""The modulated decoder of LMF: He, Jin, "Latent Modulated Function for Computational Optimal
-Continuous Image Representation", CVPR 2024."""
+"""The modulated decoder of LMF.
+
+Source: He, Jin, "Latent Modulated Function for Computational Optimal Continuous Image
+Representation", CVPR 2024.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class ModulatedMLP(nn.Module):
         out_dim: Length of the output vectors.
         hidden_dim: Width of the hidden layers.
         hidden_depth: Number of hidden layers.
-        mod_scale, mod_shift: Whether there are a and b.
+        mod_scale, mod_shift: Use the scale a; use the shift b.
         mod_up_merge, use_conv: In published configs; no model turns them on.
     """
 
@@ -58,7 +61,7 @@ class ModulatedMLP(nn.Module):
         return self.hidden_dim * self.hidden_depth * (self.mod_scale + self.mod_shift)
 
     def affine(self, modulation: Tensor) -> tuple[Tensor, Tensor]:
-        """What turns the products of the hidden layers into what their ReLU gets.
+        """Compute the factor and offset between each hidden layer's matrix product and its ReLU.
 
         Args:
             modulation: (..., mod_dim).
@@ -72,11 +75,11 @@ class ModulatedMLP(nn.Module):
         return factor, bias * factor + parts[-1] if self.mod_shift else bias * factor
 
     def modulated(self, x: Tensor, factor: Tensor, offset: Tensor) -> Tensor:
-        """All but the first matrix product.
+        """Apply everything after the first matrix product.
 
         Args:
-            x: That product (..., S, hidden_dim).
-            factor, offset: As `affine` returns them, (..., S or 1, hidden_depth * hidden_dim) each.
+            x: Result of that product (..., S, hidden_dim).
+            factor, offset: Values from `affine`, (..., S or 1, hidden_depth * hidden_dim) each.
         """
         _, *hidden, last = self.linears
         factors, offsets = (y.split(self.hidden_dim, dim=-1) for y in (factor, offset))
@@ -86,5 +89,5 @@ class ModulatedMLP(nn.Module):
         return F.linear(F.relu_(x), last.weight) + last.bias  # on a CPU faster than both at once
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """(..., in_dim) and (..., mod_dim) -> (..., out_dim)."""
+        """Apply the decoder: (..., in_dim) and (..., mod_dim) -> (..., out_dim)."""
         return self.modulated(F.linear(x, self.linears[0].weight), *self.affine(modulation))

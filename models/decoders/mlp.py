@@ -1,4 +1,4 @@
-"""The decoding function of most continuous models: a plain multilayer perceptron."""
+"""The decoder of most continuous models: a plain multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MLP(nn.Module):
         in_dim: Length of the input vectors.
         out_dim: Length of the output vectors.
         hidden_list: Widths of the hidden layers.
-        act: The activation, "relu" or "gelu"; none if None.
+        act: The activation, "relu" or "gelu"; None for no activation.
     """
 
     def __init__(
@@ -54,25 +54,25 @@ class MLP(nn.Module):
         return [(layer.weight, layer.bias) for layer in self.linears]
 
     def rest(self, x: Tensor) -> Tensor:
-        """All but the first layer, from its output (N, hidden_list[0]), which is overwritten."""
+        """Apply all but the first layer to its output (N, hidden_list[0]), which is overwritten."""
         for layer in self.layers[1:]:
             x = F.relu_(x) if isinstance(layer, nn.ReLU) else layer(x)
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in_dim) -> (..., out_dim)."""
+        """Apply all layers: (..., in_dim) -> (..., out_dim)."""
         return self.layers(x)
 
 
 def make_mlp(spec: dict[str, Any], place: str, **args: int) -> MLP:
-    """The mlp of a spec, for a model that takes it apart.
+    """Make the mlp described by a spec, for a model that uses its layers separately.
 
     Args:
-        place: Of the spec, for messages.
-        args: Merged over those of the spec.
+        place: Where the spec is, for messages.
+        args: Arguments that override those of the spec.
 
     Raises:
-        UserError: If it is another decoder.
+        UserError: If the spec describes another decoder.
     """
     made = make_ours(spec, args=args)
     if not isinstance(made, MLP):

@@ -1,4 +1,4 @@
-"""Encodings of where a query is, seen from a code, as CLIT uses them (`continuous.clit`)."""
+"""Encodings of a query's position relative to a code, as CLIT uses them (`continuous.clit`)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class PositionEncoding(nn.Module):
     """A bias per head of attention, linear in sines of the distances to a code.
 
     Args:
-        posenc_type: Only "sinusoid".
-        complex_transform, in_dims: Have one value each.
-        posenc_scale: Frequencies go up to 2**posenc_scale - 1.
+        posenc_type: Type of encoding; only "sinusoid".
+        complex_transform, in_dims: In published configs; one value each is allowed.
+        posenc_scale: Exponent of the largest frequency, 2**posenc_scale - 1.
         enc_dims: Number of sines, a multiple of 4.
         head: Number of heads.
         gauss_scale, hidden_dims, gamma: In published configs; sinusoids do not use them.
@@ -47,7 +47,7 @@ class PositionEncoding(nn.Module):
         self.proj = nn.Linear(enc_dims, head)
 
     def forward(self, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor]:
-        """The two parts (..., head) of the bias, whose sum it is: that of rows, that of columns.
+        """Compute the bias in two parts (..., head) to be added: one of rows and one of columns.
 
         Args:
             rows, cols: Distances (...) from codes along each axis, in units of half a code's side.
