@@ -1,4 +1,4 @@
-"""What encoders and continuous models have in common."""
+"""Base classes of encoders and continuous models."""
 
 from __future__ import annotations
 

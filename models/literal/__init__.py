@@ -1,10 +1,10 @@
-"""The formulas of the papers, written out literally: what every faster form is compared with.
+"""The papers' formulas, written out literally; every faster form is compared with them.
 
 A formula takes a model for its weights, the input (B, C, h, w), the feature map (B, D, h, w), and
 coord and cell (B, Q, 2), and returns colours (B, Q, 3). It computes every number where the paper
-does, of codes that ``grid_sample`` finds: read these files to know a method, and those in
-``models/continuous`` to know how it is trained and rendered. They leave out `input_skip`, which no
-paper has.
+does, and finds codes with ``grid_sample``. Read these files to understand a method, and those in
+``models/continuous`` to see how it is trained and rendered. `input_skip`, which no paper has, is
+left out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CiaoSR, literally."""
+"""The formula of CiaoSR, written out literally."""
 
 from __future__ import annotations
 

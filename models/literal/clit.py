@@ -1,4 +1,4 @@
-"""CLIT, literally."""
+"""The formula of CLIT, written out literally."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LIIF and Meta-SR, literally."""
+"""The formulas of LIIF and Meta-SR, written out literally."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def liif(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> 
 
 
 def metasr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    """Meta-SR: a matrix per query, of its place between the corners of codes, times the code."""
+    """Meta-SR: a matrix per query, from its offset to the nearest code's corner, times the code."""
     h, w = feat.shape[-2:]
     size = coord.new_tensor([h, w])
     corner = coord - cell / 2

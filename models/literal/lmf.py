@@ -1,4 +1,4 @@
-"""The LM models, literally: a network at every code, and a modulated mlp for every query."""
+"""The formulas of the LM models: a network at every code, and a modulated mlp per query."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def lmmlp(imnet: Any, x: Tensor, modulation: Tensor) -> Tensor:
 
 
 def cells_of_codes(feat: Tensor, rel_cell: Tensor) -> Tensor:
-    """Code p has the cell of query p; where there are fewer queries, that of the last."""
+    """Give code p the cell of query p; if there are fewer queries, that of the last."""
     codes = feat.shape[-2] * feat.shape[-1]
     missing = max(0, codes - rel_cell.shape[1])
     return torch.cat([rel_cell[:, :codes], rel_cell[:, -1:].expand(-1, missing, -1)], dim=1)
 
 
 def as_map(rows: Tensor, feat: Tensor) -> Tensor:
-    """(B, h w, C) -> (B, C, h, w)."""
+    """Reshape rows to a map: (B, h w, C) -> (B, C, h, w)."""
     return rows.mT.unflatten(2, feat.shape[-2:])
 
 
@@ -81,7 +81,7 @@ def lmlte(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) ->
 
 
 def lmciaosr(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    """LM-CiaoSR: the unfolded code as seen from four sides, attended to, makes the modulation."""
+    """LM-CiaoSR: attention to the unfolded code, seen from four sides, makes the modulation."""
     h, w = feat.shape[-2:]
     rel_cell = cell * cell.new_tensor([h, w])
     codes, found = unfold(feat), model.cs_attn(feat).flatten(2).mT

@@ -1,4 +1,4 @@
-"""LTE and LTE+, literally."""
+"""The formulas of LTE and LTE+, written out literally."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coordinates of codes, the nearest code, and the local ensemble, by ``grid_sample``."""
+"""Coordinates of codes, the nearest code, and the local ensemble, with ``grid_sample``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 
 def nearest(grid: Tensor, coord: Tensor) -> Tensor:
-    """(B, C, h, w) at (B, Q, 2) -> (B, Q, C)."""
+    """Sample the nearest place: (B, C, h, w) at (B, Q, 2) -> (B, Q, C)."""
     taps = F.grid_sample(grid, coord.flip(-1).unsqueeze(1), mode="nearest", align_corners=False)
     return taps[:, :, 0].permute(0, 2, 1)
 
 
 def centres(feat: Tensor) -> Tensor:
-    """Coordinates of the codes as a map (B, 2, h, w)."""
+    """Return the coordinates of the codes as a map (B, 2, h, w)."""
     h, w = feat.shape[-2:]
     rows = feat.new_tensor([-1 + (2 * i + 1) / h for i in range(h)])
     cols = feat.new_tensor([-1 + (2 * i + 1) / w for i in range(w)])
@@ -25,13 +25,13 @@ def centres(feat: Tensor) -> Tensor:
 
 
 def unfold(feat: Tensor) -> Tensor:
-    """Each code with its 3 x 3 neighbours, zeros outside: (B, C, h, w) -> (B, 9C, h, w)."""
+    """Join each code with its 3 x 3 neighbours, zeros outside: (B, C, h, w) -> (B, 9C, h, w)."""
     b, c, h, w = feat.shape
     return F.unfold(feat, 3, padding=1).view(b, c * 9, h, w)
 
 
 def bilinear(inp: Tensor, coord: Tensor) -> Tensor:
-    """(B, C, h, w) at (B, Q, 2) -> (B, Q, C), the border repeated."""
+    """Interpolate (B, C, h, w) bilinearly at (B, Q, 2) -> (B, Q, C), with the border repeated."""
     grid = coord.flip(-1).unsqueeze(1)
     taps = F.grid_sample(inp, grid, "bilinear", padding_mode="border", align_corners=False)
     return taps[:, :, 0].permute(0, 2, 1)
@@ -40,7 +40,7 @@ def bilinear(inp: Tensor, coord: Tensor) -> Tensor:
 def ensemble(
     feat: Tensor, coord: Tensor, predict: Callable[[Tensor, Tensor], Tensor], moves: bool = True
 ) -> Tensor:
-    """LIIF, eq. 4: predictions from the moved coordinates and rel_coord of four corners."""
+    """Blend predictions from moved coordinates and rel_coord of four corners (LIIF, eq. 4)."""
     h, w = feat.shape[-2:]
     size = coord.new_tensor([h, w])
     preds, areas = [], []
@@ -61,5 +61,5 @@ def ensemble(
 
 
 def rows_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A function of (N, C) applied to (B, Q, C)."""
+    """Apply a function of (N, C) to (B, Q, C)."""
     return function(x.flatten(0, 1)).unflatten(0, x.shape[:2])

@@ -1,4 +1,4 @@
-"""SRNO, literally."""
+"""The formula of SRNO, written out literally."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.literal.places import bilinear, ensemble, nearest
 
 
 def sronet(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -> Tensor:
-    """SRNO: four codes and places by weight, two layers of attention among all queries, an mlp."""
+    """SRNO: four places and weighted codes, two layers of attention among all queries, an mlp."""
     places: list[Tensor] = []
     codes: list[Tensor] = []
     weights: list[Tensor] = []
@@ -35,7 +35,7 @@ def sronet(model: Any, inp: Tensor, feat: Tensor, coord: Tensor, cell: Tensor) -
 
 
 def _galerkin(layer: Any, x: Tensor) -> Tensor:
-    """Attention without softmax: q (k^T v) / N per head, k and v normalised; (B, C, N, 1)."""
+    """Attend without softmax: q (k^T v) / N per head, k and v normalised; (B, C, N, 1)."""
     outputs = []
     for head, own in enumerate(layer.qkv_proj(x)[..., 0].mT.chunk(layer.heads, dim=-1)):
         q, *kv = own.chunk(3, dim=-1)

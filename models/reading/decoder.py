@@ -1,5 +1,7 @@
-"""The function f(z, rel_coord, rel_cell) of a network, whose part that depends on a code alone is
-computed once per image; and its layers for inference, which write to memory already in the cache.
+"""Functions f(z, rel_coord, rel_cell) of a network, in forms that are fast in inference.
+
+The part that depends on a code alone is computed once per image, and layers write to memory that
+is already in the cache.
 """
 
 from __future__ import annotations
