@@ -1,4 +1,4 @@
-"""What models do with images: prediction, evaluation, and rendering at any size."""
+"""Prediction with models, and rendering of images at any size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from utils import (
 DataNorm = Mapping[str, Mapping[str, list[float]]]
 
 IDENTITY_NORM: DataNorm = {key: {"sub": [0.0], "div": [1.0]} for key in ("inp", "gt")}
-# What the published code trains and renders with; its checkpoints do not say so.
+# What the published code trains and renders with; its checkpoints do not state it.
 PUBLISHED_NORM: DataNorm = {key: {"sub": [0.5], "div": [0.5]} for key in ("inp", "gt")}
 
 
@@ -34,15 +34,16 @@ def batched_predict(
     """Encode an image once and query it ``bsize`` coordinates at a time.
 
     Args:
-        model: With ``gen_feat`` and ``query_rgb``.
-        inp: (B, 3, h, w), normalised; gray images have one channel for three, here and below.
+        model: A model with ``gen_feat`` and ``query_rgb``.
+        inp: (B, 3, h, w), normalised; gray images have one channel instead of three, here and
+            below.
         coord, cell: (B, Q, 2); or a grid (B, H, W, 2) and a cell per image (B, 2).
-        bsize: Queries at a time, of a grid whole rows; None: all at once. A model whose queries see
-            each other is given all at once.
+        bsize: Queries at a time, in whole rows for a grid; None for all at once. A model whose
+            queries see each other always gets all at once.
 
     Returns:
-        (B, Q, 3) or, of a grid, (B, 3, H, W); chunks change nothing but rounding, as long as a
-        `one_cell` model is given one cell.
+        (B, Q, 3) or, for a grid, (B, 3, H, W); chunks change nothing but rounding, as long as a
+        `one_cell` model gets only one cell.
     """
     if cell is not None:
         cell = clip_cell(model, cell, inp.shape[-2:])
@@ -60,10 +61,10 @@ def batched_predict(
 
 
 def clip_cell(model: Any, cell: Tensor, size: Sequence[int]) -> Tensor:
-    """Cells (..., 2) no smaller than at the largest scale that the model renders with them.
+    """Enlarge cells (..., 2) that are smaller than at the largest scale the model uses for cells.
 
-    The published tests multiply by max(scale / 4, 1), with the scale of the rows for both; here
-    each side has its own.
+    The published tests multiply by max(scale / 4, 1), with the scale of the rows for both sides;
+    here each side has its own.
 
     Args:
         size: (h, w) of the input.
@@ -77,7 +78,7 @@ def clip_cell(model: Any, cell: Tensor, size: Sequence[int]) -> Tensor:
 def self_ensemble(
     model: Any, inp: Tensor, coord: Tensor, cell: Tensor | None, bsize: int | None
 ) -> Tensor:
-    """The mean of `batched_predict`, whose arguments it takes, over eight flips and rotations.
+    """Average `batched_predict`, whose arguments it takes, over eight flips and rotations.
 
     Source: Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPRW
     2017, section 3.4.
@@ -107,17 +108,17 @@ def super_resolve(
     """Render an image at any size.
 
     Args:
-        model: In evaluation mode; the image follows it to its device.
+        model: Model in evaluation mode; the image is moved to its device.
         image: (3, h, w) in [0, 1].
         size: (H, W) of the result.
-        data_norm: Of the model; that of the published checkpoints if None.
+        data_norm: The model's normalisation; that of the published checkpoints if None.
         bsize: Queries at a time.
 
     Returns:
         (3, H, W) in [0, 1], on the CPU.
 
     Raises:
-        UserError: If the image has other channels than the model gives, or data_norm is for others.
+        UserError: If the image's number of channels does not match the model or data_norm.
     """
     norm = data_norm or PUBLISHED_NORM
     check_data_norm(norm, len(image))
@@ -132,23 +133,23 @@ def super_resolve(
 
 
 def progress_bar(batches: Iterable[Any], title: str, hidden: bool = False, **options: Any) -> Any:
-    """Show progress on a terminal, unless hidden; options as of tqdm."""
+    """Show progress on a terminal, unless hidden; options go to tqdm."""
     off = hidden or sys.stderr is None or not sys.stderr.isatty()
     return tqdm(batches, desc=title, leave=False, dynamic_ncols=True, disable=off, **options)
 
 
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """A batch there; pinned memory is copied while the program goes on."""
+    """Move a batch to a device; from pinned memory it is copied while the program goes on."""
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
 def channel_dim(colours: Tensor) -> int:
-    """The dimension of the channels of colours (B, Q, 3), or of a grid (B, 3, H, W)."""
+    """Return the channel dimension of colours (B, Q, 3), or of a grid (B, 3, H, W)."""
     return 1 if colours.ndim == 4 else 2
 
 
 def as_queries(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A batch, or one sample, with its queries as a list (..., Q, 2), even if they are a grid."""
+    """Convert the queries of a batch or a sample to a list (..., Q, 2), even if they are a grid."""
     if samples["coord"].ndim == samples["cell"].ndim:
         return dict(samples)
     coord = samples["coord"].flatten(-3, -2)
@@ -157,7 +158,7 @@ def as_queries(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_data_norm(norm: DataNorm, channels: int) -> None:
-    """Raise a `UserError` if it has numbers for another number of channels."""
+    """Raise a `UserError` if a normalisation has numbers for another number of channels."""
     for key, stats in norm.items():
         for name, numbers in stats.items():
             if len(numbers) not in (1, channels):

@@ -1,7 +1,7 @@
-"""Where colours are asked for, and for pixels of which size: points, or the pixels of a grid.
+"""Points, or the pixels of a grid, at which colours are queried, with the size of the pixels.
 
-Published calls hand over lists of coordinates. Who knows that they are a grid says so with
-`Queries.grid`; of a list it is found out here, and nowhere else.
+Published calls pass lists of coordinates. Code that knows they form a grid says so with
+`Queries.grid`; whether a list forms a grid is found out here, and nowhere else.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from utils import Axes, Size, in_inference, make_coord
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """Points at which colours are asked for, each with the size of its pixel.
+    """Points at which colours are queried, each with the size of its pixel.
 
     Attributes:
         coord: (B, Q, 2), (row, column) in [-1, 1], float32 or float64.
-        cell: (B, Q, 2), height and width of the pixels, (2/H, 2/W); None: not given.
-        known_axes: Of a grid, see `axes`; None: to be found out.
-        known_picture: See `picture`; None: to be found out.
+        cell: (B, Q, 2), height and width of the pixels, (2/H, 2/W); None if not given.
+        known_axes: The `axes` of a grid; None to find them out.
+        known_picture: The `picture`; None to find it out.
     """
 
     coord: Tensor
@@ -41,11 +41,11 @@ class Queries:
         batch: int = 1,
         picture: Size | None = None,
     ) -> Queries:
-        """Every row (H,) with every column (W,), row by row, for each of a batch of images.
+        """Combine every row (H,) with every column (W,), row by row, for each image of a batch.
 
         Args:
             cell: Height and width of a pixel (2,).
-            picture: (H, W) of the whole picture, of which these may be a part.
+            picture: (H, W) of the whole picture, which these queries may be a part of.
         """
         coord = torch.cartesian_prod(rows, cols).expand(batch, -1, -1)
         cells = None if cell is None else cell.expand_as(coord)
@@ -53,15 +53,15 @@ class Queries:
 
     @cached_property
     def axes(self) -> Axes | None:
-        """Coordinates of the rows (H,) and of the columns (W,), if the points are a grid.
+        """Coordinates of the rows (H,) and columns (W,) if the points are a grid, else None.
 
-        It is one for the whole batch, row by row.
+        A grid is the same for the whole batch, and its points come row by row.
         """
         return self.known_axes or _find_axes(self.coord)
 
     @property
     def fast_axes(self) -> Axes | None:
-        """The `axes`, where they make results faster: in inference on a CPU."""
+        """The `axes` where they speed up computation, in inference on a CPU; else None."""
         return self.axes if in_inference() and self.coord.device.type == "cpu" else None
 
     @cached_property
@@ -72,9 +72,9 @@ class Queries:
 
     @cached_property
     def picture(self) -> Size | None:
-        """(H, W) of the picture whose pixels these are, or some of these.
+        """(H, W) of the picture that these queries are the pixels, or some of the pixels, of.
 
-        None if they are no grid of two rows and columns or more, and nobody has said it.
+        None if it was not given and they are not a grid with at least two rows and columns.
         """
         if self.known_picture is not None:
             return self.known_picture
@@ -88,32 +88,32 @@ class Queries:
         """The cell, for a model that decodes it.
 
         Raises:
-            ValueError: If it was not given.
+            ValueError: If no cell was given.
         """
         if self.cell is None:
             raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
         return self.cell
 
     def with_cell(self, told: bool = True) -> Queries:
-        """These queries with the `required_cell`; without it, if the decoder is not told it."""
+        """Return these queries with the `required_cell`, or without a cell if not ``told``."""
         cell = self.required_cell if told else None
         return self if cell is self.cell else replace(self, cell=cell)
 
     def item(self, number: int) -> Queries:
-        """The queries of one image of the batch."""
+        """Return the queries of one image of the batch."""
         part = slice(number, number + 1)
         cell = None if self.cell is None else self.cell[part]
         return replace(self, coord=self.coord[part], cell=cell)
 
 
 def size_by_cell(cell: Tensor | Sequence[float]) -> Size:
-    """(H, W) of a picture whose pixels have the size cell (2,)."""
+    """Compute (H, W) of a picture whose pixels have the size cell (2,)."""
     height, width = (round(2 / float(side)) for side in cell)
     return height, width
 
 
 def whole_picture(coord: Tensor, cell: Tensor) -> Size | None:
-    """(H, W) of the picture all of whose pixels a sample has, row by row; None if it has others.
+    """Return (H, W) if a sample has exactly all pixels of a picture, row by row; else None.
 
     Args:
         coord, cell: (Q, 2).
@@ -130,7 +130,7 @@ def _find_axes(coord: Tensor) -> Axes | None:
         return None
     rows, cols = coord[0].unbind(-1)
     width = int((rows == rows[0]).sum())
-    if not width or len(rows) % width:  # not a number is not equal to itself
+    if not width or len(rows) % width:  # NaN is not equal to itself
         return None
     rows, cols = rows.view(-1, width), cols.view(-1, width)
     if not torch.equal(rows, rows[:, :1].expand_as(rows)):

@@ -1,8 +1,8 @@
 """Pure mathematics of pixel grids: coordinates, nearest codes, interpolation, normalisation.
 
 Convention used everywhere: a coordinate is (row, column) in [-1, 1]; an axis of n pixels has its
-pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as `F.grid_sample` with
-``align_corners=False`` has it. A cell is the size of one output pixel, (2/H, 2/W).
+pixel centres at -1 + (2i + 1)/n and its pixel edges at -1 + 2i/n, as in `F.grid_sample` with
+``align_corners=False``. A cell is the size of one output pixel, (2/H, 2/W).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Axes = tuple[Tensor, Tensor]  # coordinates of the rows (H,) and the columns (W,
 
 
 def is_recorded() -> bool:
-    """Whether operations are recorded for export or compilation, where numbers must stay open."""
+    """Tell whether operations are recorded for export or compilation, so values must stay open."""
     return torch.compiler.is_compiling()
 
 
 def in_inference() -> bool:
-    """Whether results alone are wanted: nothing is recorded, neither gradients nor a program."""
+    """Tell whether only results are needed: neither gradients nor a program are recorded."""
     return not (torch.is_grad_enabled() or is_recorded())
 
 
 class Averager:
-    """Running mean of values with weights."""
+    """A running mean of weighted values."""
 
     def __init__(self) -> None:
         self.count = 0.0
@@ -43,7 +43,7 @@ class Averager:
         self.count += weight
 
     def item(self) -> float:
-        """The mean so far; NaN before the first value."""
+        """Return the mean so far; NaN before the first value."""
         return self.total / self.count if self.count else math.nan
 
 
@@ -55,10 +55,10 @@ def pixel_centres(
     device: torch.device | None = None,
     part: range | None = None,
 ) -> Tensor:
-    """Centres of n pixels that tile [low, high], (n,); or of a part of them.
+    """Compute the centres of n pixels that tile [low, high], (n,); or of a part of them.
 
-    The order of operations is that of the published code: where a query meets a code's centre, the
-    last bit of that centre decides the ensemble weights.
+    The order of operations is that of the published code: where a query falls on a code's centre,
+    the last bit of that centre decides the ensemble weights.
     """
     if n <= 0:
         raise ValueError(f"a grid needs a positive size, got {n}")
@@ -68,7 +68,7 @@ def pixel_centres(
 
 
 def make_coord(shape: Sequence[int], ranges: Ranges | None = None, flatten: bool = True) -> Tensor:
-    """Coordinates of the pixel centres of a grid.
+    """Compute the coordinates of the pixel centres of a grid.
 
     Args:
         shape: Grid size, e.g. ``(H, W)``; the last axis of the result is (row, col).
@@ -76,7 +76,7 @@ def make_coord(shape: Sequence[int], ranges: Ranges | None = None, flatten: bool
         flatten: Return ``(H*W, 2)`` rather than ``(H, W, 2)``.
 
     Returns:
-        float32; centre i of n lies at low + (2i+1)(high-low)/(2n), as grid_sample with
+        float32; centre i of n lies at low + (2i+1)(high-low)/(2n), as in grid_sample with
         align_corners=False.
 
     Raises:
@@ -90,12 +90,12 @@ def make_coord(shape: Sequence[int], ranges: Ranges | None = None, flatten: bool
 
 
 def make_cell(shape: Sequence[int]) -> Tensor:
-    """Size of one pixel of an (H, W) grid over [-1, 1]: float32 ``(2/H, 2/W)``, shape (2,)."""
+    """Compute the pixel size of an (H, W) grid over [-1, 1]: float32 ``(2/H, 2/W)``, shape (2,)."""
     return torch.tensor([2 / n for n in shape])
 
 
 def to_pixel_samples(img: Tensor) -> tuple[Tensor, Tensor]:
-    """All pixels of an image as (coordinate, value) pairs, row by row.
+    """Convert an image to (coordinate, value) pairs of all its pixels, row by row.
 
     Args:
         img: (C, H, W).
@@ -108,22 +108,22 @@ def to_pixel_samples(img: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pixel_position(coord: Tensor, size: int) -> Tensor:
-    """Coordinates along an axis of n pixels to positions in pixels, whole at their centres.
+    """Convert coordinates along an axis to positions in pixels, which are integers at centres.
 
-    Its order of operations is that of ``grid_sample(align_corners=False)``.
+    The order of operations is that of ``grid_sample(align_corners=False)``.
     """
     return ((coord + 1) * size - 1) / 2
 
 
 def nearest_index(coord: Tensor, size: int) -> Tensor:
-    """Index of the pixel nearest to each coordinate along one axis.
+    """Find the index of the pixel nearest to each coordinate along one axis.
 
-    Round half to even of ((x + 1) n - 1)/2 in the dtype of ``coord``, which is what
-    ``grid_sample(mode="nearest")`` computes; coordinates outside take the border pixel.
+    It rounds ((x + 1) n - 1)/2 half to even in the dtype of ``coord``, as
+    ``grid_sample(mode="nearest")`` does; coordinates outside take the border pixel.
 
     Args:
         coord: Any shape, float32 or float64.
-        size: Number of pixels n of the axis.
+        size: Number of pixels n along the axis.
 
     Returns:
         int64 in [0, n-1], the shape of ``coord``.
@@ -134,11 +134,11 @@ def nearest_index(coord: Tensor, size: int) -> Tensor:
 def sample_nearest(
     image: Tensor, coord: Tensor, size: Size | None = None, origin: Size = (0, 0)
 ) -> Tensor:
-    """The pixel nearest to each query: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
+    """Sample the pixel nearest to each query: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
 
     Args:
-        image: All of it, or the part that begins at ``origin`` of an image of ``size``; coordinates
-            are those of the whole. This holds for all ways to sample.
+        image: A whole image, or the part that begins at ``origin`` of an image of ``size``;
+            coordinates refer to the whole. This holds for all sampling functions.
     """
     (h, w), width = size or image.shape[-2:], image.shape[-1]
     row = nearest_index(coord[..., 0], h) - origin[0]
@@ -154,13 +154,13 @@ def sample_bilinear(
     origin: Size = (0, 0),
     axes: Axes | None = None,
 ) -> Tensor:
-    """Bilinear interpolation, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
+    """Interpolate bilinearly, with the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
 
-    As ``grid_sample(padding_mode="border", align_corners=False)``.
+    Equals ``grid_sample(padding_mode="border", align_corners=False)``.
 
     Args:
-        size, origin: As of `sample_nearest`.
-        axes: Of the grid that the queries are: one axis after the other is faster.
+        size, origin: As in `sample_nearest`.
+        axes: Axes of the grid, if the queries form one: one axis after the other is faster.
     """
     return _sample(image, coord, _linear_taps, size, origin, axes)
 
@@ -172,14 +172,14 @@ def sample_bicubic(
     origin: Size = (0, 0),
     axes: Axes | None = None,
 ) -> Tensor:
-    """Cubic convolution, the border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
+    """Interpolate by cubic convolution, border repeated: (B, C, h, w), (B, Q, 2) -> (B, Q, C).
 
     Keys, "Cubic convolution interpolation for digital image processing", 1981, with a = -1/2: the
     kernel of Pillow and MATLAB, exact for quadratics (``F.interpolate`` and ``F.grid_sample`` have
     a = -3/4). There is no antialiasing: at scales below 1 it samples, it does not average.
 
     Args:
-        size, origin, axes: As of `sample_bilinear`.
+        size, origin, axes: As in `sample_bilinear`.
     """
     return _sample(image, coord, _cubic_taps, size, origin, axes)
 
@@ -192,7 +192,7 @@ def _sample(
     origin: Size,
     axes: Axes | None,
 ) -> Tensor:
-    """Weighted sums of the pixels that ``taps`` names along each axis."""
+    """Compute weighted sums of the pixels that ``taps`` selects along each axis."""
     batch, channels, height, width = image.shape
     h, w = size or (height, width)
     if axes is not None:
@@ -206,7 +206,7 @@ def _sample(
     index = first + (rows - origin[0]).unsqueeze(-1) * width + (cols - origin[1]).unsqueeze(-2)
     weights = row_weights.unsqueeze(-1) * col_weights.unsqueeze(-2)
     count = weights.shape[-1] * weights.shape[-2]
-    # A gather of the pixels and their weighted sum in one call.
+    # Gathers the pixels and sums them with weights in one call.
     return F.embedding_bag(
         index.reshape(-1, count),
         image.permute(0, 2, 3, 1).reshape(-1, channels),
@@ -216,7 +216,7 @@ def _sample(
 
 
 def _weighted_lines(image: Tensor, dim: int, index: Tensor, weights: Tensor) -> Tensor:
-    """Sums of lines along a dimension of (B, C, h, w), by index and weights (n, taps)."""
+    """Sum lines along a dimension of (B, C, h, w), by index and weights (n, taps)."""
     shape = (-1, 1) if dim == 2 else (-1,)
     lines = (
         image.index_select(dim, tap) * weight.view(shape)
@@ -229,7 +229,7 @@ def _weighted_lines(image: Tensor, dim: int, index: Tensor, weights: Tensor) -> 
 
 
 def _linear_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The two pixels around each coordinate of one axis and their weights, (..., 2) each."""
+    """Find the two pixels around each coordinate of one axis and their weights, (..., 2) each."""
     position = pixel_position(coord, size).clamp(0, size - 1)
     first = torch.floor(position)
     t = (position - first).unsqueeze(-1)
@@ -238,7 +238,7 @@ def _linear_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The four pixels around each coordinate of one axis and their weights, (..., 4) each."""
+    """Find the four pixels around each coordinate of one axis and their weights, (..., 4) each."""
     position = pixel_position(coord, size)
     first = torch.floor(position)
     t = (position - first).unsqueeze(-1)
@@ -257,17 +257,17 @@ def _cubic_taps(coord: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def normalise(x: Tensor, stats: Mapping[str, Sequence[float]], channel_dim: int) -> Tensor:
-    """(x - sub) / div per channel; ``stats = {"sub": [..], "div": [..]}`` of 1 or C numbers.
+    """Compute (x - sub) / div per channel; ``stats = {"sub": [..], "div": [..]}``, 1 or C numbers.
 
     Raises:
-        ValueError: If they are as many as neither.
+        ValueError: If there are neither 1 nor C numbers.
     """
     sub, div = (_per_channel(stats[key], x, channel_dim) for key in ("sub", "div"))
     return (x - sub) / div
 
 
 def denormalise(x: Tensor, stats: Mapping[str, Sequence[float]], channel_dim: int) -> Tensor:
-    """x * div + sub per channel, the inverse of `normalise`."""
+    """Compute x * div + sub per channel, the inverse of `normalise`."""
     sub, div = (_per_channel(stats[key], x, channel_dim) for key in ("sub", "div"))
     return x * div + sub
 
