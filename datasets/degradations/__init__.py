@@ -1,6 +1,6 @@
-"""What happens to photographs before they are seen, by name: blur, noise, JPEG and the like.
+"""Degradations that photographs go through, by name: blur, noise, JPEG and the like.
 
-A new file in this folder needs one line at the end of this one; see CONTRIBUTING.md.
+A new file in this folder needs one line at the end of this file; see CONTRIBUTING.md.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,14 +16,14 @@ make = registry.make
 
 
 def make_all(specs: Iterable[Mapping[str, Any]] | None) -> list[Any]:
-    """The degradations of a list of specs; None is none."""
+    """Make the degradations of a list of specs; None makes none."""
     return [make(spec) for spec in specs or ()]
 
 
 def degraded(
     pixels: np.ndarray, degradations: Iterable[Any], rng: np.random.Generator
 ) -> np.ndarray:
-    """Pixels (H, W, C) after one degradation and the next."""
+    """Apply degradations to pixels (H, W, C), one after another."""
     for degradation in degradations:
         pixels = degradation(pixels, rng)
     return pixels

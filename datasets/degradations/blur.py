@@ -33,20 +33,21 @@ Side = Annotated[Range, within(1, 201, odd=True)]
 class Blur(Degradation):
     """A blur, the same in all directions or not.
 
-    With x the place relative to the centre and q = x^T S^-1 x, S being the covariance of the two
-    standard deviations, turned, a kernel is exp(-q / 2) (gaussian), exp(-q^beta / 2) (generalized)
-    or 1 / (1 + q^beta) (plateau), divided by its sum.
+    A kernel is exp(-q / 2) (gaussian), exp(-q^beta / 2) (generalized) or 1 / (1 + q^beta)
+    (plateau), divided by its sum. Here q = x^T S^-1 x, x is the position relative to the centre,
+    and S is the rotated covariance with the two standard deviations.
 
     Args:
         sigma: Standard deviation in pixels.
-        anisotropic: Probability that the second axis has a standard deviation of its own, and that
-            the axes are turned.
-        sigma_2: Of the second axis then; as ``sigma`` if None.
-        rotation: Of the axes then, in degrees.
-        shape: Of the kernel.
-        beta: Exponent of a generalized Gaussian, or of a plateau.
-        size: Side of the kernel, an odd number. None: 2 * ceil(3 * sigma) + 1, of the larger sigma.
-        p: Probability that it acts.
+        anisotropic: Probability that the second axis has its own standard deviation, and that the
+            axes are rotated.
+        sigma_2: Standard deviation of the second axis in that case; None for that of ``sigma``.
+        rotation: Rotation of the axes in that case, in degrees.
+        shape: Shape of the kernel.
+        beta: Exponent of a generalized Gaussian or a plateau.
+        size: Side of the kernel, an odd number; None for 2 * ceil(3 * sigma) + 1, with the larger
+            sigma.
+        p: Probability that it is applied.
     """
 
     def __init__(
@@ -88,12 +89,12 @@ class Blur(Degradation):
 
 @register("sinc")
 class Sinc(Degradation):
-    """The ideal low-pass filter, cut off at a square: it rings, as sharpening and compression do.
+    """An ideal low-pass filter cut off to a square; it rings like sharpening and compression.
 
     Args:
-        cutoff: Its frequency, as part of the highest that pixels have.
+        cutoff: Cut-off frequency, as a fraction of the highest that pixels can have.
         size: Side of the kernel, an odd number.
-        p: Probability that it acts.
+        p: Probability that it is applied.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Sinc(Degradation):
 
 
 def gaussian(side: int, sigma: float) -> np.ndarray:
-    """A Gaussian (side,) whose sum is 1."""
+    """Compute a Gaussian (side,) whose sum is 1."""
     x = np.arange(side) - side // 2
     weights = np.exp(-0.5 * (x / sigma) ** 2)
     return weights / weights.sum()
@@ -122,7 +123,7 @@ def gaussian(side: int, sigma: float) -> np.ndarray:
 def blur_kernel(
     side: int, sigma: float, sigma_2: float, degrees: float, shape: Shape, beta: float
 ) -> np.ndarray:
-    """The kernel (side, side) of a `Blur`; turned from the axis of columns to that of rows."""
+    """Compute the kernel (side, side) of a `Blur`, rotated from the column axis to the row axis."""
     x = np.arange(side) - side // 2
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     along, across = cos * x + sin * x[:, None], cos * x[:, None] - sin * x
@@ -137,7 +138,7 @@ def blur_kernel(
 
 
 def sinc_kernel(side: int, cutoff: float) -> np.ndarray:
-    """w / (2 pi r) J_1(w r) at distance r of the centre, w being the cut-off; its sum is 1."""
+    """Compute w / (2 pi r) J_1(w r) at distance r from the centre, scaled to sum 1; w is cutoff."""
     x = np.arange(side) - side // 2
     r = np.hypot(x, x[:, None])
     r[side // 2, side // 2] = 1  # divided by below; J_1(w r) / r is w / 2 there

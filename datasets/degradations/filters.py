@@ -1,21 +1,21 @@
-"""Filtering pixels with a kernel, the borders being mirrored."""
+"""Filter pixels with a kernel, with mirrored borders."""
 
 from __future__ import annotations
 
 import numpy as np
 
-NOTHING = 1e-7  # a weight at the end of a kernel that is left out
+NOTHING = 1e-7  # smaller weights at the ends of a kernel are left out
 
 
 def filtered(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Pixels (H, W, C) filtered with a kernel (2r+1, 2r+1) that is symmetric about its centre.
+    """Filter pixels (H, W, C) with a kernel (2r+1, 2r+1) that is symmetric about its centre.
 
-    Computed by Fourier transforms: the time does not depend on r.
+    It uses Fourier transforms, so the time does not depend on r.
 
     Returns:
-        float32 of the levels of ``pixels``.
+        float32 with the level of white of ``pixels``.
     """
-    from scipy import fft  # type: ignore[import-untyped]  # slow, and most programs never filter
+    from scipy import fft  # type: ignore[import-untyped]  # slow to import, and most programs never filter
 
     r = len(kernel) // 2
     height, width = pixels.shape[:2]
@@ -39,7 +39,7 @@ def _filtered_along(pixels: np.ndarray, weights: np.ndarray, axis: int) -> np.nd
         weights = weights[1:-1]
     r, length = len(weights) // 2, pixels.shape[axis]
     lines = _mirrored(pixels, r, axis, length + 2 * r).astype(np.float32, copy=False)
-    lines = lines if axis == 0 else lines.swapaxes(0, 1)  # a view; numpy walks it as it lies
+    lines = lines if axis == 0 else lines.swapaxes(0, 1)  # a view; numpy walks it in memory order
     result = weights[r] * lines[r : r + length]
     pair = np.empty_like(result)
     for k in range(1, r + 1):
@@ -50,7 +50,7 @@ def _filtered_along(pixels: np.ndarray, weights: np.ndarray, axis: int) -> np.nd
 
 
 def _mirrored(pixels: np.ndarray, r: int, axis: int, length: int) -> np.ndarray:
-    """r lines before the first and others after the last, mirrored about these, up to a length."""
+    """Pad with r mirrored lines before the first, and others after the last up to a length."""
     last = pixels.shape[axis] - 1
     place = np.abs(np.arange(-r, length - r)) % max(2 * last, 1)
     return pixels.take(np.minimum(place, abs(2 * last - place)), axis)

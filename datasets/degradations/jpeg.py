@@ -20,21 +20,21 @@ from datasets.image_file import to_image
 from datasets.opening import load, open_image
 from errors import UserError
 
-BLOCK = 16  # pixels a side, of chroma at half the resolution
-LARGEST = 65500  # pixels a side
+BLOCK = 16  # pixels per side of a block of chroma at half the resolution
+LARGEST = 65500  # pixels per side
 
 
 @register("jpeg")
 class Jpeg(Degradation):
-    """Saved as JPEG by Pillow and read again; the result has 8 bits.
+    """JPEG compression: pixels are saved by Pillow and read again; the result has 8 bits.
 
     Args:
-        quality: As Pillow counts it, 1 to 100.
-        subsampling: 444: colours have the full resolution. 420: half of it, as most cameras and
-            programs save. "either": one of the two, each with probability 1/2.
-        grid_offset: The blocks begin at a random place rather than at the first pixel, as those of
-            a picture that was cropped afterwards.
-        p: Probability that it acts.
+        quality: JPEG quality of Pillow, 1 to 100.
+        subsampling: 444 for colours of full resolution, 420 for half of it, as most cameras and
+            programs save, or "either" for one of the two, each with probability 1/2.
+        grid_offset: Let the blocks begin at a random place rather than at the first pixel, as in a
+            picture that was cropped afterwards.
+        p: Probability that it is applied.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Jpeg(Degradation):
 
 
 def compressed(pixels: np.ndarray, quality: int, is_full: bool) -> np.ndarray:
-    """Pixels uint8 (H, W, 1 or 3) after JPEG; ``is_full``: without subsampling of the colours.
+    """Compress pixels uint8 (H, W, 1 or 3) as JPEG; ``is_full`` means no colour subsampling.
 
     Raises:
-        UserError: If they are too many.
+        UserError: If the picture is too large for JPEG.
     """
     height, width = pixels.shape[:2]
     if max(height, width) > LARGEST:

@@ -1,4 +1,4 @@
-"""Noise of sensors: Gaussian, and of photons."""
+"""Sensor noise: Gaussian noise, and shot noise of photons."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Noise(Degradation):
 
     Args:
         sigma: Standard deviation, in levels of 255.
-        power: Of a range, low + (high - low) * u^power is drawn with a uniform u: above 1, small
-            ones are more frequent.
+        power: Exponent for a range of sigma: low + (high - low) * u^power is drawn with a uniform
+            u, so above 1, small values are more frequent.
         gray: Probability that all channels get the same noise.
-        clip: Cut off below black and above white, and round to 8 bits what had 8 bits; if false,
-            the result is float32 and may go beyond [0, 1].
-        p: Probability that it acts.
+        clip: Clip at black and white, and round to 8 bits if the input had 8 bits; if false, the
+            result is float32 and may go beyond [0, 1].
+        p: Probability that it is applied.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Poisson(Degradation):
     """Shot noise: a pixel x of [0, 1] becomes x + scale * (Poisson(255 x) / 255 - x).
 
     Args:
-        scale: 1: of 255 photons for white, so that its standard deviation is 16 of 255 levels there
-            and falls with the root of the level.
+        scale: Strength of the noise; 1 is that of 255 photons for white, whose standard deviation
+            is 16 of 255 levels there and falls with the square root of the level.
         gray: Probability that all channels get the noise of their luma.
-        p: Probability that it acts.
+        p: Probability that it is applied.
     """
 
     def __init__(

@@ -15,15 +15,15 @@ from errors import UserError
 
 @register("one-of")
 class OneOf(Degradation):
-    """One of several lists of degradations.
+    """A random choice of one of several lists of degradations.
 
     Args:
-        choices: The lists; an empty one does nothing.
-        weights: How often each is drawn, in proportion; all alike if None.
+        choices: Lists of degradations; an empty one does nothing.
+        weights: Relative frequency of each; None for equal ones.
         p: Probability that one is drawn.
 
     Raises:
-        UserError: If there are not as many weights, or all are 0.
+        UserError: If the number of weights is not that of choices, or all are 0.
     """
 
     def __init__(

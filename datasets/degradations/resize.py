@@ -1,4 +1,4 @@
-"""Other sizes, and no colours."""
+"""Degradations that change the size, or remove the colours."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Kernels = Annotated[Sequence[Kernel], Field(min_length=1)]
 
 @register("resize")
 class Resize(Degradation):
-    """Another size, by a filter of Pillow.
+    """A change of size with a filter of Pillow.
 
     Args:
-        factor: Of the size; it is rounded, to 1 pixel at least.
-        kernels: One is drawn.
-        inside: Degradations at that size, after which the former size is restored by one of the
-            kernels; ``[]`` does nothing more. None: the size stays.
-        p: Probability that it acts.
+        factor: Factor of the size, which is rounded, to at least 1 pixel.
+        kernels: Filters, one of which is drawn.
+        inside: Degradations at the new size, after which the former size is restored by one of the
+            kernels; ``[]`` only restores it. None keeps the new size.
+        p: Probability that it is applied.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Resize(Degradation):
 
 @register("gray")
 class Gray(Degradation):
-    """No colours: all channels become the luma (ITU-R 601-2)."""
+    """A removal of colours: all channels become the luma (ITU-R 601-2)."""
 
     def __init__(self, p: Probability = 1) -> None:
         super().__init__(p)
@@ -70,9 +70,9 @@ def one_of(kernels: Sequence[Kernel], rng: np.random.Generator) -> Kernel:
 
 
 def resized(pixels: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.ndarray:
-    """Pixels (H, W, C) at another size by a filter of Pillow, which sees all pixels it covers.
+    """Resize pixels (H, W, C) with a filter of Pillow, which uses all pixels that it covers.
 
-    Floats go no further beyond [0, 1] than they did.
+    Floats go no further beyond [0, 1] than they did before.
     """
     if size == pixels.shape[:2]:
         return pixels
