@@ -1,6 +1,6 @@
-"""Images on disk, and the training samples made of them, by name.
+"""Datasets of images on disk, and wrappers that make training samples of them, by name.
 
-A new file in this folder needs one line at the end of this one; see CONTRIBUTING.md.
+A new file in this folder needs one line at the end of this file; see CONTRIBUTING.md.
 """
 
 from configs.spec import Registry

@@ -1,4 +1,4 @@
-"""Whether images fit what is made of them, and whether they can be read: before a run begins."""
+"""Check before a run that images can be read and have sizes that fit what is made of them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from errors import UserError
 
 T = TypeVar("T")
 
-THREADS = 8  # disks and networks answer several questions at once
-CHUNK = 64  # the most images that a thread takes at a time: what a Ctrl-C waits for
-LISTED = 10  # more images than this, all with the same problem, are one line
+THREADS = 8  # disks and networks can serve several requests at once
+CHUNK = 64  # most images that a thread takes at a time; Ctrl-C waits for these
+LISTED = 10  # if more images than this all have the same problem, it is reported in one line
 
 
 def check_sizes(
@@ -27,20 +27,20 @@ def check_sizes(
     skip_unreadable: bool = False,
     progress: bool = True,
 ) -> None:
-    """Compare the sizes of the images, read from their headers, with what is to be made of them.
+    """Check that the sizes of the images, read from their headers, fit the samples to be made.
 
-    Datasets that have no method ``size``, and wrappers that have no `size_problem` of their own way
-    to draw, are not checked.
+    Datasets without a method ``size`` are not checked, nor are wrappers whose `size_problem` does
+    not belong to their own `draw`.
 
     Args:
         samples: A wrapper dataset.
-        scale: That pairs must have; if None, the pairs of a folder must have the same.
+        scale: Scale that pairs must have; None if all pairs of a folder must have the same one.
         shave: Pixels that an evaluation cuts off at each border of a target.
-        skip_unreadable: Leave out what cannot be read, which is a problem otherwise.
-        progress: Show a bar on a terminal, if it takes seconds.
+        skip_unreadable: Skip images that cannot be read instead of reporting them.
+        progress: Show a bar on a terminal if it takes seconds.
 
     Raises:
-        UserError: Names every image that does not fit, one a line.
+        UserError: If an image does not fit; the message names every such image, one per line.
     """
     dataset: Any = getattr(samples, "dataset", None)
     if not hasattr(dataset, "size") or not _judges_sizes(samples):
@@ -79,10 +79,10 @@ def check_images(samples: Any, progress: bool = True) -> list[str]:
 
     Args:
         samples: A wrapper dataset.
-        progress: Show a bar on a terminal, if it takes seconds.
+        progress: Show a bar on a terminal if it takes seconds.
 
     Returns:
-        A line for each that cannot be read.
+        A line for each image that cannot be read.
     """
     dataset = getattr(samples, "dataset", None)
     if dataset is None:
@@ -101,7 +101,7 @@ def check_images(samples: Any, progress: bool = True) -> list[str]:
 
 
 def _each_unreadable(dataset: Any, index: int) -> list[str]:
-    """What is wrong with the files of a pair, of which reading the pair names the first only."""
+    """Say what is wrong with each file of a pair; reading the pair only reports the first."""
     lines = []
     for file in dataset.files(index) if callable(getattr(dataset, "files", None)) else ():
         try:
@@ -112,7 +112,7 @@ def _each_unreadable(dataset: Any, index: int) -> list[str]:
 
 
 def _judges_sizes(samples: Any) -> bool:
-    """Whether a wrapper's `size_problem` is about its own `draw`, not one that was replaced."""
+    """Tell whether a wrapper's `size_problem` belongs to its own `draw`, not one it replaced."""
     if not isinstance(samples, SampleWrapper):
         return False
     owners = [
@@ -123,7 +123,7 @@ def _judges_sizes(samples: Any) -> bool:
 
 
 def _all_shaved(samples: SampleWrapper, sizes: Any, shave: int) -> str | None:
-    """Find whether an evaluation cuts off all of a target."""
+    """Say whether an evaluation cuts off all of a target; None if it does not."""
     target = samples.target_size(sizes) if shave else None
     if target is None or min(target) > 2 * shave:
         return None
@@ -134,7 +134,7 @@ def _all_shaved(samples: SampleWrapper, sizes: Any, shave: int) -> str | None:
 def _other_scales(
     samples: Any, sizes: dict[int, Any], wanted: float | None
 ) -> Iterator[tuple[int, str]]:
-    """Pairs whose scale is not the wanted one, or that of most pairs of their folders."""
+    """Find pairs whose scale is not the wanted one, or not that of most pairs of their folders."""
     folders: dict[Any, dict[int, int]] = defaultdict(dict)
     for index, pair in sizes.items():
         if (scale := integer_scale(*pair)) is not None:
@@ -160,7 +160,7 @@ def _distinct(dataset: Any) -> int:
 def _in_threads(
     function: Callable[[int], T], count: int, title: str, progress: bool
 ) -> Iterator[T]:
-    """The results of 0, 1, .. in order."""
+    """Yield a function's results for 0, 1, .., count - 1 in order, computed in threads."""
 
     chunk = max(1, min(CHUNK, count // (4 * THREADS)))
 
@@ -177,4 +177,4 @@ def _in_threads(
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
-    pool.shutdown()  # a process must not be forked beside threads
+    pool.shutdown()  # processes must not be forked while threads run

@@ -1,7 +1,7 @@
-"""Samples as they travel from the processes that read them, and what they stand for.
+"""The compact form in which samples are sent by the processes that read them, and its expansion.
 
-On the way pixels have 8 bits and a query is a row and a column; of a whole image not even those are
-sent. Floats and coordinates are made where they are used, on a GPU from what came over the bus.
+In it, pixels have 8 bits and a query is a row and a column; for a whole image not even those are
+sent. Floats and coordinates are computed where they are used, for a GPU after the transfer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Compact(NamedTuple):
 
     Attributes:
         inp: (C, h, w), uint8 or floats in [0, 1].
-        gt: Colours of the queries, likewise: (Q, C), or of a grid of them (C, H', W').
+        gt: Colours of the queries, of the same types: (Q, C), or (C, H', W') for a grid.
         size: (H, W) of the target.
-        rows, cols: Pixels of the target that the queries are, int32: (Q,), or two shapes that
-            broadcast to (H', W'). None: all, row by row, ``gt`` being (C, H, W).
+        rows, cols: Target pixels of the queries, int32: (Q,), or two shapes that broadcast to
+            (H', W'). None for all pixels, row by row, where ``gt`` is (C, H, W).
     """
 
     inp: Tensor
@@ -37,10 +37,10 @@ class Compact(NamedTuple):
 
 
 def stacked(samples: Sequence[Compact]) -> dict[str, Tensor]:
-    """Samples as one batch, for `expanded`.
+    """Stack samples into one batch, for `expanded`.
 
     Returns:
-        ``inp``, ``gt``, and where the samples have them ``rows`` and ``cols``, with a batch
+        ``inp``, ``gt`` and, if the samples have them, ``rows`` and ``cols``, with a batch
         dimension; ``cell`` (B, 2) and ``first`` (B, 2), the centre of the first pixel.
     """
     sizes = np.array([sample.size for sample in samples], np.float64)
@@ -64,13 +64,13 @@ def _stack(images: list[Tensor]) -> Tensor:
 
 
 def expanded(fields: Mapping[str, Tensor], as_grid: bool) -> dict[str, Tensor]:
-    """The batch ``{inp, coord, cell, gt}``, on the device of its fields.
+    """Make the batch ``{inp, coord, cell, gt}``, on the device of its fields.
 
-    Coordinates have the bits of `utils.pixel_centres`, pixels those of `to_unit`.
+    Coordinates equal those of `utils.pixel_centres`, and pixels those of `to_unit`, bit for bit.
 
     Args:
-        fields: Of `stacked`.
-        as_grid: ``coord`` (B, H', W', 2), ``cell`` (B, 2) and ``gt`` (B, C, H', W'); else
+        fields: Tensors returned by `stacked`.
+        as_grid: Return ``coord`` (B, H', W', 2), ``cell`` (B, 2) and ``gt`` (B, C, H', W'); else
             (B, Q, 2), (B, Q, 2) and (B, Q, C).
     """
     gt, first, cell = (fields[name] for name in ("gt", "first", "cell"))
@@ -92,7 +92,10 @@ def expanded(fields: Mapping[str, Tensor], as_grid: bool) -> dict[str, Tensor]:
 
 
 def _unit(pixels: Tensor) -> Tensor:
-    """Do as `to_unit`; a GPU multiplies by the reciprocal of a number, but divides by a tensor."""
+    """Do the same as `to_unit`; a GPU only divides exactly if the divisor is a tensor.
+
+    For a plain number, it multiplies by the reciprocal.
+    """
     if pixels.dtype != torch.uint8:
         return pixels
     return pixels / torch.full((), 255.0, device=pixels.device)
@@ -100,12 +103,12 @@ def _unit(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a process that reads sends: through a pipe, without shared memory or open files.
+    """A batch as a reading process sends it: through a pipe, without shared memory or open files.
 
     Attributes:
-        fields: Tensors of `stacked`, or a batch of samples of a wrapper written elsewhere; empty if
-            no image could be read.
-        as_grid: Of `expanded`; None if the fields are the batch.
+        fields: Tensors of `stacked`, or a batch from a wrapper written elsewhere; empty if no image
+            could be read.
+        as_grid: Argument of `expanded`; None if the fields already are the batch.
         left_out: Keys of the samples that are missing.
         notes: Lines about images that could not be read.
     """
@@ -116,7 +119,7 @@ class Batch:
     notes: Sequence[str] = field(default_factory=list)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickled here: as a tensor it would go through /dev/shm, which is small in containers.
+        # Pickled here, as tensors would go through /dev/shm, which is small in containers.
         fields = pickle.dumps({k: _as_array(v) for k, v in self.fields.items()}, protocol=5)
         return _restored, (fields, self.as_grid, self.left_out, self.notes)
 
@@ -125,11 +128,11 @@ class Batch:
         return replace(self, fields=fields)
 
     def pin_memory(self) -> Batch:
-        """Copy the sample to page-locked memory; torch's thread calls this."""
+        """Copy the batch to page-locked memory; called by torch's thread."""
         return self._mapped(Tensor.pin_memory)
 
     def on(self, device: torch.device) -> dict[str, Any]:
-        """The batch ``{inp, coord, cell, gt}`` on a device."""
+        """Return the batch ``{inp, coord, cell, gt}`` on a device."""
         batch = self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
         if batch.as_grid is None:
             return dict(batch.fields)

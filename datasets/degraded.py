@@ -1,4 +1,4 @@
-"""Samples whose input is degraded as photographs are."""
+"""Samples whose input is degraded like a photograph."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from errors import UserError
 class SRImplicitDegraded(SRImplicitDownsampled):
     """Samples of `sr-implicit-downsampled` whose input is degraded before and after it is shrunk.
 
-    With the same seed and ``p_scale_min`` 0, targets, queries and clean inputs are those of
-    `sr-implicit-downsampled`, bit for bit. A target is flipped before its copy is degraded: what
-    the input shows, such as the blocks of a JPEG, then lies as in a picture that nobody flipped.
+    With the same seed and ``p_scale_min`` 0, targets, queries and clean inputs equal those of
+    `sr-implicit-downsampled`, bit for bit. A target is flipped before its copy is degraded, so that
+    artefacts of the input, such as the blocks of a JPEG, lie as in a picture that was not flipped.
 
     Args:
-        dataset: Of images.
-        inp_size, scale_min, scale_max, augment, sample_q: As of `sr-implicit-downsampled`.
+        dataset: Dataset of images.
+        inp_size, scale_min, scale_max, augment, sample_q: As in `sr-implicit-downsampled`.
         high: Degradations of a copy of the target, which may change its size.
-        low: Degradations of the input, once it has its size, which it is given again at the end.
-        kernels: The filters of Pillow that give it its size, of which one is drawn.
-        p_clean: Probability that the input is not degraded, but shrunk with bicubic only.
+        low: Degradations of the input at its final size, to which it is resized again at the end.
+        kernels: Filters of Pillow for resizing to that size, one of which is drawn each time.
+        p_clean: Probability that the input is only shrunk with bicubic, not degraded.
         p_scale_min: Probability that the scale is ``scale_min``.
     """
 
@@ -59,14 +59,14 @@ class SRImplicitDegraded(SRImplicitDownsampled):
         self.p_scale_min = p_scale_min
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        (own,) = rng.spawn(1)  # what it draws leaves the draws of crops and queries as they are
+        (own,) = rng.spawn(1)  # its draws do not change those of crops and queries
         is_clean, is_least = own.random(2) < (self.p_clean, self.p_scale_min)
         scale = rng.uniform(self.scale_min, self.scale_max)
         target, size = self.cut(index, rng, self.scale_min if is_least else scale)
         if is_clean:
             return self.shrink(target, size, rng)
         pixels = target.permute(1, 2, 0).numpy()
-        if self.augment:  # as `flip_both`, with arrays
+        if self.augment:  # like `flip_both`, but for arrays
             left_right, up_down, diagonal = drawn_flips(rng)
             pixels = pixels[:: -1 if up_down else 1, :: -1 if left_right else 1]
             if diagonal:
@@ -79,7 +79,7 @@ class SRImplicitDegraded(SRImplicitDownsampled):
         return _tensor(inp), _tensor(pixels)
 
     def _degraded(self, pixels: np.ndarray, size: Size, rng: np.random.Generator) -> np.ndarray:
-        """The input (h, w, C): uint8, or float32 where pixels have more bits or noise stays."""
+        """Make the input (h, w, C): uint8, or float32 if pixels have more bits or noise stays."""
         if pixels.dtype != np.uint8:
             pixels = to_unit(torch.from_numpy(pixels)).float().numpy()
         pixels = degradations.degraded(pixels, self.high, rng)
@@ -88,9 +88,9 @@ class SRImplicitDegraded(SRImplicitDownsampled):
         return resized(pixels, size, one_of(self.kernels, rng))
 
     def size_problem(self, sizes: Size) -> str | None:
-        return super().size_problem(sizes)  # its own, since it has its own `draw`
+        return super().size_problem(sizes)  # overridden because `draw` is: see `check_sizes`
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:
-    """(C, H, W)."""
+    """Convert pixels (H, W, C) to a tensor (C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""What the beginning of an image file tells: size and depth, without its pixels."""
+"""Read the size and depth of an image from its header, without decoding its pixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from datasets.patience import patiently
 from datasets.tiff import ORIENTATION, ORIENTATIONS, first_page, is_tiff, open_tiff
 from datasets.tiff import page_orientation as tiff_orientation
 
-# Where a PNG may tell its orientation; ExifTool writes these after the pixels.
+# Chunks of a PNG that may hold its orientation; ExifTool writes these after the pixels.
 LATE_MARKS = (b"eXIf", b"Raw profile type ", b"XML:com.adobe.xmp")
 
 
 class Header(NamedTuple):
-    """Size of the upright image, and its kind; ``bits`` are those of one level."""
+    """The size of an upright image, and its kind; ``bits`` are those of one level."""
 
     height: int
     width: int
@@ -29,17 +29,17 @@ class Header(NamedTuple):
 
 
 def read_header(path: str | Path) -> Header:
-    """The header of an image file.
+    """Read the header of an image file.
 
     Raises:
-        UnreadableError, UserError: As `datasets.image_file.read_image`.
+        UnreadableError, UserError: As in `datasets.image_file.read_image`.
     """
     with readable(path):
         return patiently(lambda: _header(Path(path)))
 
 
 def _header(path: Path) -> Header:
-    if path.exists() and not path.is_file():  # to open a pipe may never end
+    if path.exists() and not path.is_file():  # opening a pipe may block forever
         raise ValueError("it is no file")
     with path.open("rb") as file:
         start = file.read(26)
@@ -75,7 +75,7 @@ def _upright(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def _late(file: BinaryIO) -> bool:
-    """Whether a PNG may tell its orientation after the pixels."""
+    """Tell whether a PNG may have its orientation after the pixels."""
     place = file.tell()
     file.seek(max(0, file.seek(0, os.SEEK_END) - 2**16))
     end = file.read()
@@ -84,7 +84,7 @@ def _late(file: BinaryIO) -> bool:
 
 
 def _maxval(image: Image.Image) -> int:
-    """The level of white in a PPM, which Pillow keeps with the raw mode."""
+    """Return the level of white in a PPM, which Pillow keeps with the raw mode."""
     if image.mode == "I":
         return 65535
     assert isinstance(image, ImageFile.ImageFile)

@@ -1,4 +1,4 @@
-"""Reading and writing one image file, and resizing pixels as Pillow does."""
+"""Read and write single image files, and resize pixels as Pillow does."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ EXHAUSTED = {
 
 
 class UnreadableError(UserError):
-    """An image file that is missing, damaged or of a kind that cannot be read."""
+    """The error of an image file that is missing, damaged or of a kind that cannot be read."""
 
 
 @contextmanager
 def readable(path: str | Path) -> Iterator[None]:
-    """Whatever goes wrong in reading an image becomes one line that names it."""
+    """Turn any error in reading an image into one line that names it."""
     try:
         yield
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def readable(path: str | Path) -> Iterator[None]:
         if error.errno in EXHAUSTED:
             raise UserError(f"{path}: {EXHAUSTED[error.errno]}") from None
         raise UnreadableError(f"{path}: not a readable image: {_reason(error)}") from None
-    except Exception as error:  # decoders fail in any way on damaged files
+    except Exception as error:  # decoders can raise anything on damaged files
         raise UnreadableError(f"{path}: not a readable image: {_reason(error)}") from None
 
 
@@ -61,17 +61,18 @@ def _reason(error: Exception) -> str:
 
 
 def read_image(path: str | Path, channels: Channels = 3) -> np.ndarray:
-    """The pixels of an image file, upright: the orientation that a camera noted is applied.
+    """Read the pixels of an image file, upright: the orientation that a camera noted is applied.
 
-    A palette is looked up and alpha is dropped. An error of the disk that may pass is waited for.
+    A palette is looked up and alpha is dropped. Disk errors that may be temporary are retried.
 
     Args:
         path: The file.
-        channels: 3: gray becomes RGB, and 16-bit gray is rounded to 8 bits; of 16-bit colour the
-            upper 8 bits are taken. 1: colours become their ITU-R 601-2 luma, as Pillow makes it.
+        channels: With 3, gray becomes RGB, 16-bit gray is rounded to 8 bits, and only the upper 8
+            bits of 16-bit colour are used. With 1, colours become ITU-R 601-2 luma, as in Pillow.
 
     Returns:
-        uint8 (H, W, channels); of one channel uint16 (H, W, 1) if a gray file has more than 8 bits.
+        uint8 (H, W, channels); for one channel uint16 (H, W, 1) if a gray file has more than 8
+        bits.
 
     Raises:
         UnreadableError: If the file is missing, not an image, truncated, far too large, or has
@@ -88,7 +89,7 @@ def read_image(path: str | Path, channels: Channels = 3) -> np.ndarray:
 
 
 def _decoded(data: bytes) -> np.ndarray:
-    """uint8 (H, W, 3), or uint16 (H, W, 1) of a gray file with more than 8 bits."""
+    """Decode a file to uint8 (H, W, 3), or uint16 (H, W, 1) if it is gray with more than 8 bits."""
     if (tiff := read_tiff(data)) is not None:
         if tiff.pixels.dtype == np.float32:
             raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bits")
@@ -98,7 +99,7 @@ def _decoded(data: bytes) -> np.ndarray:
         return pixels if tiff.colours == 1 else (pixels >> 8).astype(np.uint8)
     with open_image(io.BytesIO(data), FORMATS) as image:
         load(image)
-        if depth_and_kind(data) == (16, GRAY_ALPHA):  # of which Pillow keeps 8 bits
+        if depth_and_kind(data) == (16, GRAY_ALPHA):  # Pillow keeps only 8 of its bits
             return turned(decoded_png(data)[:, :, :1], image.getexif().get(ORIENTATION, 1))
         upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
@@ -117,12 +118,12 @@ def write_image(path: str | Path, picture: Tensor, **options: Any) -> None:
 
 
 def write_pixels(path: str | Path, pixels: np.ndarray, **options: Any) -> None:
-    """Write pixels; the folder is made, a half-written file never seen.
+    """Write pixels to an image file; its folder is created, and it is never seen half-written.
 
     Args:
-        path: The ending names the format.
-        pixels: uint8 (H, W, 3) or (H, W, 1), or uint16 (H, W, 1) where the format has 16 bits.
-        options: Of Pillow, for the format.
+        path: File whose ending names the format.
+        pixels: uint8 (H, W, 3) or (H, W, 1), or uint16 (H, W, 1) if the format has 16 bits.
+        options: Options of Pillow for the format.
 
     Raises:
         UserError: If the ending names no image format.
@@ -131,22 +132,22 @@ def write_pixels(path: str | Path, pixels: np.ndarray, **options: Any) -> None:
     path = Path(path)
     check_output(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
+    encoded = io.BytesIO()  # for a full disk, Pillow would only report "encoder error -2"
     try:
         to_image(pixels).save(encoded, format=_format(path), **options)
-    except ValueError as error:  # such as a size that the format does not have
+    except ValueError as error:  # such as a size that the format does not support
         raise UserError(f"{path}: {error}") from None
     with written_whole(path) as file:
         file.write(encoded.getbuffer())
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
-    """Pixels (H, W, C) or (H, W) as an image of Pillow; of one channel a gray one."""
+    """Convert pixels (H, W, C) or (H, W) to a Pillow image, which is gray for one channel."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels)
 
 
 def check_output(path: str | Path) -> None:
-    """Raise a `UserError` if it is plain already that no picture can be written to ``path``."""
+    """Raise a `UserError` if it is already clear that no picture can be written to ``path``."""
     if Path(path).is_dir():
         raise UserError(f"{path}: is a folder; name a file")
     if _format(Path(path)) not in FORMATS:
@@ -155,10 +156,10 @@ def check_output(path: str | Path) -> None:
 
 
 def check_targets(written: Iterable[tuple[Path, Path]]) -> None:
-    """Raise a `UserError` if one file would be written for two images, or in place of an image.
+    """Raise a `UserError` if two images would be written to one file, or an image overwritten.
 
     Args:
-        written: Of each output the image that it is made of, and its path.
+        written: For each output, the image that it is made from, and its path.
     """
     source_of: dict[Path, Path] = {}
     for source, target in written:
@@ -175,22 +176,22 @@ def _format(path: Path) -> str:
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """Pixels as float32 in [0, 1]; uint8 is divided by 255, uint16 by 65535, floats stay."""
+    """Scale pixels to float32 in [0, 1]; uint8 is divided by 255, uint16 by 65535, floats stay."""
     levels = {torch.uint8: 255, torch.uint16: 65535}.get(pixels.dtype)
     return pixels if levels is None else pixels.float() / levels
 
 
 def resize_bicubic(pixels: Tensor, height: int, width: int) -> Tensor:
-    """Pillow's antialiased bicubic.
+    """Resize pixels with Pillow's antialiased bicubic.
 
     Args:
         pixels: (3, H, W) uint8, or floats in [0, 1], which are rounded to 8 bits first; or
             (1, H, W) uint8, uint16, or floats in [0, 1].
-        height, width: Of the result.
+        height, width: Size of the result.
 
     Returns:
-        uint8 (3, height, width); of one channel the type that was given, floats being float32 and
-        multiples of 1/65535.
+        uint8 (3, height, width); for one channel the type of the input, where floats are float32
+        and multiples of 1/65535.
     """
     if len(pixels) == 1 and pixels.dtype != torch.uint8:
         return _resize_deep(pixels, height, width)
@@ -202,7 +203,7 @@ def resize_bicubic(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def _resize_deep(pixels: Tensor, height: int, width: int) -> Tensor:
-    """(1, H, W) in floating point, then rounded to 16 bits."""
+    """Resize (1, H, W) in floating point, then round to 16 bits."""
     levels = pixels.float() if pixels.dtype == torch.uint16 else pixels.float() * 65535
     image = Image.fromarray(levels[0].contiguous().numpy())
     resized = np.array(image.resize((width, height), Image.Resampling.BICUBIC))

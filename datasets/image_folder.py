@@ -1,4 +1,4 @@
-"""Folders of images, alone or paired."""
+"""Datasets of the images in folders, alone or paired."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class ImageFolder(Dataset[Tensor]):
     """The images of folders, sorted by name; item i is float32 (channels, H, W) in [0, 1].
 
     Args:
-        root_path: The folder, or several, one after the other; files that are no images are
+        root_path: The folder, or several, one after the other; files that are not images are
             skipped with a warning. ``~`` and ``$NAME`` are replaced, here and in split_file.
-        split_file: JSON of name lists; the images are then those of ``split_key``, named relative
-            to the folder.
-        split_key: Which list of the split file.
-        first_k: Only the first k images.
-        repeat: An epoch goes through the images this many times.
-        cache: "none": decode at each access. "in_memory": decode once, keep the pixels in memory
-            that all workers share. "bin": decode once into ``_cache_NAME`` beside the folder, read
-            only the pixels that are used. All three give the same pixels.
-        channels: 3: RGB of 8 bits. 1: gray, of 8 or 16 bits; see `read_image`.
-        recursive: Search the folders in the folders, too.
+        split_file: JSON file of name lists; the images are then those of ``split_key``, named
+            relative to the folder.
+        split_key: Key of the list in the split file.
+        first_k: Use only the first k images.
+        repeat: Number of times that an epoch goes through the images.
+        cache: "none" decodes at each access. "in_memory" decodes once and keeps the pixels in
+            memory that all workers share. "bin" decodes once into ``_cache_NAME`` beside the folder
+            and reads only the pixels that are used. All three give the same pixels.
+        channels: 3 for RGB of 8 bits, or 1 for gray of 8 or 16 bits; see `read_image`.
+        recursive: Search subfolders, too.
 
     Attributes:
         files: The images, each once.
-        failures: What "in_memory" could not read, by index; raised where it is used, as by the
-            other caches.
+        failures: Errors of images that "in_memory" could not read, by index; raised when an image
+            is used, as with the other caches.
 
     Raises:
         UserError: If a folder or the split is missing or cannot be read.
@@ -74,7 +74,7 @@ class ImageFolder(Dataset[Tensor]):
     def of_files(
         cls, files: ImageFiles, repeat: int, cache: Cache | None, channels: Channels
     ) -> ImageFolder:
-        """A dataset of given files; arguments as of the class."""
+        """Make a dataset of given files; arguments as in the class."""
         folder = cls.__new__(cls)
         folder._hold(files, repeat, cache, channels)
         return folder
@@ -114,18 +114,18 @@ class ImageFolder(Dataset[Tensor]):
 
     @property
     def held_bytes(self) -> int:
-        """The bytes that "in_memory" takes, whatever the number of workers."""
+        """Number of bytes that "in_memory" takes, whatever the number of workers."""
         return 0 if self._held is None else self._held.nbytes
 
     def file(self, index: int) -> Path:
-        """The file of item ``index``."""
+        """Return the file of item ``index``."""
         return self.files[index % self.distinct]
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of item ``index``, upright, read from its header once.
+        """Return height and width of item ``index``, upright; its header is read once.
 
         Raises:
-            UserError: If that cannot be read.
+            UserError: If the header cannot be read.
         """
         header = self._header(index % self.distinct)
         return header.height, header.width
@@ -136,20 +136,20 @@ class ImageFolder(Dataset[Tensor]):
         return self._headers[index]
 
     def notes(self) -> list[str]:
-        """What reading changes in these images, or what they look like: a line each, with a file.
+        """Note what reading changes in these images, or what is odd: a line each, with a file.
 
-        Reads the headers that `size` has not read yet, and decodes few images.
+        Reads the headers that `size` has not read yet, and decodes a few images.
         """
         headers: dict[Path, Header] = {}
         for index, file in enumerate(self.files):
-            with suppress(UserError):  # whoever asks for its size is told
+            with suppress(UserError):  # asking for its size raises it
                 headers[file] = self._header(index)
         return notes_of(headers, self.channels)
 
     def pixels(self, index: int) -> Tensor:
-        """Item ``index`` as (channels, H, W): a view where the cache allows, so cropping is free.
+        """Return item ``index`` as (channels, H, W): a view if possible, so cropping is free.
 
-        uint8, or uint16 where gray images have more than 8 bits and one channel is asked for.
+        It is uint8, or uint16 if the image is gray with more than 8 bits and channels is 1.
         """
         if index % self.distinct in self.failures:
             raise UnreadableError(self.failures[index % self.distinct])
@@ -176,15 +176,15 @@ class PairedImageFolders(Dataset[tuple[Tensor, Tensor]]):
     name.
 
     Args:
-        root_path_1: Low resolution; as many folders as root_path_2 has, paired one by one.
-        root_path_2: High resolution.
-        split_file, split_key: As of `ImageFolder`; the names are those of the high resolution.
-        first_k, repeat, cache, channels, recursive: As of `ImageFolder`.
-        pair_pattern: The name of a low file without its ending, ``{stem}`` standing for that of the
-            high file, such as ``{stem}_LR4``; others in the folder are left alone.
+        root_path_1: Folder of low resolution; as many as root_path_2 has, paired one by one.
+        root_path_2: Folder of high resolution, or several.
+        split_file, split_key: As in `ImageFolder`; the names are those of the high resolution.
+        first_k, repeat, cache, channels, recursive: As in `ImageFolder`.
+        pair_pattern: Name of a low file without its ending, with ``{stem}`` for that of the high
+            file, such as ``{stem}_LR4``; others in the folder are ignored.
 
     Raises:
-        UserError: As `ImageFolder`; or if an image has no partner or several.
+        UserError: As in `ImageFolder`; or if an image has no partner or several.
     """
 
     def __init__(
@@ -229,15 +229,15 @@ class PairedImageFolders(Dataset[tuple[Tensor, Tensor]]):
         return self.high.distinct
 
     def file(self, index: int) -> Path:
-        """The high-resolution file of item ``index``."""
+        """Return the high-resolution file of item ``index``."""
         return self.high.file(index)
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """The files of item ``index``, low and high."""
+        """Return the files of item ``index``, low and high."""
         return self.low.file(index), self.high.file(index)
 
     def size(self, index: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Heights and widths of item ``index``, low and high; see `ImageFolder.size`."""
+        """Return the sizes of item ``index``, low and high; see `ImageFolder.size`."""
         return self.low.size(index), self.high.size(index)
 
     def notes(self) -> list[str]:
@@ -245,7 +245,7 @@ class PairedImageFolders(Dataset[tuple[Tensor, Tensor]]):
         return [*self.low.notes(), *self.high.notes()]
 
     def pixels(self, index: int) -> tuple[Tensor, Tensor]:
-        """Item ``index`` as a pair; see `ImageFolder.pixels`."""
+        """Return item ``index`` as a pair; see `ImageFolder.pixels`."""
         return self.low.pixels(index), self.high.pixels(index)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Which images a dataset has: those of folders, or those that a split file names."""
+"""List the images of a dataset: those of folders, or those that a split file names."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from errors import UserError
 
 
 class ImageFiles(Sequence[Path]):
-    """Image files of one or more folders; kept as text, which is pickled soon.
+    """Image files of one or more folders; stored as text, which is fast to pickle.
 
     Args:
         roots: The folders.
-        places: Of each file the index of its folder.
-        names: Of each file the path within its folder, with ``/``.
+        places: Index of the folder of each file.
+        names: Path of each file within its folder, with ``/``.
     """
 
     def __init__(self, roots: Sequence[Path], places: list[int], names: list[str]) -> None:
@@ -38,23 +38,23 @@ class ImageFiles(Sequence[Path]):
         return self.roots[self.places[index]] / self.names[index]
 
     def select(self, indices: Sequence[int]) -> ImageFiles:
-        """These only, in this order."""
+        """Return only the files of these indices, in this order."""
         names = [self.names[i] for i in indices]
         return ImageFiles(self.roots, [self.places[i] for i in indices], names)
 
 
 def list_images(roots: Sequence[Path], recursive: bool = False) -> ImageFiles:
-    """All images: by folder of the list, then by path in it.
+    """List all images: in the order of the folders, then by path in each.
 
     Hidden files and folders and our caches are left out; links to folders are followed. Files that
-    are no images are skipped with a warning.
+    are not images are skipped with a warning.
 
     Args:
         roots: The folders.
-        recursive: Search the folders in them, too.
+        recursive: Search their subfolders, too.
 
     Raises:
-        UserError: If one cannot be read or has no images.
+        UserError: If a folder cannot be read or has no images.
     """
     found = [_images_of(root, recursive) for root in roots]
     places = [i for i, names in enumerate(found) for _ in names]
@@ -62,10 +62,10 @@ def list_images(roots: Sequence[Path], recursive: bool = False) -> ImageFiles:
 
 
 def split_images(roots: Sequence[Path], split_file: Path, key: str | None) -> ImageFiles:
-    """The images of a list of a JSON file, in its order; names are relative to the folders.
+    """Return the images of a list in a JSON file, in its order; names are relative to the folders.
 
     Raises:
-        UserError: If there is no such list, or not one image of each name.
+        UserError: If there is no such list, or not exactly one image for each name.
     """
     names = _split(split_file, key)
     for root in roots:
@@ -104,7 +104,7 @@ def _images_of(root: Path, recursive: bool) -> list[str]:
 def _walk(
     root: Path, within: str, recursive: bool, above: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Relative paths and entries; a folder that is ``above`` itself, by a link, is left out."""
+    """Yield relative paths and entries; a link to a folder in ``above`` is not followed."""
     folder = root / within
     status = patiently(folder.stat)
     here = (status.st_dev, status.st_ino)

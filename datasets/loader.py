@@ -1,4 +1,4 @@
-"""Samples to batches."""
+"""Load samples in batches, with processes that read them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["BatchLoader", "DataError", "EpochBatches", "LostWorkerError", "make_
 
 
 class LostWorkerError(UserError):
-    """A process that reads samples was killed, by a signal or for want of memory."""
+    """The error of a reading process that was killed, by a signal or because memory ran out."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -45,21 +45,21 @@ def _to_stderr(note: str) -> None:
 class BatchLoader(DataLoader[Any]):
     """A `DataLoader` of batches ``{inp, coord, cell, gt}`` on the device of the group.
 
-    Mistakes in user data arrive as a `DataError` of one line, not as a worker's traceback. Where no
-    processes can be started, the samples are read in this one.
+    Mistakes in user data raise a `DataError` of one line, not a worker's traceback. If no processes
+    can be started, the samples are read in this one.
 
     Args:
         samples: A wrapper dataset.
         batch_size: Samples per batch; the last batch of an epoch may be smaller.
-        shuffle: Draw a new order, and new samples, in each epoch; otherwise always the same.
-        seed: Of order and samples.
-        num_workers: Processes; by default one per core, at most 8, shared with the group.
-        group: The processes that share the batches.
-        skip_unreadable: Go on if an image cannot be read: with the sample of the next one in its
-            place if the order is shuffled, without it if not.
-        on_note: Called with lines for the user: images that are left out, each once, and that no
-            processes can be started. By default they go to stderr.
-        multiprocessing_context: How processes are started, such as "spawn".
+        shuffle: Draw a new order and new samples in each epoch; otherwise they are always the same.
+        seed: Seed of order and samples.
+        num_workers: Number of processes; by default one per core, at most 8, shared with the group.
+        group: Group of processes that share the batches.
+        skip_unreadable: Continue if an image cannot be read: with the sample of the next one in its
+            place if the order is shuffled, else without it.
+        on_note: Function called with lines for the user, on stderr by default: each image that is
+            left out, once, and that no processes can be started.
+        multiprocessing_context: Way to start processes, such as "spawn".
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class BatchLoader(DataLoader[Any]):
             self.on_note(note)
 
     def _begun(self) -> Iterator[Any]:
-        """The batches of torch's loader; read in this process where no others can be started."""
+        """Start torch's iterator over batches, in this process if no others can be started."""
         in_main = threading.current_thread() is threading.main_thread()
         self.worker_init_fn = partial(begin, in_main)
         with _signals_as_they_are(in_main):
@@ -136,44 +136,44 @@ class BatchLoader(DataLoader[Any]):
             return super().__iter__()
 
     def close(self) -> None:
-        """End the workers; those of a loader that an error's frames hold would wait for seconds."""
+        """End the workers; if an error's frames hold the loader, they would take seconds to end."""
         if isinstance(self._iterator, _MultiProcessingDataLoaderIter):
             self._iterator._shutdown_workers()
             self._iterator = None
 
     def notes(self) -> list[str]:
-        """Lines about how the images are read, such as gray as RGB."""
+        """Return lines about how the images are read, such as gray as RGB."""
         notes = getattr(getattr(self.samples, "dataset", None), "notes", None)
         return notes() if callable(notes) else []
 
     def file_name(self, index: int) -> str:
-        """The file of sample ``index`` of an unshuffled loader, or its number."""
+        """Return the file of sample ``index`` of an unshuffled loader, or its number."""
         return file_name(self.samples, index)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, from 0, and the batch of it, that the next iteration begins with."""
+        """Choose the epoch, from 0, and its batch that the next iteration begins with."""
         self.batches.epoch = epoch
         self.batches.start = start
 
     def numbers(self) -> Iterator[int]:
-        """Number the samples that an unshuffled loader gives, among those of all processes.
+        """Yield the numbers, across all processes, of the samples an unshuffled loader gives.
 
-        To be taken in step with the batches: which are left out is known when they are read.
+        Iterate in step with the batches: samples are known to be left out only once they are read.
         """
         return (n for n in chain.from_iterable(self.batches) if n not in self._left_out)
 
     def files_of(self, number: int) -> list[str]:
-        """The files of one batch of the epoch, from 0."""
+        """Return the files of one batch of the epoch, numbered from 0."""
         length = self.batches.length
         return [self.file_name(index % length) for index in self.batches.batch(number)]
 
 
 @contextmanager
 def _signals_as_they_are(in_main: bool) -> Iterator[None]:
-    """While processes are started: Ctrl-C waits, and never reaches them; handlers stay.
+    """Delay Ctrl-C while processes start, hide it from them, and keep this one's signal handlers.
 
     A worker that dies is noticed when the next batch is fetched. Torch's handler would raise
-    anywhere, in the middle of an optimizer's step, too.
+    anywhere, even in the middle of an optimizer's step.
     """
     handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     masks = hasattr(signal, "pthread_sigmask")
@@ -188,7 +188,7 @@ def _signals_as_they_are(in_main: bool) -> Iterator[None]:
 
 
 def _forget(error: BaseException) -> None:
-    """Clear away torch's half-made iterator, and its complaint that it is half-made."""
+    """Clear away torch's half-made iterator without printing its complaint about that."""
     complain = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
@@ -200,16 +200,16 @@ def _forget(error: BaseException) -> None:
 def make_loader(
     section: Any, *, scale: float | None = None, shave: int = 0, channels: int = 3, **options: Any
 ) -> BatchLoader:
-    """The loader of a `DataSection` of a config, once the sizes of its images are known to fit.
+    """Make the loader of a `DataSection` of a config, after checking the sizes of its images.
 
     Args:
-        section: Dataset, wrapper and batch size.
-        scale, shave: As of `check_sizes`.
-        channels: Of the images.
-        options: As of `BatchLoader`.
+        section: Section with dataset, wrapper and batch size.
+        scale, shave: As in `check_sizes`.
+        channels: Number of channels of the images.
+        options: As in `BatchLoader`.
 
     Raises:
-        UserError: As `check_sizes`; or if the dataset has no images of so many channels.
+        UserError: As in `check_sizes`; or if the dataset cannot give that number of channels.
     """
     dataset = datasets.make(section.dataset, None if channels == 3 else {"channels": channels})
     skip = options.get("skip_unreadable", False)

@@ -1,4 +1,4 @@
-"""What reading changes in images without a word, said once."""
+"""Notes for the user about what reading silently changes in images."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from datasets.image_file import Channels, read_image
 from errors import UserError
 
 PROBED = 3  # 16-bit files that are decoded to see how bright they are
-DARK = 14  # bits; levels of 16-bit files that need no more are those of a camera or scanner
+DARK = 14  # bits; if a 16-bit file needs no more, its levels are those of a camera or scanner
 
 
 def notes_of(headers: Mapping[Path, Header], channels: Channels) -> list[str]:
-    """A line for each thing that is worth knowing, with the first file that it is true of."""
+    """Return a line for each thing worth knowing, with the first file that it applies to."""
     gray = [file for file, header in headers.items() if header.gray]
     colour = [file for file, header in headers.items() if not header.gray]
     deep = {file: header for file, header in headers.items() if 8 < header.bits <= 16}
@@ -36,7 +36,7 @@ def _note(files: list[Path], text: str) -> list[str]:
 
 
 def _dark(files: list[Path]) -> list[str]:
-    """Note 16-bit files whose first few use the lower bits only."""
+    """Note 16-bit files if the first few of them use only the lower bits."""
     used: dict[Path, int] = {}
     for file in files[:PROBED]:
         try:
@@ -55,8 +55,8 @@ def _dark(files: list[Path]) -> list[str]:
 
 
 def _bits(file: Path) -> int:
-    """How many bits the largest level of a 16-bit file needs; 0 if it is black."""
+    """Count the bits that the largest level of a 16-bit file needs; 0 if it is black."""
     pixels = read_image(file, 1)
     if pixels.dtype.itemsize == 2:
         return int(pixels.max()).bit_length()
-    return int(read_image(file).max()).bit_length() + 8  # of colours, the upper 8 bits are read
+    return int(read_image(file).max()).bit_length() + 8  # only the upper 8 bits of colours are read

@@ -1,4 +1,4 @@
-"""Opening images with Pillow, without touching anything that other threads see."""
+"""Open images with Pillow, without changing anything that other threads see."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from cli.command import first_line
 
-MAX_PIXELS = 2**28  # more is taken for a decompression bomb
+MAX_PIXELS = 2**28  # larger images are treated as decompression bombs
 
 
 class TooLargeError(ValueError):
-    """An image that has more pixels than allowed."""
+    """The error of an image with more pixels than allowed."""
 
 
 def check_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
@@ -26,14 +26,14 @@ def check_size(size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> None:
 def open_image(
     file: BinaryIO, formats: Sequence[str], max_pixels: int = MAX_PIXELS
 ) -> ImageFile.ImageFile:
-    """Open an image as `PIL.Image.open` does, except for its check of the size, which is made here.
+    """Open an image like `PIL.Image.open`, but with its own check of the size.
 
-    Pillow warns of more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels and refuses twice as many. This
-    limit, and the filters that say what becomes of a warning, belong to the process: changed for
-    one file, they are changed for all threads. So the formats are asked here, as Pillow asks them.
+    Pillow warns about more than ``PIL.Image.MAX_IMAGE_PIXELS`` pixels and refuses twice as many.
+    This limit, and the filters of warnings, belong to the process: changing them for one file would
+    change them for all threads. So the formats are tried here, the way Pillow tries them.
 
     Raises:
-        UnidentifiedImageError: If it is of none of the formats.
+        UnidentifiedImageError: If the image is in none of the formats.
         TooLargeError: If it has too many pixels.
     """
     Image.preinit()
@@ -44,14 +44,14 @@ def open_image(
         if name not in Image.OPEN:  # Pillow was built without it
             continue
         factory, accepts = Image.OPEN[name]
-        if accepts is not None and accepts(prefix) is not True:  # a text says why it cannot
+        if accepts is not None and accepts(prefix) is not True:  # a string says why it cannot
             continue
         file.seek(0)
         try:
             image = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):  # it is of another format
             continue
-        except Image.DecompressionBombError:  # some look at Pillow's limit themselves
+        except Image.DecompressionBombError:  # some formats check Pillow's limit themselves
             raise ValueError(f"{name} of so many pixels is not supported") from None
         check_size(image.size, max_pixels)
         return image
@@ -59,12 +59,12 @@ def open_image(
 
 
 def reason_of(error: Exception) -> str:
-    """What a decoder or the system says of a file, in one line."""
+    """Return in one line what a decoder or the system says about a file."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def load(image: Image.Image) -> None:
-    """Decode an image of `open_image`; a TIFF gets its memory here, or Pillow checks its size."""
+    """Decode an image of `open_image`; allocates a TIFF here, else Pillow would check its size."""
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tile:
         image.im = Image.core.new(image.mode, image._tile_size)  # type: ignore[attr-defined]
     image.load()

@@ -1,4 +1,4 @@
-"""Which samples make which batch, in each epoch and process."""
+"""The order of samples, and the batches they form in each epoch and process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from parallel import ALONE, Group
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Every index once per epoch, in batches, in an order that follows from (seed, epoch).
+    """A sampler of every index once per epoch, in batches, in an order that (seed, epoch) decides.
 
-    Yields indices that count on through the epochs, as `SampleWrapper` wants them, or plain ones
-    for wrappers written elsewhere. Of several processes that train together, each gets a part of
-    every shuffled batch; of several that evaluate, whole batches in turn, so that what is computed
-    together does not depend on their number.
+    Yields indices that count on through the epochs, as `SampleWrapper` needs them, or plain ones
+    for wrappers written elsewhere. Processes that train together each get a part of every shuffled
+    batch. Processes that evaluate take turns with whole batches, so that the grouping of samples
+    does not depend on the number of processes.
 
     Attributes:
-        epoch: Set before iterating, from 0.
-        start: Number of batches of the epoch to leave out; set before iterating.
+        epoch: Number of the epoch, from 0; set before iterating.
+        start: Number of batches of the epoch to skip; set before iterating.
     """
 
     def __init__(
@@ -44,23 +44,23 @@ class EpochBatches(Sampler[list[int]]):
 
     @property
     def total(self) -> int:
-        """Batches of an epoch, of all processes."""
+        """Number of batches of an epoch, across all processes."""
         return -(-self.length // self.batch_size)
 
     def __len__(self) -> int:
         return self.total if self.shuffle else len(self._turns())
 
     def batch(self, number: int) -> list[int]:
-        """The indices of one batch of the epoch, from 0, of all processes."""
+        """Return the indices of one batch of the epoch, numbered from 0, across all processes."""
         first = number * self.batch_size
         return self._order()[first : first + self.batch_size]
 
     def size(self, number: int) -> int:
-        """Samples of one batch, of all processes."""
+        """Return the number of samples of one batch, across all processes."""
         return min(self.batch_size, self.length - number * self.batch_size)
 
     def part(self, number: int) -> range:
-        """The samples of a shuffled batch that are this process's; none if they are too few."""
+        """Return this process's samples of a shuffled batch; empty if there are too few."""
         size, rank = self.size(number), self.group.rank
         first, last = (size * at // self.group.world for at in (rank, rank + 1))
         return range(first, last)

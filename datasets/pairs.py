@@ -1,4 +1,4 @@
-"""Which low-resolution file belongs to which high-resolution file, by their names."""
+"""Find by name which low-resolution file belongs to which high-resolution file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rule = Callable[[str], set[str]]  # stem of a low file -> stems that its high fi
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise a `UserError` unless it makes the stem of the low file from that of the high file."""
+    """Raise a `UserError` unless a pattern makes the low file's stem from the high file's."""
     place = f"pair_pattern {pattern!r}"
     if pattern.count(STEM) != 1:
         raise UserError(f"{place}: needs {STEM} once, as in '{STEM}x4'")
@@ -33,21 +33,22 @@ def partners(
 ) -> list[int]:
     """Find the index of the low-resolution file for each high-resolution one.
 
-    Partners are in corresponding folders, in the same subfolder. Without a pattern the low file is
-    named as the high one, or so with ``x2``, ``x3.5`` .. after it: all alike if that is possible.
+    Partners are in corresponding folders, in the same subfolder. Without a pattern, the low file
+    has the name of the high one, or that name plus ``x2``, ``x3.5`` ..; all pairs follow the same
+    rule if possible.
 
     Args:
         low, high: The files.
-        pattern: Of the stem of the low file, with ``{stem}`` for that of the high one; low files
-            with other names are then left alone.
-        subset: Low files may be left over.
+        pattern: Pattern of the low file's stem, with ``{stem}`` for that of the high file; low
+            files with other names are then ignored.
+        subset: Allow low files without a partner.
 
     Raises:
-        UserError: If a file has no partner or several; names them.
+        UserError: If a file has no partner or several; the message names them.
     """
     keys = _keys(high, _same)
     _refuse_equal_stems(high, keys)
-    rules: list[Rule] = [_scaled, _same, _either]  # the last one allows all that can be meant
+    rules: list[Rule] = [_scaled, _same, _either]  # the last one allows any valid meaning
     if pattern is not None:
         rules = [_matching(pattern)]
     elif subset:
@@ -69,7 +70,7 @@ def partners(
 
 
 def _keys(files: ImageFiles, rule: Rule) -> list[set[Key]]:
-    """List the names by which each file may be found."""
+    """List the keys under which each file may be found."""
     keys = []
     for place, name in zip(files.places, files.names, strict=True):
         path = PurePosixPath(name)
@@ -115,7 +116,7 @@ def _mistake(
     left: list[int],
     pattern: str | None,
 ) -> str:
-    """What is wrong with the first file that has not exactly one partner."""
+    """Describe the problem of the first file that does not have exactly one partner."""
     for i, some in enumerate(found):
         if len(some) > 1:
             hint = "" if pattern else ", or say which with pair_pattern"

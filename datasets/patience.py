@@ -1,4 +1,4 @@
-"""Reading from disks that fail for a moment, as those of a network do."""
+"""Retries for reading from disks that fail for a moment, such as network disks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PASSING = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, na
 
 
 def patiently(read: Callable[[], T]) -> T:
-    """What ``read`` returns; it is called again after errors that may pass.
+    """Call ``read`` and return its result; retry after errors that may be temporary.
 
     Raises:
-        OSError: Of another kind, at once; or what the last attempt met.
+        OSError: If an error is of another kind, at once; or the last attempt's error.
     """
     for wait in WAITS:
         try:

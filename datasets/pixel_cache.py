@@ -1,4 +1,4 @@
-"""Decoded images: beside the image folder, one file each, or in memory, in one mapping for all."""
+"""Caches of decoded images: one file each beside the image folder, or one mapping in memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from errors import UserError
 
 ABANDONED = 3600  # seconds after which nobody can still be writing
 ENTRY = re.compile(r"(?P<name>.+)\.(?P<size>\d+)\.(?P<time>\d+)(\.gray)?\.npy", re.DOTALL)
-# The header that np.save writes for them: bytes of a level, then (H, W, C).
+# The header that np.save writes for pixels: bytes per level, then (H, W, C).
 NPY = re.compile(
     rb"\x93NUMPY\x01\0..\{'descr': '[|<]u([12])', 'fortran_order': False, "
     rb"'shape': \((\d+), (\d+), (\d+)\), \} *\n",
@@ -35,12 +35,13 @@ TYPES = {1: torch.uint8, 2: torch.uint16}
 
 
 def stored_pixels(file: Path, channels: Channels) -> Tensor:
-    """Pixels (H, W, C) of an image, mapped from its cache file: only those used are read.
+    """Map pixels (H, W, C) of an image from its cache file, so that only those used are read.
 
-    The file is written first if it is missing, stale or damaged. Its name tells size and time of
-    the image, so a changed image never meets an old cache. Written aside and renamed: a kill leaves
-    no half file and two processes do no harm to each other. It is not forced onto the disk, which
-    would take longer than decoding a small image; a power cut costs a cache file at most.
+    The cache file is written first if it is missing, stale or damaged. Its name has the size and
+    time of the image, so a changed image never gets an old cache. It is written under another name
+    and renamed, so a kill leaves no partial file and processes do not disturb each other. It is not
+    synced to disk, which would take longer than decoding a small image; a power cut costs at most a
+    cache file.
     """
     folder = _cache_folder(file.parent)
     path = folder / _entry_name(file, channels)
@@ -67,9 +68,9 @@ def stored_pixels(file: Path, channels: Channels) -> Tensor:
 
 
 def clear_stale(files: Iterable[Path]) -> None:
-    """Remove the cache files of images that have changed, and what killed processes have left.
+    """Remove the cache files of images that have changed, and leftovers of killed processes.
 
-    One listing per folder of images, and one look at each image that has a cache file.
+    It lists each folder's cache once, and checks each image that has a cache file once.
     """
     images_in: dict[Path, dict[str, Path]] = {}
     for file in files:
@@ -108,7 +109,7 @@ def _entry_name(file: Path, channels: Channels) -> str:
 
 
 def _mapped(path: Path) -> Tensor:
-    """The array of an .npy file; many times as fast as `np.load`, which parses any header."""
+    """Map the array of an .npy file; much faster than `np.load`, which parses any header."""
     with path.open("rb", buffering=0) as file:
         header = NPY.match(file.read(128))
         size = os.fstat(file.fileno()).st_size
@@ -122,16 +123,16 @@ def _mapped(path: Path) -> Tensor:
 
 
 class HeldImages(Sequence[Tensor]):
-    """Decoded images in memory that all processes share, whichever way they are started.
+    """Decoded images in memory that all processes share, however they are started.
 
-    The memory is that of a file without a name. A worker that is forked has it already; to one that
-    is spawned, the file's descriptor is handed: neither a copy nor /dev/shm is needed.
+    The memory is that of a file without a name. A forked worker already has it; a spawned one gets
+    the file's descriptor. Neither a copy nor /dev/shm is needed.
 
     Args:
         images: (H, W, C) uint8 or uint16 each.
 
     Raises:
-        UserError: If there is no room.
+        UserError: If there is not enough memory or disk space.
     """
 
     def __init__(self, images: Iterable[np.ndarray]) -> None:
@@ -145,7 +146,7 @@ class HeldImages(Sequence[Tensor]):
 
     @staticmethod
     def _append(file: BinaryIO, pixels: np.ndarray) -> int:
-        """Write an image; the bytes that it takes, an even number."""
+        """Write an image and return the number of bytes it takes, which is even."""
         try:
             count = file.write(np.ascontiguousarray(pixels).data)
             return count + file.write(bytes(count % 2))
@@ -159,7 +160,7 @@ class HeldImages(Sequence[Tensor]):
         self._file = file
         self._layout = layout
         size = os.fstat(file.fileno()).st_size
-        # Private: what a process may write into its images stays its own.
+        # Private: what a process writes into its images does not affect the others.
         self._bytes = torch.empty(0, dtype=torch.uint8)
         if size:
             mapping = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
@@ -173,7 +174,7 @@ class HeldImages(Sequence[Tensor]):
         return len(self._layout)
 
     def __getitem__(self, index: Any) -> Any:
-        """Image ``index``: (H, W, C), a view of the mapping."""
+        """Return image ``index``, (H, W, C), as a view of the mapping."""
         start, itemsize, *shape = self._layout[index].tolist()
         held = self._bytes[start : start + itemsize * math.prod(shape)]
         return held.view(TYPES[itemsize]).view(shape)
@@ -187,7 +188,7 @@ class HeldImages(Sequence[Tensor]):
 
 
 def _nameless_file() -> BinaryIO:
-    """A file in memory, or on disk where that cannot be; gone with the last process that has it."""
+    """Open a file in memory, or else on disk, that is gone with the last process that has it."""
     if hasattr(os, "memfd_create"):
         with suppress(OSError):  # such as ENOSYS in a sandbox
             return os.fdopen(os.memfd_create("images"), "w+b")

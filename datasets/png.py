@@ -1,4 +1,4 @@
-"""PNG files whose pixels Pillow changes."""
+"""Decode PNG files whose pixels Pillow would change."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GRAY, GRAY_ALPHA = 0, 4  # kinds of pixels
 
 
 def depth_and_kind(data: bytes) -> tuple[int, int]:
-    """Bits of a channel, and the kind of pixels; zeros of any other file."""
+    """Return the bits per channel and the kind of pixels; zeros if the file is not a PNG."""
     if len(data) < 26 or not data.startswith(PNG):
         return 0, 0
     depth, kind = struct.unpack_from(">BB", data, 24)
@@ -19,7 +19,7 @@ def depth_and_kind(data: bytes) -> tuple[int, int]:
 
 
 def decoded_png(data: bytes) -> np.ndarray:
-    """The pixels as they are stored."""
+    """Return the pixels as they are stored."""
     import imagecodecs
 
     return np.asarray(imagecodecs.png_decode(data))

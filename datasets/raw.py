@@ -1,4 +1,4 @@
-"""Raws of cameras, whose first page is a small preview, told from TIFFs."""
+"""Distinguish TIFFs from raw files of cameras, whose first page is a small preview."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     import tifffile
 
 DNG_VERSION = 50706  # a tag
-SENSOR = (32803, 34892)  # colours behind a filter array, and such made linear
-LOOKED_AT = 8  # pages, and the pages within each
+SENSOR = (32803, 34892)  # photometric codes: colour filter array, linear raw
+LOOKED_AT = 8  # number of pages checked, and of pages within each
 RAW = "the raw of a camera; develop it first, and save that as TIFF, PNG or JPEG"
 
 
 def refuse_raw(file: tifffile.TiffFile, data: bytes) -> None:
-    """Raise a `ValueError` if a TIFF holds what the sensor of a camera saw: DNG, NEF, CR2, ARW."""
+    """Raise a `ValueError` if a TIFF holds raw sensor data of a camera: DNG, NEF, CR2, ARW."""
     if data[8:10] == b"CR" or any(_is_raw(page) for page in _pages(file)):
         raise ValueError(RAW)
 
@@ -26,7 +26,7 @@ def _is_raw(page: tifffile.TiffPage) -> bool:
 
 
 def _pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    """The first pages of a file, and those within them."""
+    """Yield the first pages of a file, and the first pages within each."""
     import tifffile
 
     for page in islice(file.pages, LOOKED_AT):

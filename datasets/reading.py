@@ -1,4 +1,4 @@
-"""What a process that reads samples does, and how it begins and ends."""
+"""The work of a process that reads samples, and how it starts and ends."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class DataError(UserError):
-    """A mistake in the data that was met while samples were made."""
+    """A mistake in the data, found while samples were made."""
 
 
 class Read(NamedTuple):
     """A sample, or why there is none.
 
     Attributes:
-        key: That was asked for.
-        sample: None if it is left out.
+        key: Key of the requested sample.
+        sample: The sample; None if it is left out.
         notes: Lines about images that could not be read.
     """
 
@@ -43,12 +43,13 @@ class Read(NamedTuple):
 
 
 class Reading(Dataset[Any]):
-    """Reads samples; returns a `DataError`, which a worker would bury in a traceback if raised.
+    """A dataset that reads samples, and returns a `DataError` instead of raising it.
 
+    A worker would bury a raised one in a traceback.
     Args:
         samples: A wrapper dataset.
-        skip_unreadable: Go on without samples whose image cannot be read.
-        replace: By the sample of the next image that can be read, in the same epoch.
+        skip_unreadable: Continue without samples whose image cannot be read.
+        replace: Replace them by the sample of the next readable image, in the same epoch.
     """
 
     def __init__(self, samples: Any, skip_unreadable: bool, replace: bool) -> None:
@@ -58,7 +59,7 @@ class Reading(Dataset[Any]):
 
     @property
     def is_compact(self) -> bool:
-        """Whether a sample is made of its compact form alone."""
+        """Whether a sample is made from its compact form alone."""
         kind = type(self.samples)
         return isinstance(self.samples, SampleWrapper) and all(
             getattr(kind, name) is getattr(SampleWrapper, name)
@@ -88,7 +89,7 @@ class Reading(Dataset[Any]):
         return Read(key, None, notes)
 
     def batch(self, items: list[Read | DataError]) -> Batch | DataError:
-        """What was read as a batch."""
+        """Collate what was read into a batch, or return its first `DataError`."""
         reads = []
         for item in items:
             if isinstance(item, DataError):
@@ -116,7 +117,7 @@ def _stack(tensors: list[Tensor], *, collate_fn_map: Any = None) -> Tensor:
     return torch.stack(tensors)
 
 
-# As torch's default, which in a worker puts tensors into shared memory.
+# Like torch's default, except that in a worker that one puts tensors into shared memory.
 COLLATE = {**default_collate_fn_map, Tensor: _stack}
 
 
@@ -125,14 +126,15 @@ def _values(sample: Compact | dict[str, Any]) -> Sequence[Any]:
 
 
 def begin(ends_with_thread: bool, _: int) -> None:
-    """Begin a process that reads.
+    """Set up a process that reads.
 
-    Signals to the program's group, such as Ctrl-C, stay away: it finishes its step first. If the
-    program is killed, so is this process, before it can complain of pipes that are gone.
+    Signals to the program's process group, such as Ctrl-C, do not reach it, as the program finishes
+    its step first. If the program is killed, so is this process, before it can complain about
+    closed pipes.
 
     Args:
-        ends_with_thread: The thread that started this process lasts as long as the program, so
-            that its end is the program's.
+        ends_with_thread: Whether the thread that started this process lasts as long as the program,
+            so that the end of one is the end of the other.
     """
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)

@@ -1,4 +1,4 @@
-"""What the wrappers share: a sample's draws, its queries, crops and flips."""
+"""Code shared by the wrappers: a sample's random draws, its queries, crops and flips."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Size = tuple[int, int]
 
 
 class SampleWrapper(Dataset[Sample]):
-    """Draws samples from the images of a dataset.
+    """A dataset that draws samples from the images of another one.
 
     An index counts on beyond the length: index k is image ``k % len`` in epoch ``k // len``. Each
-    sample's randomness follows from (seed, epoch, image) alone, so neither the number of workers
-    nor their order matters.
+    sample's randomness depends only on (seed, epoch, image), so neither the number of workers nor
+    their order matters.
 
     Attributes:
-        seed: Of all draws; set by the loader.
+        seed: Seed of all random draws; set by the loader.
         as_grid: Whether a sample's queries are a grid rather than a list.
     """
 
@@ -42,38 +42,38 @@ class SampleWrapper(Dataset[Sample]):
         return self._sample(*self._drawn(key))
 
     def compact(self, key: int) -> Compact:
-        """Sample ``key`` without its coordinates, its pixels as they were drawn."""
+        """Return sample ``key`` without coordinates, with its pixels as they were drawn."""
         return self.pick(*self._drawn(key))
 
     def _drawn(self, key: int) -> tuple[int, Tensor, Tensor, np.random.Generator]:
         epoch, index = divmod(int(key), len(self))
         rng = np.random.default_rng((self.seed, epoch, index))
         pixels = self.draw(index, rng)
-        # Torch can do little with uint16.
+        # Torch supports few operations on uint16.
         inp, target = (x.float() / 65535 if x.dtype == torch.uint16 else x for x in pixels)
         return index, inp, target, rng
 
     def draw(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Input (3, h, w) and target (3, H, W), 8-bit or float, of one sample."""
+        """Draw the input (3, h, w) and target (3, H, W), 8-bit or float, of one sample."""
         raise NotImplementedError
 
     def size_problem(self, sizes: Any) -> str | None:
-        """What is wrong with an image, or a pair, of these sizes; None if nothing is.
+        """Say what is wrong with an image or a pair of these sizes; None if nothing is.
 
         Args:
-            sizes: (H, W), or of a pair ((h, w), (H, W)).
+            sizes: (H, W), or ((h, w), (H, W)) for a pair.
         """
         return None
 
     def target_size(self, sizes: Any) -> Size | None:
-        """(H, W) of the smallest target that is made of an image without a `size_problem`.
+        """Return (H, W) of the smallest target made from an image without a `size_problem`.
 
-        None: it is not known.
+        None if it is not known.
         """
         return None
 
     def _images(self, index: int, count: int) -> tuple[Tensor, ...]:
-        """An image or a pair; 8-bit views where the dataset has them, what it returns if not."""
+        """Read an image or a pair: 8-bit views if the dataset has them, else what it returns."""
         read = getattr(self.dataset, "pixels", self.dataset.__getitem__)
         item = read(index)
         images = (item,) if isinstance(item, Tensor) else tuple(item)
@@ -90,7 +90,7 @@ class SampleWrapper(Dataset[Sample]):
         return {key: value[0] for key, value in batch.items()}
 
     def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
-        """The queried pixels of the target, ``sample_q`` or all."""
+        """Pick the queried pixels of the target, ``sample_q`` of them or all."""
         height, width = target.shape[-2:]
         if self.sample_q is None:
             return Compact(inp, target, (height, width))
@@ -99,14 +99,14 @@ class SampleWrapper(Dataset[Sample]):
         picked = rng.choice(height * width, self.sample_q, replace=False)
         rows, cols = divmod(picked, width)
         pixels = target.permute(1, 2, 0)
-        if pixels.stride(0) < pixels.stride(1):  # transposed: read it as it lies in memory
+        if pixels.stride(0) < pixels.stride(1):  # transposed: read it in memory order
             pixels, picked = pixels.transpose(0, 1), cols * height + rows
         gt = pixels.flatten(0, 1).index_select(0, torch.from_numpy(picked))
         places = (torch.from_numpy(place.astype(np.int32)) for place in (rows, cols))
         return Compact(inp, gt, (height, width), *places)
 
     def _too_few(self, size: Size) -> str | None:
-        """Say that a target of a size has too few pixels to sample."""
+        """Say that a target of a size has too few pixels to sample; None if it has enough."""
         height, width = size
         if self.sample_q is None or self.sample_q <= height * width:
             return None
@@ -117,29 +117,29 @@ class SampleWrapper(Dataset[Sample]):
 
 
 def file_name(samples: Any, index: int) -> str:
-    """The file behind a sample, for messages and outputs; its number where that is not known."""
+    """Return the file behind a sample, for messages and outputs; its number if not known."""
     file = getattr(getattr(samples, "dataset", None), "file", None)
     return f"image-{index}" if file is None else str(file(index))
 
 
 def file_names(samples: Any, index: int) -> str:
-    """The files of a pair, as of `file_name`."""
+    """Return the files of a pair; see `file_name`."""
     files = getattr(getattr(samples, "dataset", None), "files", None)
     return " and ".join(map(str, files(index))) if callable(files) else file_name(samples, index)
 
 
 def crop(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """A view of part of an image (C, H, W)."""
+    """Return a view of part of an image (C, H, W)."""
     return image[:, top : top + height, left : left + width]
 
 
 def random_crop(
     image: Tensor, side: int, rng: np.random.Generator, name: str
 ) -> tuple[Tensor, tuple[int, int]]:
-    """A square view at a uniform place, and that place (top, left).
+    """Return a square view at a uniformly random place, and that place (top, left).
 
     Raises:
-        UserError: If the image is smaller; names the file, its size and the least size.
+        UserError: If the image is smaller; the message has the file, its size and the least size.
     """
     height, width = image.shape[-2:]
     if problem := crop_problem((height, width), side):
@@ -149,7 +149,7 @@ def random_crop(
 
 
 def crop_problem(size: Size, side: int) -> str | None:
-    """Say that an image has too few pixels for a square crop."""
+    """Say that an image has too few pixels for a square crop; None if it has enough."""
     if min(size) >= side:
         return None
     return (
@@ -159,12 +159,12 @@ def crop_problem(size: Size, side: int) -> str | None:
 
 
 def drawn_flips(rng: np.random.Generator) -> np.ndarray:
-    """Whether to flip left-right, up-down and diagonally, each with probability 1/2."""
+    """Draw whether to flip left-right, up-down and diagonally, each with probability 1/2."""
     return rng.random(3) < 0.5
 
 
 def flip_both(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The same `drawn_flips` for both."""
+    """Apply the same `drawn_flips` to both."""
     left_right, up_down, diagonal = drawn_flips(rng)
     if left_right:
         inp, target = inp.flip(-1), target.flip(-1)
@@ -176,7 +176,7 @@ def flip_both(rng: np.random.Generator, inp: Tensor, target: Tensor) -> tuple[Te
 
 
 def integer_scale(low: Size, high: Size) -> int | None:
-    """The scale s of a pair, 0 <= H - s * h < s on both axes; None if there is none."""
+    """Find the scale s of a pair, 0 <= H - s * h < s on both axes; None if there is none."""
     scale = high[0] // low[0]
     if scale < 1 or any(not 0 <= H - scale * h < scale for h, H in zip(low, high, strict=True)):
         return None
@@ -184,7 +184,7 @@ def integer_scale(low: Size, high: Size) -> int | None:
 
 
 def no_pair(low: Size, high: Size) -> str:
-    """Say that sizes are no pair, and which size the input should have."""
+    """Say that sizes are not a pair, and which size the input should have."""
     (h, w), (H, W) = low, high
     scale = max(1, round((H * W / (h * w)) ** 0.5))
     return (

@@ -1,4 +1,4 @@
-"""Gray and RGB TIFF files of 8 bits and more, of which Pillow knows few kinds."""
+"""Read gray and RGB TIFF files of 8 bits and more; Pillow supports only a few kinds of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from datasets.raw import refuse_raw
 if TYPE_CHECKING:
     import tifffile
 
-MAX_SAMPLES = 8  # of a pixel
+MAX_SAMPLES = 8  # per pixel
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
-# Its value -> whether rows and columns change places, then which axes are flipped.
+# Value of the tag -> whether rows and columns are swapped, then which axes are flipped.
 ORIENTATIONS: dict[int, tuple[bool, tuple[int, ...]]] = {
     2: (False, (1,)),
     3: (False, (0, 1)),
@@ -37,12 +37,12 @@ class Tiff:
     """The first page of a TIFF.
 
     Attributes:
-        pixels: uint8 or uint16 of its whole range, or float32; (H, W, C), upright,
+        pixels: uint8 or uint16 using its full range, or float32; (H, W, C), upright,
             C = colours + alpha.
-        colours: 1 or 3.
-        icc: The profile, if there is one.
-        frames: Pages of the file.
-        left_out: Channels beside colours and alpha.
+        colours: Number of colours, 1 or 3.
+        icc: Colour profile, if there is one.
+        frames: Number of pages of the file.
+        left_out: Number of channels besides colours and alpha.
     """
 
     pixels: np.ndarray
@@ -57,13 +57,13 @@ def is_tiff(data: bytes) -> bool:
 
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
-# What matters of a file that is read here is raised; tifffile's log of other files stays.
+# Important problems of files read here are raised; tifffile still logs those of other files.
 logging.getLogger("tifffile").addFilter(lambda record: not _reading.get())
 
 
 @contextmanager
 def open_tiff(file: BinaryIO) -> Iterator[tifffile.TiffFile]:
-    """The structure of a TIFF; meanwhile tifffile logs nothing in this thread."""
+    """Open the structure of a TIFF; meanwhile tifffile logs nothing in this thread."""
     import tifffile
 
     before = _reading.set(True)
@@ -87,11 +87,10 @@ def page_orientation(page: tifffile.TiffPage) -> int:
 
 
 def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
-    """A TIFF that is gray or RGB and has at least 8 bits; None for what Pillow is to read.
+    """Read a TIFF that is gray or RGB and has at least 8 bits; None if Pillow should read it.
 
     Raises:
-        ValueError: If it is the raw of a camera, too large, or its pixels are of a kind that is not
-            supported.
+        ValueError: If it is the raw file of a camera, too large, or has unsupported pixels.
     """
     if not is_tiff(data):
         return None
@@ -132,14 +131,14 @@ def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
 
 
 def _known_depth(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """uint8 or uint16 of its whole range, or float32; native and writable."""
+    """Convert to uint8 or uint16 using its full range, or float32; native and writable."""
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.int8:
         raise ValueError("signed 8-bit pixels have no agreed range; save it as unsigned 8 bits")
     if pixels.dtype.kind == "f":
         return finite(pixels.astype(np.float32))
-    if pixels.dtype.kind == "u" and bits < 16:  # such as 12 bits of a scanner
+    if pixels.dtype.kind == "u" and bits < 16:  # such as a scanner's 12 bits
         return scaled(pixels, bits)
     if pixels.dtype.kind in "ui":
         return sixteen_bits(pixels)
@@ -147,15 +146,15 @@ def _known_depth(pixels: np.ndarray, bits: int) -> np.ndarray:
 
 
 def scaled(levels: np.ndarray, bits: int) -> np.ndarray:
-    """Levels of so many bits as uint16 of its whole range."""
+    """Scale levels of this many bits to the full range of uint16."""
     return np.rint(levels * (65535 / (2**bits - 1))).astype(np.uint16)
 
 
 def sixteen_bits(levels: np.ndarray) -> np.ndarray:
-    """Integers of any type as uint16 levels.
+    """Convert integers of any type to uint16 levels.
 
     Raises:
-        ValueError: If there are others than 0 to 65535.
+        ValueError: If there are any outside 0 to 65535.
     """
     if levels.min() < 0:
         raise ValueError("pixels below 0 have no agreed range; save it as unsigned 8 or 16 bits")
@@ -171,7 +170,7 @@ def finite(pixels: np.ndarray) -> np.ndarray:
 
 
 def unmultiplied(pixels: np.ndarray) -> np.ndarray:
-    """Colours that were stored multiplied by their alpha, divided by it."""
+    """Divide colours by alpha if they were stored multiplied by it."""
     white = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1.0
     alpha = pixels[..., -1:].astype(np.float64) / white
     colour = np.divide(
@@ -183,12 +182,12 @@ def unmultiplied(pixels: np.ndarray) -> np.ndarray:
 
 
 def with_channels(pixels: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) or (H, W, C) as (H, W, C)."""
+    """Convert pixels (H, W) or (H, W, C) to (H, W, C)."""
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels (H, W[, C]) as (H, W, C), upright."""
+    """Turn pixels (H, W[, C]) upright; returns (H, W, C)."""
     pixels = with_channels(pixels)
     swapped, flipped = ORIENTATIONS.get(orientation, (False, ()))
     if swapped:

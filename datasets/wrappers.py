@@ -1,8 +1,8 @@
-"""Images to training samples: a low-resolution input and colours at continuous coordinates.
+"""Wrappers that make training samples of images: a small input, and colours at coordinates.
 
-A sample is ``inp`` (3, h, w) in [0, 1], and for Q pixels of the high-resolution target ``coord``
-(Q, 2), ``cell`` (Q, 2) and ``gt`` (Q, 3) in [0, 1]; coordinates as in `utils`. The wrappers whose
-names end in ``-fast`` emit them as a grid: (H, W, 2), one cell (2,), and (3, H, W).
+A sample is ``inp`` (3, h, w) in [0, 1] and, for Q pixels of the high-resolution target, ``coord``
+(Q, 2), ``cell`` (Q, 2) and ``gt`` (Q, 3) in [0, 1]; coordinates as in `utils`. Wrappers whose names
+end in ``-fast`` return them as a grid: (H, W, 2), one cell (2,), and (3, H, W).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class SRImplicitPaired(SampleWrapper):
     """Pairs of images: the target is cut to the size of the input times an integer scale.
 
     Args:
-        dataset: Of pairs (low, high).
-        inp_size: Side of a random crop of the input; the whole image if None.
+        dataset: Dataset of pairs (low, high).
+        inp_size: Side of a random crop of the input; None for the whole image.
         augment: Flip left-right, up-down and diagonally, each with probability 1/2.
-        sample_q: Number of distinct target pixels; all of them if None.
+        sample_q: Number of distinct target pixels; None for all of them.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class SRImplicitDownsampled(SampleWrapper):
     """Images shrunk by a random scale, with Pillow's bicubic on 8-bit pixels.
 
     Args:
-        dataset: Of images.
+        dataset: Dataset of images.
         inp_size: Side of the input; the target is then a random crop of round(inp_size * scale).
-            The whole image if None.
-        scale_min, scale_max: The scale is uniform between them; ``scale_max`` None: scale_min.
+            None for the whole image.
+        scale_min, scale_max: Limits of the uniform scale; ``scale_max`` None for scale_min.
         augment: Flip left-right, up-down and diagonally, each with probability 1/2.
-        sample_q: Number of distinct target pixels; all of them if None.
+        sample_q: Number of distinct target pixels; None for all of them.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class SRImplicitDownsampled(SampleWrapper):
         return self.shrink(target, size, rng)
 
     def cut(self, index: int, rng: np.random.Generator, scale: float) -> tuple[Tensor, Size]:
-        """The target of a scale, a view of the image, and the size of its input."""
+        """Cut the target for a scale, as a view of the image; also returns the input's size."""
         (image,) = self._images(index, 1)
         if self.inp_size is not None:
             side = round(self.inp_size * scale)
@@ -142,7 +142,7 @@ class SRImplicitDownsampled(SampleWrapper):
         return crop(image, 0, 0, round(h * scale), round(w * scale)), (h, w)
 
     def shrink(self, target: Tensor, size: Size, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """The input of a target, by bicubic, and the target; flipped alike if that is asked for."""
+        """Shrink a target to its input by bicubic; returns both, flipped together if augmented."""
         inp = resize_bicubic(target, *size)
         return flip_both(rng, inp, target) if self.augment else (inp, target)
 
@@ -166,7 +166,7 @@ class SRImplicitDownsampled(SampleWrapper):
 
 
 def shrunk(size: Size, scale: float) -> Size:
-    """(H, W) divided by a scale, rounded down; the 1e-9 keeps 7 / 0.7 whole."""
+    """Divide (H, W) by a scale and round down; the 1e-9 keeps 7 / 0.7 a whole number."""
     height, width = (int(np.floor(n / scale + 1e-9)) for n in size)
     return height, width
 
@@ -180,10 +180,10 @@ class SRImplicitPairedFast(SRImplicitPaired):
     """`sr-implicit-paired` as a grid: a square part of the target, or all of it.
 
     Args:
-        dataset: Of pairs (low, high).
-        inp_size: Side of a random crop of the input, and of a random part of its target; the whole
-            image if None.
-        augment: As of `sr-implicit-paired`.
+        dataset: Dataset of pairs (low, high).
+        inp_size: Side of a random crop of the input, and of a random part of its target; None for
+            the whole image.
+        augment: As in `sr-implicit-paired`.
     """
 
     as_grid = True
@@ -194,7 +194,7 @@ class SRImplicitPairedFast(SRImplicitPaired):
         super().__init__(dataset, inp_size, augment, None if inp_size is None else inp_size**2)
 
     def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
-        """A square of the target, or all of it."""
+        """Pick a square of the target, or all of it."""
         if self.sample_q is None:
             return super().pick(index, inp, target, rng)
         assert self.inp_size is not None
@@ -209,8 +209,8 @@ class SRImplicitDownsampledFast(SRImplicitDownsampled):
     """`sr-implicit-downsampled` as a grid: inp_size**2 pixels in no order, or the whole target.
 
     Args:
-        dataset: Of images.
-        inp_size, scale_min, scale_max, augment: As of `sr-implicit-downsampled`.
+        dataset: Dataset of images.
+        inp_size, scale_min, scale_max, augment: As in `sr-implicit-downsampled`.
     """
 
     as_grid = True
@@ -227,7 +227,7 @@ class SRImplicitDownsampledFast(SRImplicitDownsampled):
         super().__init__(dataset, inp_size, scale_min, scale_max, augment, queries)
 
     def pick(self, index: int, inp: Tensor, target: Tensor, rng: np.random.Generator) -> Compact:
-        """The pixels of `sr-implicit-downsampled`, in a square."""
+        """Pick the pixels of `sr-implicit-downsampled`, arranged in a square."""
         sample = super().pick(index, inp, target, rng)
         if sample.rows is None or sample.cols is None:
             return sample
@@ -239,15 +239,15 @@ class SRImplicitDownsampledFast(SRImplicitDownsampled):
 
 @register("sr-implicit-uniform-varied")
 class SRImplicitUniformVaried(SampleWrapper):
-    """Pairs of square images: the target is resized, from size_min for the first to size_max.
+    """Pairs of square images whose target is resized, from size_min for the first to size_max.
 
     Args:
-        dataset: Of pairs (low, high).
+        dataset: Dataset of pairs (low, high).
         size_min: Side of the target of the first image.
-        size_max: Side of the target of the last image; size_min if None.
+        size_max: Side of the target of the last image; None for size_min.
         augment: Flip left-right with probability 1/2.
         gt_resize: Resize the target once more, to this side.
-        sample_q: Number of distinct target pixels; all of them if None.
+        sample_q: Number of distinct target pixels; None for all of them.
     """
 
     def __init__(
