@@ -1,1 +1,1 @@
-"""Words to checked values: YAML files and command lines."""
+"""Checked values from YAML files and command lines."""

@@ -1,6 +1,6 @@
-"""Training and test YAMLs to checked values.
+"""Load training and test YAMLs and check their values.
 
-All mistakes of a YAML are found at once, before an image is read.
+All mistakes in a YAML are found at once, before an image is read.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class TestCase:
 
     Attributes:
         name: Row of the table.
-        scale: Column; None in the published single form, which does not name it.
-        test: The entry of the YAML that it was made of, if it has several scales.
-        values: One of each of the entry's values.
+        scale: Column; None in the published form of one test, which does not state it.
+        test: Entry of the YAML that it was made from, if that has several scales.
+        values: The number used here for each word in the entry's ``values``.
     """
 
     name: str
@@ -49,7 +49,7 @@ class TestCase:
 
     @property
     def shrinks(self) -> bool:
-        """Whether its wrapper takes the scale, and its files are the same for all."""
+        """Whether its wrapper takes the scale, while its files are the same for all scales."""
         if self.test is None:
             return False
         section = self.test.test_dataset
@@ -63,10 +63,10 @@ def load_train(
 
     Args:
         path: The file.
-        models, datasets, optimizers: Where its specs look up their names.
+        models, datasets, optimizers: Registries in which its specs look up their names.
 
     Raises:
-        UserError: With every mistake of the file, one a line.
+        UserError: If there are mistakes; lists every one in the file, one per line.
     """
     registries = {"models": models, "datasets": datasets, "optimizers": optimizers}
     source = read_source(path)
@@ -79,7 +79,7 @@ def load_train(
 def check_train(
     raw: Mapping[str, Any], *, models: Registry, datasets: Registry, optimizers: Registry
 ) -> tuple[TrainConfig | None, list[str]]:
-    """The config that a mapping stands for, or None, and every mistake in it, one a line."""
+    """Parse a mapping into a config, or None, and list every mistake in it, one per line."""
     config, problems = parse_section(TrainConfig, raw)
     for key in ("train_dataset", "val_dataset"):
         problems += data_problems(raw.get(key), key, datasets)
@@ -95,7 +95,7 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
     """Read and check a test YAML, in the published form or with table rows of scales.
 
     Raises:
-        UserError: With every mistake of the file, one a line.
+        UserError: If there are mistakes; lists every one in the file, one per line.
     """
     source = read_source(path)
     raw = source.raw
@@ -124,13 +124,13 @@ def load_test(path: str | Path, *, datasets: Registry) -> list[TestCase]:
 def choose_scales(
     cases: Sequence[TestCase], scales: Sequence[float], *, datasets: Registry
 ) -> list[TestCase]:
-    """Choose tests of the scales that they list, and make them for others where that is possible.
+    """Choose the tests of some scales, and make tests for scales not listed where possible.
 
-    That is, of each row, the first test that shrinks its images itself. If there is none, for want
-    of files of other scales, these are left out.
+    These are made from each row's first test that shrinks its images itself. In rows without one,
+    scales that are not listed are left out, as there are no files for them.
 
     Args:
-        cases: Of one test YAML.
+        cases: Tests of one test YAML.
 
     Raises:
         UserError: If the test cannot be made for such a scale.
@@ -150,7 +150,7 @@ def choose_scales(
 def _case(
     name: str, test: ScaledTest, values: Mapping[str, float], scale: float, datasets: Registry
 ) -> tuple[TestCase, list[str]]:
-    """A test at one scale, and its mistakes."""
+    """Make a test at one scale, and list its mistakes."""
     raw = _fill(test.model_dump(exclude={"scales", "values"}), {**values, "scale": scale})
     config, mistakes = parse_section(TestConfig, raw)
     mistakes = [f".{mistake}" for mistake in mistakes + _section_problems(raw, datasets)]
@@ -167,7 +167,7 @@ def _section_problems(raw: dict[str, Any], datasets: Registry) -> list[str]:
 
 
 def _fill(value: Any, numbers: Mapping[str, float]) -> Any:
-    """Words in braces replaced in all texts; a text that is nothing else becomes the number."""
+    """Replace words in braces in all texts; a text that is nothing else becomes the number."""
     if isinstance(value, dict):
         return {key: _fill(entry, numbers) for key, entry in value.items()}
     if isinstance(value, list):

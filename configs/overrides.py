@@ -1,4 +1,4 @@
-"""Values of a config that are given on the command line: ``--set optimizer.args.lr=2e-4``."""
+"""Values of a config that are set on the command line: ``--set optimizer.args.lr=2e-4``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from errors import UserError
 
 
 def override(raw: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """A copy of a config with other values; what they mean is checked with the rest of it.
+    """Copy a config and change values in it; they are checked later, with the rest of it.
 
     Args:
         raw: The mapping of a YAML file.
-        settings: Each ``key=value``: the keys on the way joined by dots, places in a list as
-            numbers, and the value in YAML. Mappings that are missing on the way are made.
+        settings: Texts ``key=value``: the path of keys joined by dots, with places in a list as
+            numbers, and the value in YAML. Missing mappings on the path are created.
 
     Raises:
-        UserError: If one is not of this form, or leads through something that is no mapping.
+        UserError: If a setting is not of this form, or its path leads through something that is
+            not a mapping.
     """
     changed = copy.deepcopy(raw)
     for setting in settings:

@@ -1,4 +1,4 @@
-"""The keys of training and test YAMLs, and their check."""
+"""The keys of training and test YAMLs, and their validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OneOrThree = Annotated[list[float], Field(min_length=1, max_length=3)]
 
 
 class _Section(pydantic.BaseModel):
-    """A mapping without unknown keys; values are not coerced (text is no number)."""
+    """A mapping that allows no unknown keys; values are not coerced (text is not a number)."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid", strict=True, frozen=True, allow_inf_nan=False
@@ -29,7 +29,7 @@ class _Section(pydantic.BaseModel):
 
 
 class Stats(_Section):
-    """(x - sub) / div, one number or one per channel."""
+    """The numbers of (x - sub) / div, one each or one per channel."""
 
     sub: OneOrThree
     div: OneOrThree
@@ -44,7 +44,7 @@ class Stats(_Section):
 
 
 class DataNorm(_Section):
-    """How pixels in [0, 1] are normalised, network input and target each."""
+    """The normalisation of pixels in [0, 1], for the network's input and its target."""
 
     inp: Stats
     gt: Stats
@@ -60,7 +60,7 @@ EvalType = Annotated[str | None, pydantic.AfterValidator(_eval_type)]
 
 
 class DataSection(_Section):
-    """Files (dataset), samples (wrapper) and batches."""
+    """A section that describes files (dataset), samples (wrapper) and batches."""
 
     dataset: Spec
     wrapper: Spec
@@ -68,28 +68,31 @@ class DataSection(_Section):
 
 
 class MultiStepLR(_Section):
-    """The learning rate is multiplied by gamma after each of the milestones, in epochs."""
+    """A schedule that multiplies the learning rate by gamma after each milestone, in epochs."""
 
     milestones: list[PositiveInt]
     gamma: PositiveFloat = 0.1
 
 
 class WarmupStepLR(_Section):
-    """The learning rate rises to ``multiplier`` times in so many epochs, then falls as a cosine."""
+    """A schedule that raises the learning rate to ``multiplier`` times, then lowers it as a cosine.
+
+    It rises for ``total_epoch`` epochs.
+    """
 
     multiplier: Annotated[float, Field(ge=1)]
     total_epoch: PositiveInt
 
 
 class SaveEvery(_Section):
-    """How often a run saves within an epoch; its ends are always saved."""
+    """The intervals at which a run saves within an epoch; ends of epochs are always saved."""
 
     steps: PositiveInt | None = None
     seconds: PositiveFloat | None = None
 
 
 def per_channel(norm: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, Any]:
-    """A `DataNorm` with three numbers each, so that equal ones are equal: one stands for three."""
+    """Expand a `DataNorm` to three numbers each, so that equivalent ones compare equal."""
     return {
         side: {key: list(x) * (3 if len(x) == 1 else 1) for key, x in stats.items()}
         for side, stats in norm.items()
@@ -97,7 +100,7 @@ def per_channel(norm: Mapping[str, Mapping[str, Sequence[float]]]) -> dict[str, 
 
 
 class TrainConfig(_Section):
-    """A training YAML."""
+    """The content of a training YAML."""
 
     train_dataset: DataSection
     val_dataset: DataSection | None = None
@@ -136,7 +139,7 @@ class TrainConfig(_Section):
 
     @pydantic.model_validator(mode="after")
     def _no_graphs_of_parts(self) -> TrainConfig:
-        # A graph's gradients lie in memory that its next run overwrites.
+        # The gradients of a CUDA graph are in memory that its next run overwrites.
         if self.compile == "reduce-overhead" and self.accumulate > 1:
             raise ValueError("compile: reduce-overhead and accumulate exclude each other")
         return self
@@ -159,7 +162,7 @@ class TrainConfig(_Section):
 
 
 class TestConfig(_Section):
-    """A test YAML in the published form: one dataset, one protocol."""
+    """The content of a test YAML in the published form: one dataset, one protocol."""
 
     test_dataset: DataSection
     eval_type: EvalType = None
@@ -168,10 +171,10 @@ class TestConfig(_Section):
 
 
 class ScaledTest(TestConfig):
-    """The same for several scales: ``{scale}`` in any text becomes each of them.
+    """A test for several scales: ``{scale}`` in any text is replaced by each of them.
 
     Attributes:
-        values: Other words, such as ``quality`` of ``{quality}``, and the numbers that they become.
+        values: Other words, such as ``quality`` for ``{quality}``, and the numbers to replace them.
     """
 
     scales: Annotated[list[PositiveFloat], Field(min_length=1)]
@@ -180,9 +183,9 @@ class ScaledTest(TestConfig):
 
 
 class TestSuite(_Section):
-    """A test YAML with a table row: a name, and tests whose scales are the columns.
+    """The content of a test YAML of a table row: a name, and tests whose scales are columns.
 
-    A name with words in braces is a row for each of their values.
+    A name with words in braces gives a row for each of their values.
     """
 
     name: str
@@ -203,7 +206,7 @@ class TestSuite(_Section):
 
 
 def parse_section(kind: type[pydantic.BaseModel], raw: Mapping[str, Any]) -> Any:
-    """Validate a mapping.
+    """Validate a mapping as a section of a kind.
 
     Returns:
         (the section or None, a list of problems of one line each).
@@ -246,7 +249,7 @@ def _section_of(annotation: Any) -> Any:
 
 
 def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
-    """Mistakes in the specs of a `DataSection` or its raw mapping."""
+    """List the mistakes in the specs of the raw mapping of a `DataSection`."""
     problems = []
     if isinstance(section, Mapping):
         if "dataset" in section:
@@ -257,7 +260,7 @@ def data_problems(section: Any, place: str, datasets: Registry) -> list[str]:
 
 
 def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
-    """Find protocols of whole images that are to be applied to samples of single pixels."""
+    """Report a protocol of whole images that would be applied to samples of single pixels."""
     wrapper = section.get("wrapper") if isinstance(section, Mapping) else None
     args = wrapper.get("args") if isinstance(wrapper, Mapping) else None
     if eval_type is None or not isinstance(args, Mapping) or args.get("sample_q") is None:
@@ -266,10 +269,10 @@ def sampled_problems(eval_type: Any, section: Any, place: str) -> list[str]:
 
 
 def raise_problems(given: object, problems: Iterable[str]) -> None:
-    """One `UserError` that lists all problems, each on a line with its file.
+    """Raise one `UserError` that lists all problems, if any, each on a line with its file.
 
     Args:
-        given: What they are in: a file, or a config that knows which of its files to name.
+        given: Where the problems are: a file, or a config that knows which of its files to name.
     """
     file_of = given.file_of if isinstance(given, Source) else lambda _: given
     unique = dict.fromkeys(problems)

@@ -1,7 +1,7 @@
-"""A config as the user gave it: a file, its base, and what the command line says otherwise.
+"""A config as the user gave it: a file, its base, and changes from the command line.
 
 A file may begin with ``base: FILE``, a config that it adds to and changes. Mappings of the two are
-merged; whatever else the file says, such as a list or null, replaces what the base says.
+merged; any other value in the file, such as a list or null, replaces that of the base.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from configs.yaml_file import parse_yaml, read_text
 from errors import UserError
 from files.paths import expand
 
-BASE = "base"  # the key
+BASE = "base"  # the key that names the base
 
 
 @dataclass(frozen=True)
 class Source:
-    """A config, not checked yet.
+    """A config that has not been checked yet.
 
     Attributes:
-        path: Of the file, for messages.
-        raw: Its mapping, with that of its base and the values of the command line.
-        text: A YAML file of this, to keep with a run: the file itself if nothing was changed.
+        path: Path of the file, for messages.
+        raw: Mapping of the file, merged with its base and the values from the command line.
+        text: YAML text of ``raw`` to store with a run; the file itself if nothing was changed.
         base: Path of the base; None without one.
-        inherited: The mapping of the base.
+        inherited: Mapping of the base.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Source:
     inherited: Mapping[str, Any] = field(default_factory=dict)
 
     def file_of(self, problem: str) -> str:
-        """The file to look into: the base if what is wrong stands there only, or both.
+        """Name the file to look into: the base if the problem is only there, or both files.
 
         Args:
             problem: A line that begins with a place, such as ``model.args``, and a colon.
@@ -60,10 +60,10 @@ def read_source(path: str | Path, settings: Sequence[str] = ()) -> Source:
     """Read a config, which may come from a pipe, and its base.
 
     Args:
-        settings: As of `override`.
+        settings: As in `override`.
 
     Raises:
-        UserError: If the file or its base cannot be read, or a setting be made.
+        UserError: If the file or its base cannot be read, or a setting cannot be applied.
     """
     path = str(path)
     text = read_text(path)
@@ -85,7 +85,7 @@ def read_source(path: str | Path, settings: Sequence[str] = ()) -> Source:
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A config over its base: mappings are merged, other values replaced."""
+    """Merge a config over its base: mappings are merged, other values replaced."""
     return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
 
 
@@ -95,7 +95,7 @@ def _over(base: Any, own: Any) -> Any:
 
 
 def _base_path(name: Any, path: str) -> str:
-    """The path of a base, which is relative to the file that names it."""
+    """Return the path of a base, which is relative to the file that names it."""
     if not isinstance(name, str):
         raise UserError(f"{path}: {BASE}: expected the path of a config, got {shortened(name)}")
     name = expand(name)
@@ -119,7 +119,7 @@ MISSING = object()
 
 
 def _at(tree: Any, place: Sequence[str]) -> Any:
-    """The value at a place, or that which the way there ends in; MISSING if there is none."""
+    """Return the value at a place, or the value where the path there ends; MISSING if none."""
     for step in place:
         if isinstance(tree, Mapping):
             tree = tree.get(step, MISSING)
@@ -131,5 +131,5 @@ def _at(tree: Any, place: Sequence[str]) -> Any:
 
 
 def is_pipe(path: str) -> bool:
-    """Whether a path is something that can be read only once, such as ``<(sed ... C.yaml)``."""
+    """Tell whether a path can be read only once, such as ``<(sed ... C.yaml)``."""
     return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()

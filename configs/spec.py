@@ -18,7 +18,7 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class SpecOf:
-    """Marks a parameter that takes a spec; ``supplied`` are arguments that its owner adds.
+    """A mark for a parameter that takes a spec; ``supplied`` are arguments that its owner adds.
 
     Example: ``imnet_spec: Annotated[dict | None, SpecOf("in_dim")] = None``.
     """
@@ -31,7 +31,7 @@ class SpecOf:
 
 @dataclass(frozen=True)
 class SpecsOf:
-    """Marks a parameter that takes a list of a registry's specs, or a list of such lists.
+    """A mark for a parameter that takes a list of a registry's specs, or a list of such lists.
 
     Example: ``filters: Annotated[list[Any] | None, SpecsOf(filters)] = None``.
     """
@@ -53,10 +53,10 @@ class SpecsOf:
 
 
 class Registry:
-    """Named factories of one kind, called through specs ``{name, args[, sd]}``.
+    """A collection of named factories of one kind, called through specs ``{name, args[, sd]}``.
 
     Args:
-        kind: What is registered, for messages: "model", "dataset".
+        kind: Kind of the things registered, for messages: "model", "dataset".
     """
 
     def __init__(self, kind: str) -> None:
@@ -70,10 +70,10 @@ class Registry:
         return sorted(self._entries)
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that adds a class or factory under ``name``.
+        """Return a decorator that adds a class or factory under ``name``.
 
         Raises:
-            ValueError: If another class or factory has that name; the registry stays as it was.
+            ValueError: If another class or factory has that name; the registry is then unchanged.
         """
 
         def add(factory: T) -> T:
@@ -98,7 +98,7 @@ class Registry:
 
         Args:
             spec: ``{"name": .., "args": {..}}``, with ``"sd"`` if ``load_sd``.
-            args: Merged over ``spec["args"]``.
+            args: Arguments that override ``spec["args"]``.
             load_sd: Load the state dict ``spec["sd"]`` strictly.
 
         Raises:
@@ -119,11 +119,11 @@ class Registry:
         return made
 
     def check(self, spec: Any, place: str, supplied: Iterable[str] = ()) -> list[str]:
-        """Everything wrong with a spec, one line per mistake; nested specs included.
+        """List everything wrong with a spec and its nested specs, one line per mistake.
 
         Args:
-            spec: What the user wrote.
-            place: Where, e.g. ``model.args.encoder_spec``.
+            spec: Spec as the user wrote it.
+            place: Place of the spec, e.g. ``model.args.encoder_spec``.
             supplied: Names of arguments that the caller adds.
         """
         if not isinstance(spec, Mapping) or "name" not in spec:
@@ -143,7 +143,7 @@ class Registry:
         return problems + self._check_args(entry, args, f"{place}.args", set(supplied))
 
     def completed(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """A right spec with its defaults written out, those of nested specs included.
+        """Write out all defaults of a valid spec, including those of nested specs.
 
         Two specs that make the same thing are then equal. The state dict is left out.
         """
@@ -179,7 +179,7 @@ class Registry:
             if listed and value is not None:
                 problems += check_type(value, hint_type, at) or listed.check(value, at)
             elif value is not None and (owner or self._looks_like_spec(key, value)):
-                # An owner that does not say what it supplies is taken to supply what is missing.
+                # An owner that does not say what it supplies is assumed to supply what is missing.
                 given = owner.supplied if owner else self._required(value)
                 problems += self.check(value, at, given)
             elif hint_type is not None:
@@ -192,7 +192,7 @@ class Registry:
         return problems
 
     def _looks_like_spec(self, key: str, value: Any) -> bool:
-        """Whether a parameter without annotation is a spec: other mappings may have a name, too."""
+        """Guess if an unannotated parameter is a spec, as other mappings may have a name too."""
         named = isinstance(value, Mapping) and isinstance(value.get("name"), str)
         return named and (key.endswith("_spec") or value["name"] in self)
 
@@ -203,7 +203,7 @@ class Registry:
 
 @dataclass
 class _Entry:
-    """A registered factory and what its signature says."""
+    """A registered factory and the contents of its signature."""
 
     name: str
     factory: Callable[..., Any]
@@ -237,7 +237,7 @@ class _Entry:
         target = self.factory.__init__ if is_class else self.factory
         try:
             return get_type_hints(target, include_extras=True)
-        except NameError:  # a dropped-in file may name types that exist for its checker only
+        except NameError:  # a dropped-in file may use types imported only for type checking
             return {}
 
 

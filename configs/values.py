@@ -1,4 +1,4 @@
-"""Values of a YAML checked against type annotations."""
+"""Check values of a YAML against type annotations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pydantic
 
 
 def check_type(value: Any, expected: Any, place: str) -> list[str]:
-    """Mistakes of a YAML value against a type annotation; no coercion of text to numbers."""
+    """List the mistakes of a YAML value under a type annotation; text is not read as numbers."""
     try:
-        # As JSON, so that strictness does not tell a list from a tuple.
+        # As JSON, so that strict mode accepts a list for a tuple.
         _adapter(expected).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -25,7 +25,7 @@ def check_type(value: Any, expected: Any, place: str) -> list[str]:
 
 
 def type_message(message: str, value: Any) -> str:
-    """One line about a value of the wrong type, with the usual slip of YAML named."""
+    """Describe in one line a value of the wrong type; a common YAML mistake is pointed out."""
     text = f"{message[:1].lower()}{message[1:]}, got {shortened(value)}"
     if isinstance(value, str) and _is_number(value):
         better = _as_yaml_number(value, whole="integer" in message)
@@ -60,6 +60,6 @@ def _as_yaml_number(text: str, whole: bool) -> str:
 
 
 def shortened(value: Any) -> str:
-    """The text of a value, no longer than 60 characters."""
+    """Return the text of a value, shortened to at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""YAML files, read strictly: a repeated key, which YAML lets silently win, is an error."""
+"""Read YAML files strictly: a repeated key, which silently wins in YAML, is an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 from errors import UserError
 from files.paths import expand
 
-# What editors put before a text to tell its encoding.
+# Marks that editors put before a text to state its encoding.
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -20,7 +20,7 @@ MARKS = {
 
 
 class StrictLoader(yaml.SafeLoader):
-    """`SafeLoader` that refuses a key given twice."""
+    """A `SafeLoader` that refuses a key given twice."""
 
 
 def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -35,7 +35,7 @@ def _mapping(loader: StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
                 None, None, f"the key {key.value!r} is given twice", key.start_mark
             )
         seen.add(key.value)
-    loader.flatten_mapping(node)  # puts what `<<` merges first, so that own keys win
+    loader.flatten_mapping(node)  # puts keys merged by `<<` first, so that own keys win
     return {
         loader.construct_object(key, deep=True): loader.construct_object(value, deep=True)
         for key, value in node.value
@@ -48,7 +48,7 @@ def _decode(data: bytes, path: str | Path) -> str:
         text, wrong = data.decode(encoding), -1
     except UnicodeDecodeError as error:
         text, wrong = data[: error.start].decode(encoding, errors="replace"), data[error.start]
-    if "\0" in text:  # UTF-16 that does not say so
+    if "\0" in text:  # UTF-16 without a mark
         text, wrong = text[: text.index("\0")], 0
     if wrong < 0:
         return text
@@ -61,16 +61,16 @@ StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _ma
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping that a YAML file holds.
+    """Read the mapping in a YAML file.
 
     Raises:
-        UserError: As `read_text` and `parse_yaml`.
+        UserError: As in `read_text` and `parse_yaml`.
     """
     return parse_yaml(read_text(path), path)
 
 
 def read_text(path: str | Path) -> bytes:
-    """What a config file holds, read once, so that it may be a pipe.
+    """Read the bytes of a config file, only once, so that it may be a pipe.
 
     Raises:
         UserError: If it cannot be read.
@@ -82,14 +82,14 @@ def read_text(path: str | Path) -> bytes:
 
 
 def parse_yaml(data: bytes, path: str | Path) -> dict[str, Any]:
-    """The mapping that the bytes of a YAML file hold, in UTF-8, or UTF-16 that says so.
+    """Parse the mapping in the bytes of a YAML file, in UTF-8, or in UTF-16 with a mark.
 
     Args:
         data: The bytes.
-        path: For messages.
+        path: Path to name in messages.
 
     Raises:
-        UserError: If it is no text, is not YAML, repeats a key, or holds no mapping.
+        UserError: If the data is not text, is not YAML, repeats a key, or holds no mapping.
     """
     text = _decode(data, path)
     try:
