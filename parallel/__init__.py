@@ -1,7 +1,7 @@
-"""One run in several processes: each has a device and a share of every batch.
+"""Run a program in several processes, each with a device and a share of every batch.
 
-`torchrun` starts them, on one machine or many, or `start_each` does for ``--gpu 0,1``. Without
-either a program is one process, and `Group` says so.
+They are started by `torchrun`, on one machine or many, or by `start_each` for ``--gpu 0,1``.
+Without either, a program is a single process, and `Group` says so.
 """
 
 from parallel.group import ALONE, Group, LostProcessError, is_failure, reason

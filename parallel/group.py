@@ -1,4 +1,4 @@
-"""The processes of a run: their shares, and what they tell each other."""
+"""The processes of a run, and the communication between them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 class LostProcessError(UserError):
-    """Another process of the run has ended, or cannot be reached."""
+    """The error that another process of the run has ended, or cannot be reached."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(f"another process of this run has ended, or cannot be reached ({cause})")
@@ -32,13 +32,13 @@ class LostProcessError(UserError):
 class Group:
     """The processes of a run, and which of them this is.
 
-    All of its methods but `tally` are to be called by all processes, in the same order.
+    All methods except `tally` must be called by all processes, in the same order.
 
     Attributes:
         rank: Number of this process, from 0.
         world: Number of processes.
-        local_rank, local_world: The same on this machine.
-        device: That this process computes on.
+        local_rank, local_world: The same for this machine.
+        device: Device that this process computes on.
     """
 
     rank: int = 0
@@ -49,14 +49,14 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def __str__(self) -> str:
         return str(self.device) if self.world == 1 else f"{self.world} x {self.device.type}"
 
     def largest(self, *values: int) -> list[int]:
-        """The largest of each value over the processes; waits for all of them."""
+        """Find the largest of each value over the processes; waits for all of them."""
         if self.world == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.int64)
@@ -65,7 +65,7 @@ class Group:
         return tensor.tolist()
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean of a tensor on ``device`` over the processes."""
+        """Average a tensor on ``device`` over the processes."""
         if self.world == 1:
             return value
         total = value.clone()
@@ -74,7 +74,7 @@ class Group:
         return total / self.world
 
     def gather(self, values: list[T]) -> list[T]:
-        """The lists of all processes, one after another."""
+        """Concatenate the lists of all processes."""
         if self.world == 1:
             return values
         lists: list[list[T]] = [[] for _ in range(self.world)]
@@ -83,12 +83,12 @@ class Group:
         return [value for part in lists for value in part]
 
     def tally(self, name: str, amount: int) -> int:
-        """The sum of what several processes have given so far, without waiting for any."""
+        """Add to a sum over processes and return it as it is so far, without waiting for any."""
         with self.talking():
             return dist.distributed_c10d._get_default_store().add(f"tally {name}", amount)
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns in the first process."""
+        """Call ``make`` in the first process, and return its result in all."""
         made = [make() if self.is_first else None]
         if self.world > 1:
             with self.talking():
@@ -101,10 +101,10 @@ class Group:
             raise UserError(f"{what} differ between the processes; each needs the same files")
 
     def fail_together(self, error: Exception | None) -> None:
-        """Raise in all processes what one of them has failed with, if any has.
+        """Raise in all processes the error that one of them has failed with, if any has.
 
         Args:
-            error: Of this process.
+            error: Error of this process; None if it has not failed.
         """
         if self.world > 1:
             (failed,) = self.largest(int(error is not None))
@@ -114,10 +114,10 @@ class Group:
             raise error
 
     def attempt(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns, or, if it fails in one of the processes, that in all of them.
+        """Call ``make`` and return its result; if it fails in one process, all of them fail.
 
         Args:
-            make: Must not use the group.
+            make: Function that must not use the group.
         """
         made, failure = None, None
         try:
@@ -131,7 +131,7 @@ class Group:
 
     @contextmanager
     def talking(self) -> Iterator[None]:
-        """What the network says of a process that is gone becomes a `LostProcessError`."""
+        """Turn network errors about a process that is gone into a `LostProcessError`."""
         try:
             yield
         except RuntimeError as error:
@@ -142,10 +142,10 @@ class Group:
             raise LostProcessError(first_line(error)) from error
 
     def in_step(self, batches: Iterable[T], after_batch: Callable[[], Any]) -> Iterator[T]:
-        """The batches of this process, with a call of ``after_batch`` after each.
+        """Yield the batches of this process, and call ``after_batch`` after each.
 
-        All processes call it equally often, even if some have fewer batches; so it may use the
-        group. A single process may give batches that cannot be counted.
+        All processes call it equally often, even if some have fewer batches, so it may use the
+        group. With a single process, the number of batches need not be known.
         """
         if self.world == 1:
             for batch in batches:
@@ -160,14 +160,17 @@ class Group:
             after_batch()
 
     def average_gradients(self, model: nn.Module) -> nn.Module:
-        """The model with the same parameters; ``backward`` leaves their mean gradients in them."""
+        """Wrap a model so that ``backward`` averages its gradients over the processes.
+
+        The parameters stay the same.
+        """
         if self.world == 1:
             return model
-        self.largest(0)  # all are there: NCCL would wait for ever
+        self.largest(0)  # ensures that all are there: NCCL would wait forever
         ids = [self.device] if self.device.type == "cuda" else None
         with self.talking():
-            # Published models may have parameters that they do not use. Besides, the buckets of
-            # gradients then stay as they are, and a resumed run sums in the same order.
+            # Published models may have unused parameters. This also keeps the buckets of gradients
+            # unchanged, so that a resumed run sums in the same order.
             return nn.parallel.DistributedDataParallel(
                 model, device_ids=ids, find_unused_parameters=True
             )
@@ -177,14 +180,14 @@ ALONE = Group()
 
 
 def is_failure(error: Exception) -> bool:
-    """Whether it is told in a line, and no fault of the program itself."""
+    """Tell whether an error is reported in a line, as no fault of the program itself."""
     if isinstance(error, LostProcessError):
         return False
     return isinstance(error, (UserError, OSError)) or is_out_of_memory(error)
 
 
 def reason(error: Exception) -> str:
-    """What the user is told of a failure, after "error: "; what is none is raised again."""
+    """Return the text about a failure, to follow "error: "; other errors are raised again."""
     if not is_failure(error):
         raise error
     if isinstance(error, (UserError, OSError)):

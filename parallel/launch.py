@@ -1,4 +1,4 @@
-"""Starting the processes of a run, joining them, and ending with them."""
+"""Start the processes of a run, join them, and end together."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from cli.interrupt import STOPPING, ending_at_once
 from errors import UserError
 from parallel.group import Group, LostProcessError
 
-STARTER = "STARTED_BY"  # environment variable: the process of `start_each`
-GRACE = 30  # seconds that the others have to end by themselves when one has failed
+STARTER = "STARTED_BY"  # environment variable: id of the process that ran `start_each`
+GRACE = 30  # seconds that the others have to end by themselves after one has failed
 
 
 @contextmanager
 def joined(gpu: str | None) -> Iterator[Group]:
-    """This process among those that torchrun has started; alone if it has not.
+    """Join the group of processes that torchrun has started, or a group of one without it.
 
-    An error that several of them meet is said by one; who only misses the others is silent.
+    An error that several processes meet is reported by only one; a process whose only error is that
+    it lost the others is silent.
 
     Args:
-        gpu: The option ``--gpu``.
+        gpu: Value of the option ``--gpu``.
 
     Raises:
         UserError: If there are not enough devices.
@@ -55,7 +56,7 @@ def joined(gpu: str | None) -> Iterator[Group]:
         torch.cuda.set_device(device)
     with _following(int(os.environ.get(STARTER, os.getppid()))):
         try:
-            with ending_at_once():  # it waits for the others outside of Python
+            with ending_at_once():  # it waits for the others outside Python
                 dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         except (RuntimeError, ValueError) as error:
             raise UserError(f"cannot reach the other processes: {first_line(error)}") from None
@@ -65,7 +66,7 @@ def joined(gpu: str | None) -> Iterator[Group]:
 
 @contextmanager
 def _speaking_once(device: torch.device) -> Iterator[None]:
-    """Leave the group; of an error that several processes meet, only one goes on."""
+    """Leave the group; if several processes meet the same error, let only one report it."""
     try:
         yield
     except (UserError, OSError, KeyboardInterrupt) as error:
@@ -86,18 +87,18 @@ def _speaking_once(device: torch.device) -> Iterator[None]:
 
 
 def _leave() -> None:
-    """Leave the group; nothing may be left of it when the interpreter ends.
+    """Leave the group, so that nothing of it is left when the interpreter ends.
 
-    Its threads would be joined then, one that waits for Python would be aborted, and the process
-    with it.
+    Its threads would be joined then, and one that waits for Python would be aborted, along with the
+    process.
     """
-    gc.collect()  # models that hold it are in cycles
+    gc.collect()  # models that refer to the group are in cycles
     dist.destroy_process_group()
 
 
 @contextmanager
 def _following(parent: int) -> Iterator[None]:
-    """Stop as by SIGTERM when the process that has started this one is killed."""
+    """Stop, as after SIGTERM, when the process that started this one is killed."""
     ended = threading.Event()
 
     def follow() -> None:
@@ -110,7 +111,7 @@ def _following(parent: int) -> Iterator[None]:
     thread.start()
     try:
         yield
-    finally:  # a thread that wakes while the interpreter ends may abort it
+    finally:  # a thread that wakes up while the interpreter ends may abort it
         ended.set()
         thread.join()
 
@@ -125,23 +126,26 @@ def _own_device(gpu: str | None, local_rank: int, local_world: int) -> torch.dev
 
 
 def _first_to_say(error: BaseException) -> bool:
-    """Whether nobody has said this, or, of a lost process, anything; the store remembers."""
+    """Tell whether no process has reported this error, or, for a lost process, any error.
+
+    The store remembers what was reported.
+    """
     try:
         store = dist.distributed_c10d._get_default_store()
         anything = store.add("said", 1) > 1
         same = store.add(f"said {type(error).__name__} {error}", 1) > 1
-    except RuntimeError:  # it went with the process that kept it
+    except RuntimeError:  # the store is gone with its process
         return True
     return not (anything if isinstance(error, LostProcessError) else same)
 
 
 def start_each(gpu: str | None) -> None:
-    """Run this program once on each of several devices, and exit; not under torchrun.
+    """Run this program once on each of several devices, then exit; does nothing under torchrun.
 
-    Signals go on to all of them. When one fails, the others are ended.
+    Signals are forwarded to all of them. When one fails, the others are ended.
 
     Raises:
-        SystemExit: With the exit status of the first that failed, or 0.
+        SystemExit: With the exit status of the first process that failed, or 0.
     """
     if "RANK" in os.environ or (count := len(choose_devices(gpu, quiet=True))) == 1:
         return
@@ -170,23 +174,25 @@ def start_each(gpu: str | None) -> None:
                 process_group=0,  # Ctrl-C comes from here, once
             )
         )
-    for number in tuple(asked):  # before all were there
+    for number in tuple(asked):  # received before all were started
         for process in processes:
             process.send_signal(number)
     sys.exit(_wait(processes, asked))
 
 
 def environment(rank: int, count: int, port: int) -> dict[str, str]:
-    """What `joined` reads, as torchrun sets it, for one of ``count`` processes on this machine.
+    """Return the variables that torchrun sets and `joined` reads, for one of ``count`` processes.
+
+    All processes are on this machine.
 
     Args:
-        port: Of a store that outlives the processes.
+        port: Port of a store that outlives the processes.
     """
     return {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "TORCHELASTIC_USE_AGENT_STORE": "True",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # of no unused parameters, DistributedDataParallel warns
+        "TORCH_CPP_LOG_LEVEL": "ERROR",  # else DDP warns if it finds no unused parameters
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
@@ -195,10 +201,10 @@ def environment(rank: int, count: int, port: int) -> dict[str, str]:
 
 
 def _wait(processes: list[subprocess.Popen[bytes]], asked: list[int]) -> int:
-    """Exit status of the first to fail, after all have ended.
+    """Wait for all processes to end, and return the exit status of the first to fail, or 0.
 
     Args:
-        asked: Signals that went on to them; a process that has nothing to save is ended by one.
+        asked: Signals that were forwarded; one ends a process that has nothing to save.
     """
     failed, deadline = 0, math.inf
     while None in (codes := [process.poll() for process in processes]):
