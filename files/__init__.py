@@ -1,1 +1,1 @@
-"""Files and their paths, of any kind."""
+"""Files of any kind and their paths."""

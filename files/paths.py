@@ -10,17 +10,17 @@ from errors import UserError
 
 
 def is_path(argument: str) -> bool:
-    """Whether an argument of this name is a path: ``root_path..`` of folders, ``.._file``."""
+    """Tell whether an argument of this name is a path: ``root_path..`` (folders) or ``.._file``."""
     return argument.startswith("root_path") or argument.endswith("_file")
 
 
 def expand(path: str) -> str:
-    """A path with ``~`` and environment variables, ``$NAME`` or ``${NAME}``, replaced.
+    """Replace ``~`` and environment variables, ``$NAME`` or ``${NAME}``, in a path.
 
-    What is on disk under the very name that was written stays as it is.
+    A path that exists on disk exactly as written stays as it is.
 
     Raises:
-        UserError: If a variable is not defined; names it.
+        UserError: If a variable is not defined; the message names it.
     """
     if Path(path).exists():
         return path

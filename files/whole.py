@@ -19,23 +19,23 @@ ENDING = ".whole.part"
 
 @contextmanager
 def written_whole(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` at the end, on disk, or never.
+    """Open a file to write that replaces ``path`` at the end, complete and on disk, or never.
 
-    A kill, a full disk or an error leaves the old file as it was. Several threads, processes or
-    machines may write one file at the same time: each writes a whole one, and that of the last to
-    end stays. What a kill has left in a folder is cleared away by a later writing to it, at most
-    once an hour. The folder must exist.
+    A kill, a full disk or an error leaves the old file unchanged. Several threads, processes or
+    machines may write one file at the same time: each writes a complete one, and the last to finish
+    wins. What a killed program left in a folder is removed when a file is written there later, at
+    most once an hour. The folder must exist.
 
     Args:
-        path: Of the file.
-        durable: Wait until the disk has it. Without, a power failure may leave an empty or damaged
-            file: for what is checked when it is read, and can be made anew.
+        path: The file to replace.
+        durable: Wait until the data is on disk. Without this, a power failure may leave an empty or
+            damaged file: good for files that are checked when read and can be made again.
 
     Raises:
         OSError: If it cannot be written; names ``path``.
     """
     path = Path(path)
-    if path.is_symlink():  # what it leads to is replaced, and not the link
+    if path.is_symlink():  # replace its target, not the link
         path = path.resolve()
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is no file that can be replaced", str(path))
@@ -65,11 +65,11 @@ def written_whole(path: str | Path, durable: bool = True) -> Iterator[BinaryIO]:
 
 @contextmanager
 def naming(path: str | Path, instead_of: Path | None = None) -> Iterator[None]:
-    """Errors of the operating system that name no file, as those of a full disk, name this one.
+    """Make errors of the operating system that name no file, such as of a full disk, name this one.
 
     Args:
-        path: Of the file.
-        instead_of: A file whose name says nothing to the user.
+        path: The file to name.
+        instead_of: A file whose name means nothing to the user, replaced by ``path`` too.
     """
     try:
         yield
@@ -81,7 +81,7 @@ def naming(path: str | Path, instead_of: Path | None = None) -> Iterator[None]:
 
 @lru_cache(maxsize=1000)
 def _clear(folder: Path, _: int) -> None:
-    """Delete what a kill has left in a folder; the number of the hour is for the cache."""
+    """Delete what killed programs left in a folder; the unused hour number is for the cache."""
     with suppress(OSError):
         for leftover in folder.glob(f".*{ENDING}"):
             with suppress(OSError):
