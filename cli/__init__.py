@@ -1,1 +1,1 @@
-"""What the programs share of the command line."""
+"""Command-line code shared by the programs."""

@@ -1,4 +1,4 @@
-"""What the programs share of the command line: devices, and errors of one line."""
+"""Command-line options shared by the programs, and errors in one line."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ def add_model_option(parser: argparse.ArgumentParser, several: bool = False) -> 
 
 
 def choose_devices(gpu: str | None, default: str = "0", quiet: bool = False) -> list[torch.device]:
-    """The devices that ``--gpu`` names; the CPU where there is no CUDA, as the first process says.
+    """Return the devices that ``--gpu`` names, or the CPU without CUDA.
+
+    If ``--gpu`` was given but there is no CUDA, the first process says so, unless quiet.
 
     Raises:
-        UserError: If it is neither numbers nor ``cpu``, or there is no such GPU.
+        UserError: If the names are neither numbers nor ``cpu``, or there is no such GPU.
     """
     import torch
 
@@ -69,7 +71,7 @@ def choose_devices(gpu: str | None, default: str = "0", quiet: bool = False) -> 
 
 
 def parse_pair(text: str, convert: Callable[[str], float]) -> tuple[float, float]:
-    """``A,B`` or ``A`` for both, finite and above 0, as an argparse type.
+    """Parse ``A,B``, or ``A`` for both, finite and above 0, as an argparse type.
 
     Raises:
         argparse.ArgumentTypeError: If it is anything else.
@@ -85,30 +87,30 @@ def parse_pair(text: str, convert: Callable[[str], float]) -> tuple[float, float
 
 
 def describe(error: UserError | OSError | KeyboardInterrupt) -> str:
-    """What the user is told."""
+    """Return the text that is shown to the user for an error."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):
-        name = error.filename2 or error.filename  # of a rename, where it should have gone
+        name = error.filename2 or error.filename  # for a rename, its target
         place = f"{name}: " if name else ""
         return f"error: {place}{error.strerror or error}"
     return "\n".join(f"error: {line}" for line in str(error).splitlines())
 
 
 def outlive_output() -> None:
-    """Go on when nobody reads the output any more: the terminal closed, or as with `| head`.
+    """Keep running when nobody reads the output any more, as after a closed terminal or `| head`.
 
-    What can no longer be printed is lost, for any reason, such as a full disk. For programs that
+    Output that cannot be printed, for any reason such as a full disk, is lost. For programs that
     leave their results in files.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass  # closed from the start: what is opened next shall not be taken for the output
+        pass  # closed from the start: the next opened file must not become the output
     os.close(number)
     sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
 
 
 def _lasting(stream: TextIO) -> TextIO:
-    """The same stream, of which no writing fails; the console of Windows stays as it is."""
+    """Return a version of a stream whose writes never fail; the Windows console stays as it is."""
     if not isinstance(stream, io.TextIOWrapper) or not isinstance(_raw(stream), io.FileIO):
         return stream
     output = _Lasting(stream.fileno(), "w", closefd=False)
@@ -130,7 +132,7 @@ def _raw(stream: Any) -> Any:
 
 
 class _Lasting(io.FileIO):
-    """A descriptor that becomes one of /dev/null when it cannot be written to."""
+    """A file descriptor that switches to /dev/null when it cannot be written to."""
 
     def write(self, data: Any) -> int:
         try:
@@ -148,12 +150,12 @@ class _Lasting(io.FileIO):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a program; what the user can correct is one line on stderr and a non-zero exit."""
+    """Run a program; an error that the user can correct is one line on stderr and a failed exit."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # no longer `end_at_once`
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may be no text
+            stream.reconfigure(errors="backslashreplace")  # file names may not be valid text
     try:
         main()
         if sys.stdout is not None:
@@ -177,16 +179,16 @@ def run(main: Callable[[], None]) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says so: Python's error, or torch's on a CPU or a GPU."""
+    """Tell whether an error means that memory ran out: Python's, or torch's on a CPU or a GPU."""
     told = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(text in str(error) for text in told)
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name if that is nothing."""
+    """Return the first line of an error's text, or the name of its class if it has none."""
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 def one_line(text: str) -> str:
-    """The same without line breaks, which names of files may have."""
+    """Remove line breaks from a text, as file names may contain them."""
     return " ".join(text.splitlines())

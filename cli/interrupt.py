@@ -1,6 +1,6 @@
-"""Being asked to stop before there is anything to lose: during imports, and while images are read.
+"""Stop a program while there is nothing to lose: during imports, and while images are read.
 
-Programs import this first. It needs nothing but the standard library.
+Programs import this first. It needs only the standard library.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-# What the exit status says of a program that a signal has stopped: 128 and its number.
+# Exit statuses of a program that was stopped by a signal: 128 plus its number.
 STOPPING = {"SIGTERM": 143, "SIGINT": 130, "SIGHUP": 129}
 
 
 def end_at_once(*names: str) -> None:
-    """Let signals end the program wherever it is, by default Ctrl-C; that is said in one line.
+    """Let signals, by default Ctrl-C, end the program wherever it is, with a message of one line.
 
-    An exception instead could come anywhere in an import, and threads or processes that read images
-    would finish theirs first. Of several processes, the one that has started them speaks; the
-    kernel ends them, since they may wait for each other outside of Python.
+    An exception instead could occur anywhere in an import, and threads or processes that read
+    images would finish theirs first. If there are several processes, only the one that started
+    them prints the message; the kernel ends the others, since they may wait for each other outside
+    of Python.
 
     Args:
-        names: Of signals; those that this system lacks, and those that are ignored, stay as they
-            are.
+        names: Names of signals; those that this system lacks, and those that are ignored, stay as
+            they are.
     """
     for name in names or ("SIGINT",):
         number = getattr(signal, name, None)
@@ -35,7 +36,7 @@ def end_at_once(*names: str) -> None:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """`end_at_once` for a part of a program, such as imports."""
+    """Apply `end_at_once` to a part of a program, such as imports."""
     before = signal.getsignal(signal.SIGINT)
     end_at_once()
     try:
@@ -45,7 +46,7 @@ def ending_at_once() -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    with suppress(Exception):  # it may be in the middle of a print
+    with suppress(Exception):  # the program may be in the middle of a print
         sys.stdout.flush()
     if number == signal.SIGINT:
         with suppress(OSError):

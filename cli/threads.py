@@ -1,4 +1,4 @@
-"""How the threads of a program wait for each other."""
+"""Settings for how the threads of a program wait for each other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 
 def wait_asleep() -> None:
-    """Let idle threads of torch sleep, not spin; to be called before torch is imported.
+    """Let idle threads of torch sleep instead of spin; call this before torch is imported.
 
-    Those that spin take the cores from other processes, and from the thread that they wait for:
-    beside a busy process rendering takes longer by a third, alone it takes as long. A user who has
-    set ``OMP_WAIT_POLICY`` has chosen.
+    Spinning threads take the cores from other processes, and from the thread they wait for: next
+    to a busy process, rendering takes a third longer with them; alone it takes as long either way.
+    If the user has set ``OMP_WAIT_POLICY``, that choice stays.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
