@@ -41,7 +41,7 @@ class Blur(Degradation):
         sigma: Standard deviation in pixels.
         anisotropic: Probability that the second axis has its own standard deviation, and that the
             axes are rotated.
-        sigma_2: Standard deviation of the second axis in that case; None for that of ``sigma``.
+        sigma_2: Standard deviation of the second axis in that case; None to draw it like ``sigma``.
         rotation: Rotation of the axes in that case, in degrees.
         shape: Shape of the kernel.
         beta: Exponent of a generalized Gaussian or a plateau.

@@ -1,4 +1,4 @@
-"""Meta-SR, a model that predicts a matrix per query, as the LIIF paper compares with it.
+"""Meta-SR, a model that predicts a matrix per query, in the form the LIIF paper compares with.
 
 Source: Hu et al., "Meta-SR: A Magnification-Arbitrary Network for Super-Resolution", CVPR 2019.
 """
@@ -25,7 +25,7 @@ HIDDEN = 256
 
 @register("metasr")
 class MetaSR(ContinuousModel):
-    """A model that predicts a matrix per query from its offset to a code, times the unfolded code.
+    """A matrix per query, predicted from its offset to a code, times the unfolded code.
 
     Coordinates and codes are at the top left corners of their pixels. The mlp maps (rel_coord,
     cell_row h/2) to a matrix of 9C x 3.

@@ -97,7 +97,7 @@ def look_around(
 
 
 def _unmoved(coord: Tensor, grid: Size) -> tuple[Tensor, Tensor]:
-    """Find each query's code (B, Q, 2), and whether it is inside the grid (B, Q, 1).
+    """Find each query's own code (B, Q, 2), and whether it is inside the grid (B, Q, 1).
 
     A query on the border at +1 is between the last code and nothing; rounding to even decides.
     """
