@@ -94,9 +94,9 @@ class Queries:
             raise ValueError("this model decodes cells: query_rgb needs cell (B, Q, 2)")
         return self.cell
 
-    def with_cell(self, told: bool = True) -> Queries:
-        """Return these queries with the `required_cell`, or without a cell if not ``told``."""
-        cell = self.required_cell if told else None
+    def with_cell(self, needed: bool = True) -> Queries:
+        """Return these queries with the `required_cell`, or without a cell if it is not ``needed``."""
+        cell = self.required_cell if needed else None
         return self if cell is self.cell else replace(self, cell=cell)
 
     def item(self, number: int) -> Queries:

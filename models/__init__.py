@@ -22,4 +22,4 @@ for _found in pkgutil.iter_modules(__path__):
         try:
             importlib.import_module(f"{__name__}.{_found.name}")
         except Exception as error:  # the file may do anything
-            registry.lack(_found.name, error)
+            registry.note_import_error(_found.name, error)

@@ -20,13 +20,13 @@ class ModelRegistry(Registry):
     def __init__(self) -> None:
         super().__init__("model")
         self._replaced = Registry("model")
-        self._lacking: list[str] = []
+        self._import_errors: list[str] = []
 
-    def lack(self, module: str, error: Exception) -> None:
+    def note_import_error(self, module: str, error: Exception) -> None:
         """Note that a file in ``models/`` cannot be imported; nothing can be made from then on."""
         reason = f"{type(error).__name__}: {error}"
         advice = "correct it, or take it out of models/"
-        self._lacking.append(f"models/{module}.py: cannot be imported: {reason}; {advice}")
+        self._import_errors.append(f"models/{module}.py: cannot be imported: {reason}; {advice}")
 
     def check(self, spec: Any, place: str, supplied: Iterable[str] = ()) -> list[str]:
         """See `Registry.check`.
@@ -34,8 +34,8 @@ class ModelRegistry(Registry):
         Raises:
             UserError: If a file in ``models/`` cannot be imported, as it may define the name.
         """
-        if self._lacking:
-            raise UserError("\n".join(self._lacking))
+        if self._import_errors:
+            raise UserError("\n".join(self._import_errors))
         return super().check(spec, place, supplied)
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -44,7 +44,7 @@ class ModelRegistry(Registry):
 
         def add_or_replace(factory: T) -> T:
             known = self._entries.get(name)
-            if known is not None and is_dropped(factory) and not is_dropped(known.factory):
+            if known is not None and is_user_file(factory) and not is_user_file(known.factory):
                 file = f"{factory.__module__.replace('.', '/')}.py"
                 print(f"{file}: takes the place of this project's {name!r}", file=sys.stderr)
                 self._replaced.register(name)(self._entries.pop(name).factory)
@@ -58,7 +58,7 @@ class ModelRegistry(Registry):
         return self._replaced.make(spec, args) if replaced else self.make(spec, args)
 
 
-def is_dropped(factory: Any) -> bool:
+def is_user_file(factory: Any) -> bool:
     """Tell whether a factory's file is directly in ``models/``, where a user's files are."""
     package, _, module = factory.__module__.rpartition(".")
     return package == "models" and bool(module)

@@ -113,17 +113,17 @@ class CLIT(ContinuousModel):
     def decode(self, latent: TablesLatent, queries: Queries) -> Tensor:
         """See `ContinuousModel.decode`; the cell decides how many stages run."""
         staged = len(self.imnets) > 1
-        told = queries.with_cell(staged or self.is_cell)
-        cells = told.required_cell[:, 0] if staged else ()
+        queries = queries.with_cell(staged or self.is_cell)
+        cells = queries.required_cell[:, 0] if staged else ()
         plans = [self.finer_grids(latent.grid, cell) for cell in cells] or [[]]
         if any(plan != plans[0] for plan in plans):
-            items = (self.decode(latent.item(i), told.item(i)) for i in range(len(plans)))
+            items = (self.decode(latent.item(i), queries.item(i)) for i in range(len(plans)))
             return torch.cat(list(items))
 
         def find(coord: Tensor, cell: Tensor | None = None) -> Tensor:
             return self.stages(latent, plans[0], Queries(coord, cell))[-1]
 
-        inputs = (told.coord,) if told.cell is None else (told.coord, told.cell)
+        inputs = (queries.coord,) if queries.cell is None else (queries.coord, queries.cell)
         return in_pieces(find, amounts.CLIT_SHARING, *inputs)
 
     def finer_grids(self, grid: Grid, cell: Tensor) -> list[Grid]:

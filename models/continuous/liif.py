@@ -71,8 +71,8 @@ class LIIF(ContinuousModel):
             rgb = sample_nearest(latent.feat, queries.coord, latent.grid, latent.grid_origin)
         else:
             assert isinstance(latent, CodeLatent)
-            told = queries.with_cell(self.cell_decode)
-            rgb = blend(self.f, latent, told, self.local_ensemble)
+            queries = queries.with_cell(self.cell_decode)
+            rgb = blend(self.f, latent, queries, self.local_ensemble)
         return add_input(rgb, latent, queries, self.input_skip)
 
     @property
