@@ -95,7 +95,7 @@ class Queries:
         return self.cell
 
     def with_cell(self, needed: bool = True) -> Queries:
-        """Return these queries with the `required_cell`, or without a cell if it is not ``needed``."""
+        """Return these queries with the `required_cell`, or without one if it is not needed."""
         cell = self.required_cell if needed else None
         return self if cell is self.cell else replace(self, cell=cell)
 
