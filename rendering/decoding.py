@@ -51,7 +51,7 @@ class Scene(NamedTuple):
 
 
 class Decoder:
-    """Decodes with one model.
+    """A decoder of scenes that uses one model.
 
     Args:
         model, norm: See `Renderer`.

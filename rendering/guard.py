@@ -40,7 +40,7 @@ Size = tuple[int, int]
 
 
 class Guard:
-    """How far to trust a network at each pixel of an encoded picture or a part of it.
+    """The trust in a network at each pixel of an encoded picture or a part of it.
 
     Args:
         pixels: Encoded pixels (K, C, h, w) in [0, 1].

@@ -39,7 +39,7 @@ SAME_ROWS = 256  # rows passed on at a time where pixels are copied unchanged
 
 
 class Placed(NamedTuple):
-    """How an input lies in an output, and the rows and columns to render."""
+    """The placement of an input in an output, and the rows and columns to render."""
 
     fitted: Fitted
     rows: Axis

@@ -109,7 +109,7 @@ class Border(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """How a picture lies in an output.
+    """The placement of a picture in an output.
 
     Attributes:
         part: Part of the input that is rendered.
@@ -125,7 +125,7 @@ class Fitted(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the output."""
+        """The size (H, W) of the output."""
         top, bottom, left, right = self.border
         return self.counts[0] + top + bottom, self.counts[1] + left + right
 

@@ -44,7 +44,7 @@ class Band(NamedTuple):
 
 
 class Renderer:
-    """Renders with one model.
+    """A renderer of pictures that uses one model.
 
     Args:
         model: In evaluation mode, on the device that does the work.

@@ -19,7 +19,7 @@ _forked = False
 
 
 class Turns:
-    """Lets one thread at a time work with a model.
+    """A lock that lets one thread at a time work with a model.
 
     One rendering uses all cores or the GPU, and sizes its tiles by the free memory. So several at a
     time would gain little and could run out of memory.
@@ -55,7 +55,7 @@ class Turns:
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),
             torch.autocast(self.device.type, enabled=False),
-            nullcontext() if torch.get_default_device() == CPU else CPU,  # it slows calls
+            nullcontext() if torch.get_default_device() == CPU else CPU,  # slow, so only if needed
             np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
         ):
             yield

@@ -68,7 +68,7 @@ def load(
 
 
 class Upscaler:
-    """Renders images at any size; see `load`.
+    """A renderer of images at any size; see `load`.
 
     Several threads may share one: they take turns. Settings that the program made in torch, NumPy
     or elsewhere are neither changed nor change the result.
