@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 def main() -> None:
     args = parse_args()
     outlive_output()
-    warnings.filterwarnings("ignore", module="PIL")  # what matters of a file is raised or noted
-    for name in ("SIGTERM", "SIGHUP"):  # so that no half file is left
+    warnings.filterwarnings("ignore", module="PIL")  # anything important is raised or noted
+    for name in ("SIGTERM", "SIGHUP"):  # so that no partial file is left
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
             signal.signal(number, lambda number, _: sys.exit(128 + number))
-    with ending_at_once():  # imported here, as torch takes seconds, and --help shall not
+    with ending_at_once():  # imported here, as torch takes seconds and --help should be quick
         from parallel import joined, start_each
         from rendering.sources import is_one_file
         from rendering.standard import STANDARD, check_standard_output
@@ -55,7 +55,7 @@ def main() -> None:
         start_each(args.gpu)
     with joined(args.gpu if many or not args.gpu else args.gpu.split(",")[0]) as group:
         if args.output == STANDARD:
-            with redirect_stdout(sys.stderr):  # what is said shall not go into the picture
+            with redirect_stdout(sys.stderr):  # keep messages out of the picture
                 render(args, many, group)
         else:
             render(args, many, group)
@@ -85,7 +85,7 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
         wrap=args.wrap,
     )
     if not many and not group.is_first:
-        return  # one image is the work of one process
+        return  # one image is rendered by one process
     found = group.from_first(lambda: find(args)) if many else None
     model, norm = load_model(args.model, args.strength)
     renderer = make_renderer(args, model.to(group.device), norm, group, found)
@@ -109,7 +109,7 @@ def render(args: argparse.Namespace, many: bool, group: Group) -> None:
 def make_renderer(
     args: argparse.Namespace, model: nn.Module, norm: Any, group: Group, found: Plan | None
 ) -> Renderer:
-    """The renderer; if no model is named, one that says which pictures another is better for."""
+    """Make the renderer; if no model is named, it hints when another one suits a picture better."""
     from rendering.hint import LINES, HintingRenderer, is_there
     from rendering.tiles import Renderer
 
@@ -120,7 +120,7 @@ def make_renderer(
 
 
 def find(args: argparse.Namespace) -> Plan:
-    """Plan what to render to which files; what is impossible is said before any work."""
+    """Plan what to render to which files, and report what is impossible before any work."""
     from rendering.targets import check_targets, plan
 
     found = plan(args.input, args.output, args.suffix, args.ext)

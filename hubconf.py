@@ -25,16 +25,16 @@ dependencies = ["torch", "numpy", "PIL", "pydantic", "yaml", "tqdm", "psutil", "
 ROOT = Path(__file__).resolve().parent
 OURS = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
 _loaded: dict[str, ModuleType] = {}
-# Kept there, as torch.hub makes this module anew for each load.
+# Kept in torch.hub, which imports this module again for each load.
 _swapping: threading.RLock = vars(torch.hub).setdefault("_liif_swapping", threading.RLock())
 
 
 @contextmanager
 def _own_modules() -> Iterator[None]:
-    """Import ``models``, ``utils`` and the like of this project, whatever else has these names.
+    """Make ``models``, ``utils`` and so on mean this project's modules, whatever else is loaded.
 
-    That goes for all threads, so others should not import modules of these names meanwhile. What is
-    loaded so imports nothing of ours later.
+    This affects all threads, so others should not import modules with these names meanwhile.
+    Modules loaded here do not import further modules of this project later.
     """
     with _swapping:
         others = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_our_name(name)}
@@ -54,15 +54,15 @@ def _is_our_name(name: str) -> bool:
 
 
 def liif(path: str = "compact", strength: float | None = None) -> torch.nn.Module:
-    """The continuous model of a checkpoint, in evaluation mode on the CPU.
+    """Load the continuous model of a checkpoint, in evaluation mode on the CPU.
 
     Args:
         path: A checkpoint file; the name of one in weights/; or ``bicubic``.
-        strength: Of a model that was fine-tuned from another, from 0, that one, to 1, the model
-            itself; None: the model as it is.
+        strength: Strength of a model that was fine-tuned from another, from 0 (the other one) to 1
+            (the model itself); None: the model as it is.
 
     Raises:
-        UserError: If it is missing, damaged or of other code, or has no such strength.
+        UserError: If the checkpoint is missing, damaged, from other code, or has no such strength.
     """
     with _own_modules():
         model, _ = importlib.import_module("models.checkpoint").load_model(path, strength)
@@ -75,16 +75,16 @@ def upscaler(
     tile: int | None = None,
     strength: float | None = None,
 ) -> Upscaler:
-    """An `Upscaler`, whose ``upscale`` renders paths, Pillow images, arrays and tensors.
+    """Make an `Upscaler`, whose ``upscale`` renders paths, Pillow images, arrays and tensors.
 
     Args:
-        path: As of `liif`.
-        device: The first GPU if None, or the CPU without one.
-        tile: Side of the tiles that are encoded at a time; None: as fits into the memory.
-        strength: As of `liif`.
+        path: See `liif`.
+        device: Device of the model; None: the first GPU, or the CPU if there is none.
+        tile: Side of the tiles that are encoded at a time; None: what fits into memory.
+        strength: See `liif`.
 
     Raises:
-        UserError: As `liif`.
+        UserError: As in `liif`, or if the device or the tile is not valid.
     """
     with _own_modules():
         return importlib.import_module("rendering.upscaler").load(path, device, tile, strength)

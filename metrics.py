@@ -1,4 +1,4 @@
-"""Metrics: how far a picture is from the true one. A new one is a function and a row of `METRICS`.
+"""Measure how far a picture is from the true one. A new metric is a function and a `METRICS` row.
 
 Evaluation, tables, files and the options of ``test.py`` follow from the rows.
 """
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Luma of a protocol: the weights of red, green and blue, and black, which cancels in differences.
-# Those of the benchmarks add up to 0.859 (studio swing), not to 1; gray is ITU-R 601-2.
+# Luma of each protocol: weights of red, green and blue, and the black level, which cancels in
+# differences. The weights of benchmark add up to 0.859 (studio swing), not 1; gray is ITU-R 601-2.
 LUMA = {
     "benchmark": ((65.738 / 256, 129.057 / 256, 25.064 / 256), 16 / 255),
     "gray": ((0.299, 0.587, 0.114), 0.0),
@@ -27,18 +27,19 @@ def calc_psnr(
     scale: float = 1,
     rgb_range: float = 1,
 ) -> Tensor:
-    """Peak signal-to-noise ratio in dB, -10 log10 mean(((sr - hr)/rgb_range)^2), unrounded floats.
+    """Compute the PSNR in dB, -10 log10 mean(((sr - hr)/rgb_range)^2), from unrounded floats.
 
     Args:
-        sr, hr: (..., C, H, W) in [0, rgb_range].
-        dataset: ``None``: RGB, no border cut. ``"benchmark"``: the difference is weighted over RGB
-            to luma (65.738, 129.057, 25.064)/256 before squaring (not for one channel) and a border
-            of ``scale`` pixels is shaved. ``"div2k"``: RGB, a border of ``scale + 6`` is shaved.
-            ``"gray"``: luma with the weights (0.299, 0.587, 0.114), no border cut.
-        scale: The upsampling factor; a fractional one shaves its ceiling.
+        sr, hr: Images (..., C, H, W) in [0, rgb_range].
+        dataset: Protocol. ``None``: RGB, no border is shaved. ``"benchmark"``: the difference is
+            weighted over RGB to luma (65.738, 129.057, 25.064)/256 before squaring (not for one
+            channel), and a border of ``scale`` pixels is shaved. ``"div2k"``: RGB, a border of
+            ``scale + 6`` is shaved. ``"gray"``: luma with the weights (0.299, 0.587, 0.114), no
+            border is shaved.
+        scale: Upsampling factor; a fractional one is rounded up for shaving.
 
     Returns:
-        0-d tensor; infinite where the images are equal.
+        A 0-d tensor; infinite if the images are equal.
 
     Raises:
         ValueError: If the protocol is unknown or nothing is left after shaving.
@@ -48,14 +49,14 @@ def calc_psnr(
 
 
 def calc_ssim(sr: Tensor, hr: Tensor, dataset: str | None = None, scale: float = 1) -> float:
-    """Structural similarity, with the Gaussian window of 11 x 11 pixels, unrounded floats.
+    """Compute SSIM, with a Gaussian window of 11 x 11 pixels, from unrounded floats.
 
     Args:
-        sr, hr: (C, H, W) in [0, 1].
-        dataset, scale: Channels and border as of `calc_psnr`; of several channels it is the mean.
+        sr, hr: Images (C, H, W) in [0, 1].
+        dataset, scale: Channels and border, as in `calc_psnr`; several channels are averaged.
 
     Raises:
-        ValueError: As `calc_psnr`, or if the image is smaller than the window.
+        ValueError: As in `calc_psnr`, or if the image is smaller than the window.
 
     Source: Wang, Bovik, Sheikh, Simoncelli, Image quality assessment: from error visibility to
     structural similarity, IEEE TIP 2004; computed by scikit-image.
@@ -84,7 +85,7 @@ def calc_ssim(sr: Tensor, hr: Tensor, dataset: str | None = None, scale: float =
 
 
 def border(dataset: str | None, scale: float) -> int:
-    """Pixels that a protocol of `calc_psnr` shaves off each side.
+    """Count the pixels that a protocol of `calc_psnr` shaves off each side.
 
     Raises:
         ValueError: If the protocol is unknown.
@@ -97,7 +98,7 @@ def border(dataset: str | None, scale: float) -> int:
 
 
 def compared(image: Tensor, dataset: str | None, scale: float) -> Tensor:
-    """What a protocol compares of an image, or of a difference of two: see `calc_psnr`."""
+    """Select what a protocol compares of an image, or of a difference of two; see `calc_psnr`."""
     shave = border(dataset, scale)
     if dataset in LUMA and image.shape[-3] > 1:
         weights = torch.tensor(LUMA[dataset][0], dtype=image.dtype, device=image.device)
@@ -110,15 +111,15 @@ def compared(image: Tensor, dataset: str | None, scale: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of the table.
+    """A metric, as a row of the table `METRICS`.
 
     Attributes:
-        title: In the tables.
-        measure: Its value for one image: of (sr, hr, dataset, scale), as of `calc_psnr`.
-        digits: After the point, in the tables.
+        title: Title in the tables.
+        measure: Function of (sr, hr, dataset, scale) that measures one image, as `calc_psnr` does.
+        digits: Number of digits after the point in the tables.
         more_is_better: Whether the best value is the largest.
-        needs_images: Whether single pixels of an image cannot be measured.
-        about: Of its option, in the help.
+        needs_images: Whether it needs whole images, not single pixels.
+        about: Help text of its option.
     """
 
     title: str
@@ -129,7 +130,7 @@ class Metric:
     about: str = ""
 
 
-PSNR = "psnr"  # always measured; the others where an option of their name asks for them
+PSNR = "psnr"  # always measured; the others only if an option with their name is given
 METRICS = {
     PSNR: Metric("PSNR (dB)", calc_psnr, digits=2),
     "ssim": Metric(

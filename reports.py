@@ -1,4 +1,4 @@
-"""Results of evaluations as tables."""
+"""Format the results of evaluations as tables."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ LATEX = {
 
 @dataclass(frozen=True)
 class Result:
-    """One model on one test set at one scale.
+    """The result of one model on one test set at one scale.
 
     Attributes:
         set: Name of the set.
-        scale: None in the published form of test configs, which does not name it.
-        values: Means over the images of what was measured, by the names of `METRICS`.
-        images: How many.
-        model: As the user calls it.
+        scale: Scale of the set; None in the published form of test configs, which does not name it.
+        values: Means over the images, by the names of `METRICS`.
+        images: Number of images.
+        model: Name that the user gave.
         error: Why there are no numbers; empty if there are.
-        details: What JSON says besides; plain values.
+        details: Further plain values for JSON.
     """
 
     set: str
@@ -50,7 +50,7 @@ class Result:
 
     @property
     def printed(self) -> dict[str, str]:
-        """The values as they are printed, by their metrics."""
+        """The values as printed, by metric."""
         return {
             name: f"{self.values[name]:.{metric.digits}f}"
             for name, metric in METRICS.items()
@@ -63,7 +63,7 @@ Row = tuple[str, list[Result | None]]  # a name, and a cell per scale
 
 
 def _grid(results: Sequence[Result]) -> tuple[str, list[Scale], list[list[Row]]]:
-    """What was measured; the scales; and for each set a row per model, named if there are more."""
+    """Get the metrics, the scales, and for each set a row per model, named if there are several."""
     measured = {PSNR}.union(*(result.values for result in results))
     titles = [metric.title for name, metric in METRICS.items() if name in measured]
     scales = sorted({result.scale for result in results}, key=lambda scale: scale or 0)
@@ -83,7 +83,7 @@ def _grid(results: Sequence[Result]) -> tuple[str, list[Scale], list[list[Row]]]
 
 
 def markdown(results: Sequence[Result]) -> str:
-    """Sets, or sets and models, by scales; aligned for reading and valid Markdown."""
+    """Make a table of sets, or sets and models, by scales; aligned and valid Markdown."""
     measured, scales, groups = _grid(results)
     heads = ["" if scale is None else f"x{scale:g}" for scale in scales]
     rows = [
@@ -99,7 +99,7 @@ def _cell(result: Result | None) -> str:
 
 
 def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose first column is text and whose others are numbers."""
+    """Align a Markdown table whose first column is text and whose others are numbers."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     widths = [widths[0], *(max(5, width) for width in widths[1:])]
     lines = [
@@ -111,7 +111,7 @@ def align(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def latex(results: Sequence[Result]) -> str:
-    """The same as a tabular with the rules of booktabs; the best of several models is bold."""
+    """Make a LaTeX tabular with rules of booktabs; the best of several models is bold."""
     measured, scales, groups = _grid(results)
     heads = ["" if scale is None else rf"$\times${scale:g}" for scale in scales]
     blocks = []
@@ -136,7 +136,7 @@ def latex(results: Sequence[Result]) -> str:
 
 
 def _bold_best(column: Sequence[Result | None]) -> list[str]:
-    """The cells of several models at one scale; what is printed alike is equally good."""
+    """Make the cells of several models at one scale; equal printed values are equally good."""
     rows = [result.printed if result else {} for result in column]
     best = {}
     for name, metric in METRICS.items() if len(column) > 1 else ():
@@ -161,9 +161,9 @@ def _escaped(text: str) -> str:
 
 
 def as_json(results: Sequence[Result], about: Mapping[str, Any]) -> str:
-    """An object: ``about``, and the list of results.
+    """Make a JSON object of ``about`` and the list of results.
 
-    A value that was not computed, or is infinite, is null.
+    A value that was not computed or is infinite is null.
     """
     rows = [
         {
@@ -189,7 +189,10 @@ def _finite(value: Any) -> Any:
 
 
 def as_csv(results: Sequence[Result]) -> str:
-    """CSV with a head, which names the model if there are several; unknown values are empty."""
+    """Make a CSV with a header; there is a model column if there are several models.
+
+    Unknown values are empty.
+    """
     several = len({result.model for result in results}) > 1
     fields = [*(["model"] if several else []), "set", "scale", *METRICS, "images"]
     text = io.StringIO()
@@ -216,11 +219,11 @@ def write_tables(
     """Write each table whole or not at all.
 
     Args:
-        tables: The files, by their form.
-        about: As of `as_json`.
+        tables: Files of the tables, by their form.
+        about: See `as_json`.
 
     Raises:
-        OSError: If one cannot be written.
+        OSError: If a table cannot be written.
     """
     for form, path in tables.items():
         with written_whole(path) as file:

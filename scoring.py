@@ -1,4 +1,4 @@
-"""How well a model renders test images: each image by the metrics asked for, and their means."""
+"""Score how well a model renders test images: metrics of each image, and their means."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Evaluated(NamedTuple):
     """One image of an evaluation.
 
     Attributes:
-        number: In its set, from 0.
-        values: Of each metric, by its name.
-        picture: (3, H, W) in [0, 1]; None if the sample is no whole image.
+        number: Number in its set, from 0.
+        values: Value of each metric, by name.
+        picture: Picture (3, H, W) in [0, 1]; None if the sample is not a whole image.
         size: (H, W) of the picture.
     """
 
@@ -55,17 +55,17 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure:
-    """What is measured, and how.
+    """The metrics to measure, and how to measure them.
 
     Attributes:
-        eval_type: ``benchmark-S``, ``div2k-S``, ``gray`` (see `calc_psnr`), or None: all pixels,
-            RGB.
-        eval_bsize: Queries at a time.
+        eval_type: Protocol: ``benchmark-S``, ``div2k-S``, ``gray`` (see `calc_psnr`), or None: all
+            pixels, RGB.
+        eval_bsize: Number of queries at a time.
         ensemble: Average over the eight flips and rotations (`self_ensemble`).
-        metrics: Names in `METRICS` of what is measured.
+        metrics: Names in `METRICS` of the metrics to measure.
 
     Raises:
-        UserError: If there is no such eval_type.
+        UserError: If the eval_type is unknown.
     """
 
     eval_type: str | None = None
@@ -82,27 +82,27 @@ class Measure:
 
     @property
     def scale(self) -> float | None:
-        """The scale in eval_type; None if it names none."""
+        """The scale in eval_type; None if it has none."""
         return _parse_eval_type(self.eval_type)[1]
 
     @property
     def shave(self) -> int:
-        """Pixels that are cut off at each border."""
+        """The number of pixels cut off at each border."""
         return border(self.protocol, self.scale or 1)
 
     @property
     def needs_images(self) -> list[str]:
-        """What cannot be measured of single pixels."""
+        """The titles of measurements that need whole images, not single pixels."""
         protocol = [f"eval_type {self.eval_type}"] if self.eval_type is not None else []
         return protocol + [METRICS[m].title for m in self.metrics if METRICS[m].needs_images]
 
 
 class Scores(NamedTuple):
-    """Means over the images of a set, and the images.
+    """The means over the images of a set, and the images.
 
     Attributes:
-        values: Of each metric the mean of those that are finite; infinite if none is.
-        images: Of all processes, in their order, without their pictures.
+        values: Mean of the finite values of each metric; infinite if no value is finite.
+        images: Images of all processes, in order, without their pictures.
     """
 
     values: Mapping[str, float]
@@ -115,7 +115,7 @@ class Scores(NamedTuple):
 
     @property
     def exact(self) -> int:
-        """Images that were reproduced exactly, so that their PSNR is infinite."""
+        """The number of images reproduced exactly, which have an infinite PSNR."""
         return sum(math.isinf(image.psnr) for image in self.images)
 
 
@@ -131,13 +131,13 @@ def evaluate(
 
     Args:
         loader: Batches ``{inp, coord, cell, gt}``, pixels in [0, 1].
-        model: In evaluation mode; batches follow it to its device.
-        data_norm: ``{inp: {sub, div}, gt: {sub, div}}``; identity if None.
-        numbers: Of the samples; from 0 if None.
+        model: Model in evaluation mode; batches are moved to its device.
+        data_norm: Normalisation ``{inp: {sub, div}, gt: {sub, div}}``; None: identity.
+        numbers: Numbers of the samples; None: from 0.
 
     Raises:
-        UserError: If whole images are needed and the samples are none, or the samples have other
-            channels than the model gives or than data_norm is for.
+        UserError: If whole images are needed but the samples are not whole, or if the samples have
+            another number of channels than the model's output or data_norm.
     """
     norm = data_norm or IDENTITY_NORM
     protocol, scale = measure.protocol, measure.scale or 1
@@ -185,15 +185,15 @@ def score(
     group: Group = ALONE,
     on_batch: Callable[[], Any] | None = None,
 ) -> Scores:
-    """Means over images of what is measured of each; further arguments as of `evaluate`.
+    """Compute the means of metrics over images; for the other arguments see `evaluate`.
 
     An image reproduced exactly has no finite PSNR; it is left out of that mean, with a warning.
-    What fails in one process, fails in all of them.
+    If one process fails, all of them fail.
 
     Args:
         verbose: Show a progress bar with the mean so far.
         on_image: Called with each result of this process, e.g. to keep its picture.
-        group: The processes that share the loader's batches.
+        group: Processes that share the loader's batches.
         on_batch: Called after every batch, equally often in all processes.
     """
     model.eval()
@@ -240,12 +240,12 @@ def eval_psnr(
     eval_bsize: int | None = None,
     **options: Any,
 ) -> float:
-    """Mean PSNR of a set in dB; options as of `score`."""
+    """Compute the mean PSNR of a set in dB; for the options see `score`."""
     return score(loader, model, Measure(eval_type, eval_bsize), data_norm, **options).psnr
 
 
 class _Caught:
-    """The batches of a loader; what fails in reading them comes as the last."""
+    """The batches of a loader; an error in reading them is yielded as the last item."""
 
     def __init__(self, batches: Any) -> None:
         self.batches = batches
@@ -261,7 +261,7 @@ class _Caught:
 
 
 def _mean(results: Sequence[Evaluated], metric: str) -> float:
-    """The mean of the values of a metric that are finite; infinite if none is."""
+    """Compute the mean of the finite values of a metric; infinite if no value is finite."""
     mean = Averager()
     for result in results:
         if not math.isinf(result.values[metric]):
@@ -271,7 +271,7 @@ def _mean(results: Sequence[Evaluated], metric: str) -> float:
 
 
 def _parse_eval_type(eval_type: str | None) -> tuple[str | None, float | None]:
-    """The protocol and its scale."""
+    """Split an eval_type into the protocol and its scale."""
     if eval_type is None:
         return None, None
     match = EVAL_TYPE.fullmatch(eval_type)

@@ -102,7 +102,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def _one_model(name: str) -> tuple[Path, float]:
-    """What is the same for all names of a model at a strength."""
+    """Make a key that is the same for all names of a model at a strength."""
     bare, strength = split_name(name)
     return checkpoint_file(bare).resolve(), 1.0 if strength is None else strength
 
@@ -130,7 +130,7 @@ def _count(text: str) -> int:
 def output_problems(
     save: Path | None, tables: dict[str, Path], inputs: Sequence[str | Path]
 ) -> list[str]:
-    """What cannot be written as the options say; inputs are the files that are read."""
+    """Report outputs that cannot be written; inputs are the files that are read."""
     inputs = [path for path in inputs if Path(path).exists()]
     problems = []
     for path in tables.values():

@@ -57,12 +57,12 @@ REGISTRIES = {"models": models.registry, "datasets": datasets.registry, "optimiz
 
 @dataclass(frozen=True)
 class Task:
-    """What was asked for, and is known to be right.
+    """A training that was asked for, after its config was checked.
 
     Attributes:
-        channels: Of the images, as the model says.
-        folder: Of the run.
-        notes: Lines about what comes to nothing of the config.
+        channels: Number of channels of the images, given by the model.
+        folder: Folder of the run.
+        notes: Lines about parts of the config that have no effect.
     """
 
     args: argparse.Namespace
@@ -130,10 +130,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def run_folder(args: argparse.Namespace) -> Path:
-    """The folder of this run, below save/.
+    """Choose the folder of this run, below save/.
 
     Raises:
-        UserError: If it would be elsewhere.
+        UserError: If it would be elsewhere, or has no name.
     """
     if args.name is None and is_pipe(args.config):
         raise UserError(f"--config {args.config}: has no name of its own; give --name")
@@ -142,10 +142,11 @@ def run_folder(args: argparse.Namespace) -> Path:
 
 
 def check(args: argparse.Namespace, source: Source, folder: Path, group: Group) -> Task:
-    """The task, once everything that needs no images is known to be right.
+    """Make the task, after checking everything that needs no images.
 
     Raises:
-        UserError: With all mistakes; or if it was not said what becomes of a run in the folder.
+        UserError: If there are mistakes, with all of them; or if no option says what to do with a
+            run that is already in the folder.
     """
     config, problems = check_train(source.raw, **REGISTRIES)
     notes: list[str] = []
@@ -171,10 +172,10 @@ def check(args: argparse.Namespace, source: Source, folder: Path, group: Group) 
 
 
 def check_folder(task: Task) -> list[Change]:
-    """How the config of the run in the folder, if there is one, differs from ours.
+    """List how the config of a run in the folder, if there is one, differs from the task's.
 
     Raises:
-        UserError: If it was not said what becomes of that run, or of the differences.
+        UserError: If no option says what to do with that run, or with the differences.
     """
     args, folder = task.args, task.folder
     if not holds_run(folder) or args.overwrite or args.check:
@@ -188,10 +189,10 @@ def check_folder(task: Task) -> list[Change]:
 
 
 def own_folder(task: Task, held: ExitStack) -> list[Change]:
-    """Lock the run folder, a new one with --overwrite, until ``held`` is closed.
+    """Lock the run folder until ``held`` is closed; with --overwrite it is a new one.
 
     Returns:
-        What the config changes of the run in it.
+        The changes of the config to the run in it.
     """
     held.enter_context(locked(task.folder))
     changes = check_folder(task)
@@ -208,7 +209,7 @@ def start(
     group: Group,
     signals: Signals,
 ) -> None:
-    """Begin or continue the run in a folder that is ours."""
+    """Begin or continue the run in its folder, which is locked."""
     config, folder = task.config, task.folder
     torch.manual_seed(config.seed)
     state, saved, resumed = restore(config, group, len(loaders[0]), folder)
@@ -217,7 +218,7 @@ def start(
         if any(change.of_validation for change in changes):
             notes += set_best_aside(folder)
             state.best = -math.inf
-        keep_config(folder, task.source.text)  # not before: it tells what the checkpoints are of
+        keep_config(folder, task.source.text)  # only now: it describes the checkpoints
     log = Log(folder, state) if group.is_first else Silence()
     told: set[str] = set()
 
@@ -240,7 +241,7 @@ def start(
 
 
 def check_every_image(loaders: tuple[BatchLoader, BatchLoader | None], group: Group) -> None:
-    """Decode all images; a `UserError` names those that cannot be read."""
+    """Decode all images; raise a `UserError` that names those that cannot be read."""
     if not group.is_first:
         return
     given = [loader for loader in loaders if loader is not None]
@@ -258,7 +259,7 @@ def head(
     loaders: tuple[BatchLoader, BatchLoader | None],
     group: Group,
 ) -> Iterator[str]:
-    """What is trained, on what."""
+    """Yield lines about the model, the machine and the samples of a run."""
     parameters = sum(p.numel() for p in state.model.parameters())
     yield f"{task.source.path}: {state.model_spec['name']}, {parameters:,} parameters, on {group}"
     for title, loader in zip(("train", "val"), loaders, strict=True):

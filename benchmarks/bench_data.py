@@ -1,15 +1,18 @@
-"""Speed of training samples: python -m benchmarks.bench_data --size 2040 1400
+"""Measure the speed of training samples.
 
-Samples per second of `sr-implicit-downsampled` (48 pixels, x1 to x4, 2,304 queries) by cache mode
-and number of workers, on photograph-like PNGs made for it, and the memory that the pixels occupy.
-With --literal, each mode beside a literal pipeline: whole float images, all coordinates, then a
-choice. With --degraded, beside the samples of another training, such as
+    python -m benchmarks.bench_data --size 2040 1400
+
+It reports samples per second of `sr-implicit-downsampled` (48 pixels, x1 to x4, 2,304 queries) by
+cache mode and number of workers, on generated PNGs like photographs, and the memory that the pixels
+occupy. With --literal, each mode is compared with a literal pipeline: whole float images, all
+coordinates, then a choice. With --degraded, it is compared with the samples of another training:
 
     python -m benchmarks.bench_data --degraded configs/train-degraded/train_photo-liif.yaml
 
-    python -m benchmarks.bench_data --files 4000
+With --files, it reports instead the milliseconds per file that the caches take with that many small
+files, compared with decoding them:
 
-Instead: milliseconds per file that the caches cost with so many small files, beside decoding them.
+    python -m benchmarks.bench_data --files 4000
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ def main() -> None:
 
 
 def make_images(root: Path, width: int, height: int) -> None:
-    """Clouds with fine grain, so that a PNG of them is as large as one of a photograph."""
+    """Write images of clouds with fine grain, whose PNGs are as large as those of photographs."""
     root.mkdir()
     rng = np.random.default_rng(0)
     for i in range(IMAGES):
@@ -84,7 +87,7 @@ def make_images(root: Path, width: int, height: int) -> None:
 
 
 def measure_files(root: Path, count: int) -> list[dict[str, Any]]:
-    """Rows of ``count`` small files, and of an eighth of them: linear if the columns are alike."""
+    """Measure ``count`` small files and an eighth of them; equal times mean linear cost."""
     rows = []
     for number in (count // 8, count):
         folder = root / str(number)
@@ -101,7 +104,7 @@ def measure_files(root: Path, count: int) -> list[dict[str, Any]]:
 
 
 def read_all(root: Path, cache: str) -> float:
-    """Milliseconds per file for making a dataset and reading each image."""
+    """Measure the milliseconds per file for making a dataset and reading each image."""
     start = time.perf_counter()
     spec = {"name": "image-folder", "args": {"root_path": str(root), "cache": cache}}
     dataset = datasets.make(spec)
@@ -111,7 +114,7 @@ def read_all(root: Path, cache: str) -> float:
 
 
 def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Rows of one cache mode: samples one by one, then batches of a loader."""
+    """Measure the rows of one cache mode: samples one by one, then batches of a loader."""
     options = {"root_path": str(root), "cache": cache, "repeat": args.samples}
     folder = {"name": "image-folder", "args": options}
     spec = {"name": "sr-implicit-downsampled", "args": SAMPLING}
@@ -142,7 +145,7 @@ def measure(root: Path, cache: str, args: argparse.Namespace) -> list[dict[str, 
 
 
 def walk(samples: Any, count: int) -> Callable[[], None]:
-    """Reads the next ``count`` samples at every call."""
+    """Make a function that reads the next ``count`` samples at every call."""
     keys = itertools.count()
 
     def read() -> None:
@@ -163,9 +166,9 @@ def loader_rate(samples: Any, workers: int, args: argparse.Namespace) -> float:
 
 
 class LiteralSamples:
-    """The sampling rule written out on whole float images.
+    """A dataset with the sampling rule written out on whole float images.
 
-    "bin" is a pickle of the whole 8-bit image, "in_memory" a float tensor.
+    The cache "bin" is a pickle of the whole 8-bit image, "in_memory" a float tensor.
     """
 
     def __init__(self, root: Path, cache: str) -> None:

@@ -1,4 +1,4 @@
-"""What is left of the levels of dithers, screens, text and codes, with and without the guard.
+"""Measure the levels of rendered dithers, screens, text and codes, with and without the guard.
 
 python -m benchmarks.bench_graphics --model fast compact --scale 2
 """
@@ -18,7 +18,7 @@ from rendering.picture import Picture
 from rendering.tiles import Renderer
 from tests.rendering.graphics import GRAPHICS, graphic
 
-FAR = 110  # levels of 8 bits from bicubic interpolation
+FAR = 110  # distance from bicubic interpolation that counts as far, in levels of 8 bits
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 def render(
     model: Any, norm: DataNorm | None, pixels: np.ndarray, scale: float, guarded: bool
 ) -> np.ndarray:
-    """Levels from 0 to 255, as floats."""
+    """Render to levels from 0 to 255, as floats."""
     model.guarded = guarded
     picture = Picture(pixels[..., None] if pixels.ndim == 2 else pixels)
     rows, cols = output_grid(picture.size, scale=(scale, scale))

@@ -1,9 +1,11 @@
-"""Speed of rendering: python -m benchmarks.bench_model --config C.yaml --size 128 --scale 4
+"""Measure the speed of rendering.
 
-For each size and scale: seconds to encode and for the whole call, decoded Mpixel/s, the whole call
-over the floor (the decoder's hidden layers as matrix products, for every corner), and with
---literal how many times faster it is than the published computation (`models/literal`). With
---beside the same of the whole call beside a process that never sleeps.
+    python -m benchmarks.bench_model --config C.yaml --size 128 --scale 4
+
+For each size and scale, it reports the seconds to encode and for the whole call, decoded Mpixel/s,
+the whole call relative to the floor (the decoder's hidden layers as matrix products, for every
+corner), and with --literal how many times faster the call is than the published computation
+(`models/literal`). With --beside, it also times the whole call beside a process that never sleeps.
 """
 
 from __future__ import annotations
@@ -119,7 +121,7 @@ def measure(
 
 
 def hidden_layers(model: nn.Module) -> list[nn.Linear]:
-    """The layers of an ensemble's decoder that are as wide on both sides."""
+    """List the layers of the decoder that have as many outputs as inputs."""
     decoder = getattr(model, "imnet", None)
     if not isinstance(decoder, MLP):
         return []
@@ -139,7 +141,7 @@ def run_literal(model: Any, kind: str, inp: Tensor, coord: Tensor, cell: Tensor)
     parts = zip(coord.split(EVAL_BSIZE, 1), cell.split(EVAL_BSIZE, 1), strict=True)
     rgb = torch.cat([FORMULAS[kind](model, inp, feat, *part) for part in parts], dim=1)
     skip = INPUT_SKIPS.get(model.input_skip) if kind in ("liif", "lmliif") else None
-    return rgb if skip is None else rgb + skip(inp, coord)  # the published ones have none
+    return rgb if skip is None else rgb + skip(inp, coord)  # published models have no skip
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Speed of training: python -m benchmarks.bench_train --config C.yaml --batch 4 --size 48
+"""Measure the speed of training.
 
-Optimizer steps per second on random batches that are on the device already, and with --literal how
-many times faster that is than the published computation (`models/literal`) in fp32 with the
-optimizer as torch makes it and the loss read at every step.
+    python -m benchmarks.bench_train --config C.yaml --batch 4 --size 48
+
+It reports the optimizer steps per second on random batches that are already on the device, and with
+--literal how many times faster that is than the published computation (`models/literal`), in fp32,
+with torch's default optimizer, and with the loss read at every step.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ def random_batch(images: int, size: int, queries: int, device: torch.device) -> 
 def make_step(
     spec: dict[str, Any], batch: dict[str, Tensor], amp: str | None = None, mode: str | None = None
 ) -> Callable[[], Any]:
-    """A step as `train_liif.py` makes it."""
+    """Make a function that takes a step as `train_liif.py` does."""
     device = batch["inp"].device
     model = models.make(spec).to(device)
     optimizer = make_optimizer(OPTIMIZER, model.parameters())

@@ -1,7 +1,10 @@
-"""Size and cost of models: python -m benchmarks.count_model --config C.yaml ...
+"""Count the parameters and multiply-adds of models.
 
-A Markdown table: parameters of encoder and decoder, and multiply-adds of matrix products and
-convolutions per input pixel (what is done once per image) and per output pixel, as computed here.
+    python -m benchmarks.count_model --config C.yaml ...
+
+It prints a Markdown table of the parameters of encoder and decoder, and the multiply-adds of matrix
+products and convolutions, as computed here, per input pixel (work done once per image) and per
+output pixel.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from benchmarks.measure import DEFAULT_CONFIG, model_name, model_spec
 from cli.command import run
 from models.channels import colour_channels
 
-SIDE = 48  # of the input; a multiple of the windows of all encoders
+SIDE = 48  # side of the input; a multiple of the windows of all encoders
 QUERIES = 4096
 
 
@@ -38,9 +41,9 @@ def main() -> None:
 
 
 def multiply_adds(model: Any) -> tuple[float, float]:
-    """Per pixel of the input, and per query; counted with gradients, where no product is fused.
+    """Count per input pixel, and per query; gradients are on, so that no product is fused.
 
-    What an encoder does once for images of any size, such as joining kernels, is not counted.
+    Work that an encoder does once for an image of any size, such as joining kernels, is left out.
     """
     channels = colour_channels(model)
 
@@ -61,7 +64,7 @@ def multiply_adds(model: Any) -> tuple[float, float]:
 
 
 def short(number: float) -> str:
-    """Three digits: 1.22 M, 347 k, 960."""
+    """Format a number with three digits: 1.22 M, 347 k, 960."""
     for size, unit in ((1e6, " M"), (1e3, " k")):
         if number >= 0.9995 * size:
             return f"{number / size:.3g}{unit}"

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turn, and results that say where they were measured."""
+"""Shared parts of the benchmarks: timing in turn, and reports that name the machine."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ DEFAULT_CONFIG = "configs/train-div2k/train_edsr-baseline-liif.yaml"
 def in_turn(
     functions: Mapping[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, float]:
-    """Median seconds of each function, called in turn so that a slow minute hits them all.
+    """Measure the median seconds of functions, called in turn so that slow spells affect them all.
 
-    The first round warms up and is not counted.
+    The first round is a warm-up and does not count.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds + 1):
@@ -44,7 +44,7 @@ def in_turn(
 
 @contextmanager
 def busy_process() -> Iterator[None]:
-    """Another process that computes without a pause for as long."""
+    """Run another process that computes without a pause until the block ends."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -54,13 +54,13 @@ def busy_process() -> Iterator[None]:
 
 
 def model_spec(path: str) -> dict[str, Any]:
-    """What a training config trains."""
+    """Get the spec of the model that a training config trains."""
     registries = {"models": models.registry, "datasets": datasets.registry}
     return load_train(path, optimizers=optimizers, **registries).model
 
 
 def model_name(spec: dict[str, Any]) -> str:
-    """Encoder and model."""
+    """Join the names of encoder and model."""
     encoder = spec["args"].get("encoder_spec") or spec["args"].get("encoder")
     return f"{encoder['name']}-{spec['name']}" if encoder else spec["name"]
 
@@ -71,14 +71,14 @@ def wait(device: torch.device) -> None:
 
 
 def peak_mib(device: torch.device) -> int:
-    """Most memory in use so far: of the GPU since its counter was reset, or of this process."""
+    """Get the peak memory of the GPU since its counter was reset, or of this process, in MiB."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
 
 
 def report(benchmark: str, device: torch.device, rows: list[dict[str, Any]]) -> None:
-    """A table for reading, and one line of JSON with versions, device and date."""
+    """Print a table for reading, and one line of JSON with versions, device and date."""
     widths = {key: max(len(key), *(len(_text(row[key])) for row in rows)) for key in rows[0]}
     print("  ".join(f"{key:>{width}}" for key, width in widths.items()))
     for row in rows:

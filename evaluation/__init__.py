@@ -1,1 +1,1 @@
-"""Models on test sets: a check of all of them, and then results, one after another."""
+"""Evaluate models on test sets: check all of them first, then compute the results one by one."""

@@ -1,4 +1,4 @@
-"""Which tests of configs are asked for."""
+"""Choose which tests of the configs to run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from parallel import Group
 def choose_cases(
     paths: Sequence[str], scales: Sequence[float] | None, group: Group
 ) -> list[TestCase]:
-    """The cases of the configs, or those of the given scales.
+    """Load the test cases of the configs, or only those of the given scales.
 
     Raises:
-        UserError: With all mistakes of all configs; or if a scale has no case, or a case is there
-            twice.
+        UserError: If the configs have mistakes, with all of them; or if a scale has no case, or a
+            case is there twice.
     """
     suites, problems = [], []
     for path in paths:

@@ -1,4 +1,4 @@
-"""What is to be evaluated, looked at before the first image is."""
+"""Check everything that is to be evaluated before the first image."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from scoring import Measure
 
 @dataclass(frozen=True)
 class Plan:
-    """How everything is evaluated.
+    """The options that apply to a whole evaluation.
 
     Attributes:
-        ensemble, metrics: As of `Measure`.
-        save: Folder of the pictures; None: they are not kept.
-        workers: As of `BatchLoader`.
+        ensemble, metrics: See `Measure`.
+        save: Folder for the pictures; None: they are not kept.
+        workers: Number of worker processes; see `BatchLoader`.
     """
 
     ensemble: bool = False
@@ -49,15 +49,15 @@ class CheckedModel:
     """A model that was loaded once, or why it cannot be.
 
     Attributes:
-        name: As the user calls it.
-        file: None of the baseline.
-        sha256: Of the file.
-        strength, base, base_sha256: Of a strength: that number, and the file of the model that the
-            weights are blended with.
-        parameters: How many.
-        channels: Of the images that it is for: 3, or 1.
-        data_norm: That it was trained with; None if its file does not say.
-        error: In lines; empty if there is none.
+        name: Name that the user gave.
+        file: File of the model; None for the baseline.
+        sha256: Hash of the file.
+        strength, base, base_sha256: Strength that the user gave, and the file, with its hash, of
+            the model whose weights are blended in.
+        parameters: Number of parameters.
+        channels: Number of channels of the images that it is for: 3 or 1.
+        data_norm: Normalisation that it was trained with; None if its file has none.
+        error: Lines of the error; empty if there is none.
     """
 
     name: str
@@ -74,13 +74,13 @@ class CheckedModel:
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """A test case whose files were looked at, or why it cannot be evaluated.
+    """A test case whose files were checked, or why it cannot be evaluated.
 
     Attributes:
-        files: Of its images, in their order.
-        pictures: For each model the files that the pictures go to; empty if they are not kept.
+        files: Files of its images, in order.
+        pictures: Files that the pictures go to, for each model; empty if they are not kept.
         notes: Lines about how the images are read.
-        error: In lines; empty if there is none.
+        error: Lines of the error; empty if there is none.
     """
 
     case: TestCase
@@ -91,7 +91,7 @@ class CheckedCase:
 
 
 def check_models(names: Sequence[str], group: Group) -> list[CheckedModel]:
-    """Load all models, one at a time."""
+    """Load all models once, one at a time."""
 
     def check(name: str) -> CheckedModel:
         try:
@@ -113,7 +113,7 @@ def check_models(names: Sequence[str], group: Group) -> list[CheckedModel]:
 def check_cases(
     cases: Sequence[TestCase], models: Sequence[CheckedModel], plan: Plan, group: Group
 ) -> list[CheckedCase]:
-    """List the files of all cases, read their headers, and see where the pictures would go."""
+    """List the files of all cases, read their headers, and check where the pictures would go."""
 
     channels = min((model.channels for model in models if not model.error), default=3)
 
@@ -149,7 +149,7 @@ Seen = TypeVar("Seen", CheckedModel, CheckedCase)
 
 
 def _agreed(found: Sequence[Seen], seen: Sequence[object], difference: str) -> Seen:
-    """Compare what the processes have found: an error, or what all have seen."""
+    """Compare the findings of all processes: the result is an error, or what they agree on."""
     first = next((item for item in found if item.error), found[0])
     if first.error or all(other == seen[0] for other in seen):
         return first
@@ -157,12 +157,12 @@ def _agreed(found: Sequence[Seen], seen: Sequence[object], difference: str) -> S
 
 
 def expected_scale(case: TestCase) -> float | None:
-    """The scale of a test's pairs; None if neither its row nor its eval_type says one."""
+    """Get the scale of a test's pairs; None if neither its row nor its eval_type gives one."""
     return Measure(case.config.eval_type).scale if case.scale is None else case.scale
 
 
 def _loader(case: TestCase, channels: int, **options: Any) -> BatchLoader:
-    """Make the loader of one process or, with ``group``, of all, without talking to the others."""
+    """Make the loader of one process or, with ``group``, of all, without any communication."""
     shave = Measure(case.config.eval_type).shave
     return make_loader(
         case.config.test_dataset,
@@ -178,7 +178,7 @@ def _files(loader: BatchLoader) -> list[str]:
 
 
 def reopen_case(checked: CheckedCase, plan: Plan, group: Group, channels: int = 3) -> BatchLoader:
-    """The samples; a `UserError` if their files are not those that were checked."""
+    """Make the loader of a checked case; raise a `UserError` if its files have changed since."""
     loader = _loader(checked.case, channels, num_workers=plan.workers, group=group)
     if _files(loader) != checked.files:
         raise UserError("its files have changed since they were checked")
@@ -186,7 +186,7 @@ def reopen_case(checked: CheckedCase, plan: Plan, group: Group, channels: int = 
 
 
 def _open(name: str) -> tuple[nn.Module, CheckedModel]:
-    """A model, and what is told of it."""
+    """Load a model, and collect what is reported about it."""
     model, norm = load_model(name)
     found = CheckedModel(name, parameters=sum(p.numel() for p in model.parameters()))
     source = find_source(name)
@@ -205,7 +205,7 @@ def _hash(file: Path) -> str:
 
 
 def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:
-    """The model on a device; a `UserError` if its file is not that which was checked."""
+    """Load a checked model on a device; raise a `UserError` if its file has changed since."""
     model, found = _open(known.name)
     if found != known:
         raise UserError(f"{known.name}: has changed since it was checked")
@@ -213,7 +213,7 @@ def reopen_model(known: CheckedModel, device: torch.device) -> nn.Module:
 
 
 def _whole_images(samples: Any, measure: Measure) -> list[str]:
-    """Say where samples are no whole images, though such are needed."""
+    """Report if samples are not whole images, though these are needed."""
     if measure.needs_images and getattr(samples, "sample_q", None) is not None:
         options = [f"--{name}" for name, metric in METRICS.items() if metric.needs_images]
         return [

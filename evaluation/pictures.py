@@ -1,4 +1,4 @@
-"""Where the pictures of an evaluation go: never two to one file, never over a file of the user."""
+"""Choose files for the pictures of an evaluation: all different, and never files of the user."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = ("Software", "test.py --save")  # in every picture that is written here
 
 
 def write_picture(path: Path, picture: Tensor) -> None:
-    """Write a picture (3, H, W) in [0, 1] as a PNG that says what has made it."""
+    """Write a picture (3, H, W) in [0, 1] as a PNG that names this program."""
     info = PngInfo()
     info.add_text(*MARK)
     write_image(path, picture, pnginfo=info)
@@ -29,15 +29,15 @@ def write_picture(path: Path, picture: Tensor) -> None:
 def picture_files(
     save: Path, models: Sequence[str], case: TestCase, files: Sequence[str]
 ) -> dict[str, list[Path]]:
-    """Say where the pictures of a case go, for each model.
+    """Choose the files for the pictures of a case, for each model.
 
-    That is SAVE/SET/xS/IMAGE.png, or, of several models, SAVE/MODEL/SET/xS/IMAGE.png.
+    They are SAVE/SET/xS/IMAGE.png or, with several models, SAVE/MODEL/SET/xS/IMAGE.png.
 
     Args:
-        files: Of the case's images.
+        files: Files of the case's images.
 
     Raises:
-        UserError: If two would go to one file, or the name of the set is no name of a folder.
+        UserError: If two would go to one file, or the name of the set cannot name a folder.
     """
     if Path(case.name).name != case.name or case.name in ("", ".."):
         raise UserError(f"--save: the name {case.name!r} cannot be that of a folder")
@@ -51,9 +51,9 @@ def picture_files(
 
 
 def distinct_names(files: Sequence[str]) -> list[str]:
-    """A name for each file: its stem, or as much more of the path as tells the files apart.
+    """Make a name for each file: its stem, with as much of its path as makes the names unique.
 
-    Where only the endings do, they stay: ``a.png`` and ``a.jpg``.
+    If files differ only in their endings, these stay: ``a.png`` and ``a.jpg``.
 
     Raises:
         UserError: If a file is there twice.
@@ -62,7 +62,7 @@ def distinct_names(files: Sequence[str]) -> list[str]:
     again, count = Counter(paths).most_common(1)[0]
     if count > 1:
         raise UserError(f"--save: {again} is there twice, and would be written to one file")
-    for any_case, ending in product((True, False), (False, True)):  # some disks know no case
+    for any_case, ending in product((True, False), (False, True)):  # some disks ignore case
         for depth in range(1, max(len(path.parts) for path in paths)):
             names = [_tail(path, depth, ending) for path in paths]
             if len({name.casefold() if any_case else name for name in names}) == len(names):
@@ -77,7 +77,7 @@ def _tail(path: Path, depth: int, ending: bool) -> str:
 
 
 def in_the_way(pictures: Iterable[Path]) -> list[str]:
-    """Files that pictures would take the place of, but those of an earlier run."""
+    """Report files that pictures would replace, except pictures of an earlier run."""
     found = [path for path in pictures if os.path.lexists(path) and not _is_ours(path)]
     if not found:
         return []

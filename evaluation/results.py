@@ -1,4 +1,4 @@
-"""The results of what has passed its check."""
+"""Compute the results of the models and test cases that passed their checks."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from scoring import Evaluated, Measure, score
 def evaluate_all(
     models: Sequence[CheckedModel], cases: Sequence[CheckedCase], plan: Plan, group: Group
 ) -> Iterator[Result]:
-    """The results of what has passed its check, one model after another.
+    """Yield the results of all models and cases that passed their checks, model by model.
 
-    What fails nevertheless, in any of the processes, is a result with an error.
+    Anything that still fails, in any of the processes, becomes a result with an error.
     """
     cases = [checked for checked in cases if not checked.error]
     for known in (model for model in models if not model.error and cases):
@@ -105,7 +105,7 @@ def _evaluate(
 
 
 def _origin(samples: object, case: TestCase) -> dict[str, Any]:
-    """Say where the inputs come from."""
+    """Describe where the inputs come from."""
     if isinstance(samples, SRImplicitDegraded):
         return {"lr": "degraded here", "wrapper": case.config.test_dataset.wrapper}
     shrunk = isinstance(samples, SRImplicitDownsampled)
@@ -113,19 +113,19 @@ def _origin(samples: object, case: TestCase) -> dict[str, Any]:
 
 
 def _compared(model: CheckedModel, measure: Measure) -> str:
-    """The channels that a protocol compares."""
+    """Name the channels that a protocol compares."""
     if model.channels == 1:
         return "gray"
     return {"benchmark": "luma", "gray": "gray"}.get(measure.protocol or "", "RGB")
 
 
 def choose_norm(case: TestCase, model: CheckedModel) -> DataNorm:
-    """The normalisation the model was trained with; the config's if the checkpoint has none."""
+    """Get the normalisation the model was trained with, else the config's or the published one."""
     return model.data_norm or _norm_of(case) or PUBLISHED_NORM
 
 
 def norms_differ(case: TestCase, model: CheckedModel) -> bool:
-    """Whether the config has another than the checkpoint."""
+    """Check whether the config has another normalisation than the checkpoint."""
     given = _norm_of(case)
     return None not in (model.data_norm, given) and model.data_norm != given
 

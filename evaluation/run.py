@@ -1,4 +1,4 @@
-"""Models on test cases, from their check to their results."""
+"""Run an evaluation of models on test cases, from the checks to the results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from reports import Result
 
 
 class Report(NamedTuple):
-    """What is known of an evaluation.
+    """The results of an evaluation so far.
 
     Attributes:
-        results: Of each model and case; what is still to come has an error that says so.
-        about: What JSON says of the models, and of where they were evaluated.
+        results: Result of each model and case; those still to come have an error that says so.
+        about: Facts about the models and the machine, for JSON.
     """
 
     results: list[Result]
@@ -33,7 +33,7 @@ class Report(NamedTuple):
 
     @property
     def missing(self) -> int:
-        """How many results there are none of."""
+        """The number of missing results."""
         return sum(bool(result.error) for result in self.results)
 
 
@@ -44,11 +44,11 @@ def evaluate(
     group: Group,
     on_result: Callable[[Result, Report], None] | None = None,
 ) -> Report:
-    """Every model on every case; what the user should know before is printed on stderr.
+    """Evaluate every model on every case, after printing problems and notes to stderr.
 
     Args:
-        names: Of the models.
-        on_result: Called in the first process with each result, and all that is known so far.
+        names: Names of the models.
+        on_result: Called in the first process with each result, and the report so far.
 
     Raises:
         UserError: If there is nothing to evaluate.
@@ -74,9 +74,9 @@ def evaluate(
 def say_problems(
     models: Sequence[CheckedModel], cases: Sequence[CheckedCase], group: Group
 ) -> None:
-    """What the checks have found; a `UserError` if nothing is left to evaluate."""
+    """Print what the checks found; raise a `UserError` if nothing is left to evaluate."""
     lines = [line for model in models for line in model.error.splitlines()]
-    titles: dict[str, list[str]] = {}  # of cases, by what is wrong with them
+    titles: dict[str, list[str]] = {}  # titles of cases, by what is wrong with them
     for checked in cases:
         for line in checked.error.splitlines():
             titles.setdefault(line, []).append(str(checked.case))
@@ -100,7 +100,7 @@ def say_problems(
 
 
 def about(models: Sequence[CheckedModel], group: Group) -> dict[str, Any]:
-    """What JSON says of the models, and of where they were evaluated."""
+    """Collect the facts about the models and the machine, for JSON."""
     device = torch.cuda.get_device_name(group.device) if group.device.type == "cuda" else "cpu"
     return {
         "date": datetime.date.today().isoformat(),
@@ -124,7 +124,7 @@ def about(models: Sequence[CheckedModel], group: Group) -> dict[str, Any]:
 
 
 def _blend(model: CheckedModel) -> dict[str, Any]:
-    """What the weights of a model at a strength are made of, besides its own file."""
+    """Get what the weights of a model at a strength are blended from, besides its own file."""
     if model.strength is None:
         return {}
     keys = ("strength", "base", "base_sha256")

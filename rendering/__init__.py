@@ -1,1 +1,1 @@
-"""Pictures from files, rendered at any size, to files."""
+"""Read pictures from files, render them at any size, and write them to files."""

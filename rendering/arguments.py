@@ -1,4 +1,4 @@
-"""The numbers that callers give from Python, checked."""
+"""Check the arguments that callers pass from Python."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FLAGS = ("strip", "lossless", "wrap")
 
 
 class Options(TypedDict, total=False):
-    """What is asked for less often.
+    """The less common options.
 
     Attributes:
-        fit: Where size has another shape than the image: "crop", "pad", or "stretch", which is done
-            by default, with a warning.
-        wrap: The image is a texture, whose edges fit the opposite ones.
-        dpi: Pixels per inch, of the file or of a Pillow image; by default that of the input.
+        fit: What to do if size has another shape than the image: "crop", "pad" or "stretch"; the
+            default is to stretch, with a warning.
+        wrap: The image is a seamless texture, whose opposite edges match.
+        dpi: Pixels per inch of the file or the Pillow image; by default that of the input.
         strip: Leave out EXIF, XMP, IPTC, texts and density.
-        lossless: Of a WebP.
-        max_input_pixels: Of the largest file that is read; by default 2**28.
+        lossless: Write a lossless WebP.
+        max_input_pixels: Number of pixels in the largest file that is read; by default 2**28.
     """
 
     fit: Fit
@@ -47,10 +47,10 @@ def read_wanted(
     quality: int,
     options: Options,
 ) -> Wanted:
-    """What a caller of `Upscaler` asks for.
+    """Turn the arguments of a call to `Upscaler` into a `Wanted`.
 
     Raises:
-        UserError: If there is not exactly one size, or something is no number that it can be.
+        UserError: If there is not exactly one size, or an argument has an invalid value.
     """
     if sum(way is not None for way in (scale, size, long_side)) != 1:
         raise UserError("give exactly one of scale, size and long_side")
@@ -87,7 +87,7 @@ def _checked(options: Options) -> dict[str, Any]:
 
 
 def _scale(scale: Any) -> Any:
-    """Factors of rows and columns, of both or of one that is for both; None stays None."""
+    """Get the factors of rows and columns; a single number is for both, None stays None."""
     if scale is None or np.ndim(scale):
         return _numbers("scale", scale, float, 2)
     return (_number("scale", scale),) * 2
@@ -104,7 +104,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) -> Any:
-    """Convert so many numbers of a kind; None stays None."""
+    """Convert ``count`` numbers to a tuple; None stays None."""
     if values is None:
         return None
     try:
@@ -117,10 +117,10 @@ def _numbers(name: str, values: Any, convert: Callable[[Any], Any], count: int) 
 
 
 def whole_number(name: str, value: Any, low: int, high: int) -> int:
-    """A number of any library as an int.
+    """Convert a whole number, such as one of NumPy, to an int.
 
     Raises:
-        UserError: If it is none from ``low`` to ``high``.
+        UserError: If it is not a whole number from ``low`` to ``high``.
     """
     try:
         number = operator.index(value)

@@ -1,4 +1,4 @@
-"""Many pictures: what is to be done, what is done already, and what has become of them."""
+"""Render many pictures, skip those that are done already, and report the results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from rendering.tiles import Renderer
 
 @dataclass
 class Report:
-    """What has become of the tasks.
+    """The results of the tasks of a run.
 
     Attributes:
-        skipped: How many were there already, of the same source, options and model.
-        failed, kept: A line each. Kept are files that are not of this program.
+        skipped: Number of outputs that already existed, from the same source, options and model.
+        failed, kept: A line for each file. Files are kept if they exist and this program did not
+            make them.
         unread: See `Plan`.
     """
 
@@ -45,15 +46,15 @@ class Report:
 
 
 class Kept(Exception):  # noqa: N818  nothing went wrong
-    """An output is not rendered, since a file is there that is not of this program."""
+    """Raised to leave an output alone: its file exists, and this program did not make it."""
 
 
 class Batch:
-    """What is asked of all tasks of a run, and what earlier ones have made of them.
+    """The options that all tasks of a run share, and the records of earlier runs.
 
     Args:
-        model: What `rendering.record.identity` says.
-        overwrite: Render again what is there, whoever made it.
+        model: Result of `rendering.record.identity`.
+        overwrite: Render existing outputs again, whoever made them.
     """
 
     def __init__(self, wanted: Wanted, model: str, overwrite: bool) -> None:
@@ -61,11 +62,11 @@ class Batch:
         self._records, self._asked = Records(), asked(wanted, model)
 
     def is_done(self, task: Task) -> bool:
-        """Whether the output is there as it would be rendered now.
+        """Check whether the output already exists exactly as it would be rendered now.
 
         Raises:
-            Kept: If it is not of this program.
-            UserError: If it is the rendering of another input.
+            Kept: If the output was not made by this program.
+            UserError: If the output was rendered from another input.
         """
         if self.overwrite or not task.target.exists() or not task.source.exists():
             return False
@@ -84,7 +85,7 @@ class Batch:
         return same and entry.asked == self._asked
 
     def render(self, renderer: Renderer, task: Task, progress: Callable[[int, int], None]) -> Done:
-        """Render a task, and note it; see `render_file`."""
+        """Render a task and record it; see `render_file`."""
         before = Stamp.of(task.source) if task.source.exists() else Stamp(0, 0)
         noted: list[Stamp] = []
 
@@ -94,19 +95,19 @@ class Batch:
 
         def commit(file: BinaryIO) -> None:
             file.flush()
-            os.fsync(file.fileno())  # disks of a network tell the time only then
+            os.fsync(file.fileno())  # network disks set the final time only now
             there = not self.overwrite and task.target.exists()
             if there and self._records.made(task.target) is None:
                 raise Kept(f"{task.target}: was changed meanwhile, not by this program")
             note(Stamp.of(file.fileno()))
 
         done = render_file(renderer, task.source, task.target, self.wanted, progress, commit)
-        if (stamp := Stamp.of(task.target)) not in noted:  # some systems tell it on closing
+        if (stamp := Stamp.of(task.target)) not in noted:  # some systems set the time on closing
             note(stamp)
         return done
 
     def pixels(self, task: Task) -> int | None:
-        """Count those of the output, by the header of the input; 0 if there is nothing to do."""
+        """Count the output's pixels from the input's header; 0 if done or kept, None if unknown."""
         try:
             if self.is_done(task):
                 return 0
@@ -115,15 +116,15 @@ class Batch:
             return len(rows) * len(cols)
         except Kept:
             return 0
-        except Exception:  # said when it is rendered
+        except Exception:  # reported when it is rendered
             return None
 
 
 def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Report:
-    """Render this process's share of the tasks; a bad file is a line, and the rest goes on.
+    """Render this process's share of the tasks; a file that fails does not stop the others.
 
     Returns:
-        The report of all processes.
+        The combined report of all processes.
     """
     report = Report()
     if group.is_first:
@@ -140,7 +141,7 @@ def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Re
             notes = batch.render(renderer, task, done.reach).notes
         except Kept as kept:
             report.kept.append(one_line(str(kept)))
-        except Exception as error:  # whatever a file or a model does, the others are rendered
+        except Exception as error:  # whatever goes wrong, render the others
             line = _one_line(task.source, error)
             report.failed.append(line)
             pace.say(f"error: {line}")
@@ -156,9 +157,9 @@ def render_all(renderer: Renderer, plan: Plan, batch: Batch, group: Group) -> Re
 
 
 def _expected(batch: Batch, tasks: list[Task], group: Group) -> tuple[list[int], Pace]:
-    """Pixels of each output of this process, and the progress of all.
+    """Estimate the pixels of each output of this process, and make the progress of all processes.
 
-    Where the size of an input is not known yet, it is taken for one of the mean size.
+    An output whose size is not known yet counts as one of mean size.
     """
     known = [batch.pixels(task) for task in tasks]
     sizes = [size for size in known if size]
@@ -169,7 +170,7 @@ def _expected(batch: Batch, tasks: list[Task], group: Group) -> tuple[list[int],
 
 
 def _one_line(source: Path, error: Exception) -> str:
-    """What went wrong, with the name of the file in front."""
+    """Describe an error in one line that starts with the name of the file."""
     if isinstance(error, OSError):
         reason = describe(error).removeprefix("error: ")
     elif (isinstance(error, UserError) or is_out_of_memory(error)) and str(error):

@@ -1,4 +1,4 @@
-"""What callers have images in: paths, Pillow images, arrays and tensors, and the way back."""
+"""Convert callers' images (paths, Pillow images, arrays, tensors) to pictures and back."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Kind = TypeVar("Kind", str, Path, Image.Image, np.ndarray, Tensor)
 
 @dataclass(frozen=True)
 class CallerImage:
-    """An image of a caller.
+    """An image that a caller passed in.
 
     Attributes:
-        pictures: One, or of a batch of tensors several of one size.
-        returned: Makes of their rendered pixels (H, W, C), which have the type of theirs, what is
-            returned; of an image in a file, of the `Path` that was written.
-        path: Of the file.
-        image: Of Pillow.
+        pictures: One picture, or for a batch of tensors several of one size.
+        returned: Converts the rendered pixels (H, W, C), one array of the input's dtype for each
+            picture, to what the caller gets; for a file, converts the `Path` that was written.
+        path: Path of the file, if the caller passed one.
+        image: The Pillow image, if the caller passed one.
     """
 
     pictures: tuple[Picture, ...]
@@ -40,13 +40,13 @@ class CallerImage:
 
 
 def take(image: Any, max_pixels: int = MAX_PIXELS) -> CallerImage:
-    """The pictures of an image of any kind.
+    """Read a caller's image: a path, a Pillow image, an array or a tensor.
 
     Args:
-        max_pixels: Of the largest file that is read.
+        max_pixels: Number of pixels in the largest file that is read.
 
     Raises:
-        UserError: If it is of another kind, or cannot be rendered.
+        UserError: If the image is of another kind, or cannot be rendered.
     """
     if isinstance(image, (str, Path)):
         kind = str if isinstance(image, str) else Path
@@ -78,7 +78,7 @@ def _take_pillow(image: Image.Image) -> CallerImage:
 
 
 def _take_array(image: np.ndarray) -> CallerImage:
-    if type(image) not in (np.ndarray, np.memmap):  # their operations may mean something else
+    if type(image) not in (np.ndarray, np.memmap):  # subclasses may redefine operations
         hint = "image.filled(0)" if isinstance(image, np.ma.MaskedArray) else "np.asarray(image)"
         raise UserError(f"cannot render a {type(image).__name__}: give {hint}")
     picture = _picture(image)

@@ -1,4 +1,4 @@
-"""Options of demo.py that do not go together."""
+"""Refuse options of demo.py that do not go together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check(args: argparse.Namespace, many: bool) -> None:
     names = {"input": args.input, "output": [args.output]}
     names |= {"compare": [args.compare], "zoom-video": [args.zoom_video]}
     for option, given in names.items():
-        if "" in given:  # as of a variable of the shell that is not set
+        if "" in given:  # such as from an unset shell variable
             raise UserError(f"--{option}: the name is empty")
     if looks(args) and (not is_one_file(args.input) or args.input == [STANDARD]):
         raise UserError("--compare and --zoom-video take one image, from a file")
@@ -65,7 +65,7 @@ def check(args: argparse.Namespace, many: bool) -> None:
 
 
 def _check_comma(scale: Scale, fit: str | None) -> None:
-    """Refuse what may be a number with a decimal comma: 3,7 is rows x3 and columns x7."""
+    """Refuse what may be meant as a decimal comma: 3,7 means rows x3 and columns x7."""
     rows, comma, cols = scale.text.replace(" ", "").partition(",")
     if not comma or not (rows.isdecimal() and cols.isdecimal()) or fit == "stretch":
         return
@@ -83,7 +83,7 @@ def _check_comma(scale: Scale, fit: str | None) -> None:
 
 
 def _check_outputs(args: argparse.Namespace, many: bool) -> None:
-    """Refuse outputs of one file that would replace another, the input or what is there."""
+    """Refuse outputs that would replace each other, the input or an existing file."""
     targets = looks(args)
     if not many and args.output != STANDARD and (args.output or not targets):
         targets["--output"] = args.output or OUTPUT

@@ -1,8 +1,8 @@
 """Colours that a file describes by numbers rather than by a profile: PNG's gAMA, cHRM and cICP.
 
-What an ICC profile can say becomes one, which every format with profiles can hold. HDR curves are
-kept as the chunks of a PNG. PNG, third edition: cICP wins over iCCP, that over sRGB, and that over
-gAMA and cHRM. sBIT and bKGD change no colours and are not kept.
+What an ICC profile can express becomes one, since every format with profiles can hold it. HDR
+curves are kept as PNG chunks. The order of precedence is that of PNG, third edition: cICP, iCCP,
+sRGB, then gAMA and cHRM. sBIT and bKGD change no colours and are not kept.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from rendering.png import png_chunk, png_chunks
 
 SRGB_GAMMA = 45455  # in gAMA
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # in cHRM
-UNIT = 100000  # of these
-NEARLY = 100  # of them: numbers no farther apart are taken for equal
+UNIT = 100000  # what gAMA and cHRM store for 1
+NEARLY = 100  # stored numbers at most this far apart count as equal
 HDR_CHUNKS = (b"cICP", b"mDCV", b"cLLI")
 HDR_CURVES = {16: "PQ", 18: "HLG"}
 D50 = np.array([0.9642, 1.0, 0.8249])
@@ -41,19 +41,19 @@ PRIMARIES = {
     22: (D65, (0.63, 0.34), (0.295, 0.605), (0.155, 0.077)),
 }
 SRGB_CODES = (1, 13)
-UNKNOWN = 2  # a code that says nothing: taken for that of sRGB
-STEPS = 1024  # of a curve in a table
+UNKNOWN = 2  # the code for "unspecified": taken for that of sRGB
+STEPS = 1024  # entries of a curve in a table
 
 Primaries = tuple[tuple[float, float], ...]
 
 
 class Colour(NamedTuple):
-    """What colours mean.
+    """The colour space of a file.
 
     Attributes:
-        icc: A profile; None for sRGB, and for what no profile can say.
-        cicp: Chunks of a PNG that say it: cICP, and mDCV and cLLI.
-        notes: What a user should know.
+        icc: ICC profile; None for sRGB, and for what no profile can express.
+        cicp: PNG chunks that describe the colours: cICP, mDCV and cLLI.
+        notes: Messages for the user.
     """
 
     icc: bytes | None = None
@@ -62,10 +62,10 @@ class Colour(NamedTuple):
 
 
 def colour_of_png(data: bytes, icc: bytes | None) -> Colour:
-    """What a PNG says of its colours.
+    """Read the colour space of a PNG.
 
     Args:
-        icc: The profile of its iCCP.
+        icc: Profile from its iCCP chunk.
     """
     chunks = _chunks_before_pixels(data)
     gray = data[25] in (0, 4)
@@ -87,7 +87,7 @@ def colour_of_png(data: bytes, icc: bytes | None) -> Colour:
 
 
 def colour_of_info(info: Mapping[Any, Any], gray: bool) -> Colour:
-    """What Pillow noted of the gAMA and cHRM of a PNG."""
+    """Get the colour space from the gAMA and cHRM of a PNG that Pillow put in its info."""
     if "srgb" in info:
         return Colour()
     gamma, points = info.get("gamma"), info.get("chromaticity")
@@ -99,7 +99,7 @@ def colour_of_info(info: Mapping[Any, Any], gray: bool) -> Colour:
 
 
 def colour_of_codes(primaries: int, transfer: int, gray: bool, full: bool = True) -> Colour:
-    """What the code points of ITU-T H.273 say.
+    """Get the colour space that code points of ITU-T H.273 describe.
 
     Args:
         full: Whether black is 0 and white the largest level.
@@ -119,7 +119,7 @@ def colour_of_codes(primaries: int, transfer: int, gray: bool, full: bool = True
 
 
 def only_in_png(cicp: bytes) -> str | None:
-    """The name of colours that no profile can say, so that only a PNG holds them; else None."""
+    """Name colours that no profile can express, so that only PNG can hold them; else None."""
     primaries, transfer, _, full = cicp[8:12]
     if full and primaries in PRIMARIES and _curve(transfer) is not None:
         return None
@@ -127,7 +127,7 @@ def only_in_png(cicp: bytes) -> str | None:
 
 
 def _chunks_before_pixels(data: bytes) -> dict[bytes, bytes]:
-    """Content of the chunks before the pixels by their kind; the first of a kind counts."""
+    """Map each kind of chunk before the pixels to the content of its first chunk."""
     found: dict[bytes, bytes] = {}
     for _, kind, content in png_chunks(data):
         if kind == b"IDAT":
@@ -137,9 +137,9 @@ def _chunks_before_pixels(data: bytes) -> dict[bytes, bytes]:
 
 
 def _colour_of_numbers(gamma: int | None, points: tuple[int, ...] | None, gray: bool) -> Colour:
-    """What gAMA and cHRM say, in hundred-thousandths."""
+    """Get the colour space that gAMA and cHRM describe, both in hundred-thousandths."""
     points = points or SRGB_PRIMARIES
-    # Gray has no primaries, and its white is that of the paper or the screen.
+    # Gray has no primaries, and its white is that of the paper or screen.
     usual = gray or all(abs(a - b) <= NEARLY for a, b in zip(points, SRGB_PRIMARIES, strict=True))
     if usual and (gamma is None or abs(gamma - SRGB_GAMMA) <= NEARLY):
         return Colour()
@@ -155,7 +155,7 @@ def _colour_of_numbers(gamma: int | None, points: tuple[int, ...] | None, gray: 
 
 
 def _curve(transfer: int) -> bytes | None:
-    """The curve of a code point from levels to light, as a tag of a profile; None: it has none."""
+    """Make a profile tag of a code point's curve from levels to light; None if it has none."""
     x = np.linspace(0, 1, STEPS)
     if transfer in (1, 6, 14, 15):
         return _table(np.where(x < 0.081, x / 4.5, ((x + 0.099) / 1.099) ** (1 / 0.45)))
@@ -178,7 +178,7 @@ def _gamma(exponent: float) -> bytes | None:
 
 
 def _profile(name: str, curve: bytes, primaries: Primaries | None) -> bytes:
-    """An ICC profile of version 2: of a display, or of gray without primaries.
+    """Make an ICC profile, version 2, for a display, or for gray if there are no primaries.
 
     Raises:
         ValueError, LinAlgError, ZeroDivisionError, struct.error: If the primaries span no colours.
@@ -215,7 +215,7 @@ def _xyz(values: np.ndarray) -> bytes:
 
 
 def _colorants(primaries: Primaries) -> np.ndarray:
-    """XYZ of red, green and blue, in columns, as seen under D50."""
+    """Compute the XYZ of red, green and blue under D50, in columns."""
     if any(not 0 <= number <= 1 for point in primaries for number in point):
         raise ValueError
     points = np.array([(x, y, 1 - x - y) for x, y in primaries])

@@ -1,4 +1,4 @@
-"""A comparison with bicubic to look at, in the most detailed places of a picture."""
+"""Draw a comparison with bicubic in the most detailed places of a picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GAP, LABEL = 8, 22
 
 
 class Box(NamedTuple):
-    """A detail of the input: first row and column, rows and columns."""
+    """A rectangle of the input, in pixels."""
 
     top: int
     left: int
@@ -38,13 +38,13 @@ class Box(NamedTuple):
 def compare(
     renderer: Renderer, source: str | Path, target: str | Path, wanted: Wanted, name: str
 ) -> None:
-    """Draw the image, and of its two most detailed places the input, bicubic and the model.
+    """Draw the image, and its two most detailed places as input, bicubic and model output.
 
     Args:
-        name: Of the model, for the label.
+        name: Name of the model, for the label.
 
     Raises:
-        UserError: If the input or the output cannot be.
+        UserError: If the input cannot be read or the output cannot be made.
     """
     picture = read_to_show(renderer, source, wanted.max_input_pixels)
     scale = wanted.factors(picture.size)
@@ -77,7 +77,7 @@ def compare(
 def _composed(
     overview: Image.Image, details: list[list[np.ndarray]], labels: tuple[str, ...]
 ) -> Image.Image:
-    """The overview at the left, a row for each detail at the right."""
+    """Put the overview on the left, and a row for each detail on the right."""
     tall, wide = (max(d[0].shape[axis] for d in details) for axis in (0, 1))
     height = max(overview.height, len(details) * (tall + GAP)) + LABEL
     page = Image.new("RGB", (overview.width + 3 * (wide + GAP), height), "white")
@@ -92,7 +92,7 @@ def _composed(
 
 
 def _overview(picture: Picture, boxes: list[Box]) -> Image.Image:
-    """The image, as tall as two details, with the details framed."""
+    """Draw the image with frames around the details, its longer side that of two details."""
     image = Image.fromarray(eight_bits(picture))
     side = 2 * INSET + GAP
     factor = side / max(image.size)
@@ -106,11 +106,13 @@ def _overview(picture: Picture, boxes: list[Box]) -> Image.Image:
 
 
 def detailed(picture: Picture, height: int, width: int) -> list[Box]:
-    """The two places with the largest mean gradient that do not overlap; one in a small image.
+    """Find the two places with the largest mean gradient that do not overlap.
+
+    A small image may have room for only one.
 
     Args:
-        picture: Without alpha.
-        height, width: Of the places.
+        picture: A picture without alpha.
+        height, width: Size of each place, in pixels.
     """
     found: list[Box] = []
     while len(found) < 2:
@@ -129,10 +131,10 @@ def detailed(picture: Picture, height: int, width: int) -> list[Box]:
 
 
 def _gradients(picture: Picture, height: int, width: int) -> Iterator[np.ndarray]:
-    """Sums of gradients by left column, for each top row of a place from above.
+    """Yield, for each top row of a place, the sums of gradients for all left columns.
 
-    What the next row brings is added, and what it leaves behind is taken away. These are whole
-    numbers, so that nothing is rounded.
+    Each step down adds the sums of the row that comes in and subtracts those of the row that goes
+    out. All are whole numbers, so nothing is rounded.
     """
     total = np.zeros(picture.size[1] - width + 1)
     coming, going = _sums_across(picture, width), _sums_across(picture, width)
@@ -146,13 +148,13 @@ def _gradients(picture: Picture, height: int, width: int) -> Iterator[np.ndarray
 
 
 def _sums_across(picture: Picture, width: int) -> Iterator[np.ndarray]:
-    """Sums of each row's gradients over so many columns, by the first of them."""
+    """Yield the sums of each row's gradients over ``width`` columns, by the first of them."""
     rows, cols = picture.size
     step = max(1, BAND // cols)
     for first in range(0, rows, step):
-        # With the row after the band, of which the last has none: there the gradient is 0.
+        # Include the row after the band; the last band has none, so its gradient there is 0.
         part = picture.pixels[first : first + step + 1]
-        if part.dtype == np.float32:  # as far as it is seen
+        if part.dtype == np.float32:  # only the visible range counts
             part = np.rint(part.clip(0, 1) * 65535)
         gray = np.zeros(part.shape[:2])
         for channel in range(part.shape[2]):

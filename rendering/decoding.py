@@ -1,4 +1,4 @@
-"""Colours of output pixels from an encoded picture, or from a tile of it."""
+"""Decode the colours of output pixels from an encoded picture or a tile of it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rendering.grid import Axis
 from rendering.guard import Guard
 from utils import denormalise, sample_bicubic
 
-# Decoded at a time; halved when the memory is full.
+# Queries decoded at a time; halved when memory runs out.
 QUERIES_ON_CUDA = 2**18
 FEWEST = 1000
 
@@ -27,14 +27,14 @@ Span = tuple[int, int]
 
 
 class Scene(NamedTuple):
-    """Encoded planes of a picture, or of a tile of it.
+    """The encoded planes of a picture, or of a tile of it.
 
     Attributes:
-        planes: How many.
-        latent: What they were encoded to.
-        beyond: What the planes have beyond [0, 1], which the model was not given; None: nothing.
+        planes: Number of planes.
+        latent: Latent that they were encoded to.
+        beyond: Part of the values outside [0, 1], which the model does not get; None if nothing is.
         margins: Rows and columns around the tile.
-        guards: The latest one, by the output's grid.
+        guards: The latest guard, keyed by the output's grid.
     """
 
     planes: int
@@ -44,18 +44,18 @@ class Scene(NamedTuple):
     guards: dict[Any, Guard]
 
     def with_context(self, context: tuple[Tensor, ...] | None) -> Scene:
-        """The scene with what its queries need to know of all others."""
+        """Add the context, what each query needs to know of all others; None adds nothing."""
         if context is None:
             return self
         return self._replace(latent=replace(self.latent, context=context))
 
 
 class Decoder:
-    """Decodes with one model.
+    """A decoder of scenes that uses one model.
 
     Args:
-        model, norm: As of `Renderer`.
-        device: Where the model is.
+        model, norm: See `Renderer`.
+        device: Device of the model.
     """
 
     def __init__(self, model: ContinuousModel, norm: DataNorm, device: torch.device) -> None:
@@ -65,10 +65,10 @@ class Decoder:
 
     @torch.no_grad()
     def decode(self, scene: Scene, rows: Axis, cols: Axis) -> Tensor:
-        """Colours of output pixels within a scene: (K, C, r, c), on the CPU, not clamped.
+        """Decode output pixels within a scene to colours (K, C, r, c), on the CPU, not clamped.
 
         Raises:
-            UserError: If the memory does not suffice for a few queries at a time.
+            UserError: If there is not enough memory even for a few queries at a time.
         """
         if self.model.spans_queries and scene.latent.context is None:
             latent = scene.latent
@@ -101,11 +101,11 @@ class Decoder:
         return torch.cat(parts, dim=2)
 
     def _colours(self, scene: Scene, queries: Queries) -> Tensor:
-        """Colours (K, Q, C) that the model gives."""
+        """Query the model for colours (K, Q, C)."""
         return denormalise(self.model.decode(scene.latent, queries), self.norm["gt"], 2)
 
     def _guard(self, scene: Scene, rows: Axis, cols: Axis) -> Guard | None:
-        """The guard of a scene for an output; None for a model that needs none."""
+        """Get the guard of a scene for an output; None for a model that needs none."""
         latent, cell = scene.latent, self._cell(rows, cols)
         if not self.guarded:
             return None
@@ -126,21 +126,21 @@ class Decoder:
         return scene.guards[key]
 
     def pieces(self, scene: Scene, rows: Axis, cols: Axis) -> Iterator[Queries]:
-        """Some rows at a time."""
+        """Yield the queries of an output, some rows at a time."""
         cell, picture = self._cell(rows, cols), (rows.count, cols.count)
         y, x = (axis.centres.to(self.device, cell.dtype) for axis in (rows, cols))
         for part in y.split(max(1, self.queries // max(len(x), 1))):
             yield Queries.grid(part, x, cell, scene.planes, picture)
 
     def _cell(self, rows: Axis, cols: Axis) -> Tensor:
-        """The size of an output pixel, as the model is told it: (2,)."""
+        """Compute the size of an output pixel as the model gets it: (2,)."""
         dtype = torch.promote_types(rows.centres.dtype, cols.centres.dtype)
         cell = torch.tensor([rows.cell, cols.cell], dtype=dtype, device=self.device)
         return clip_cell(self.model, cell, (rows.size, cols.size))
 
 
 def if_out_of_memory(error: Exception) -> str:
-    """What it says; any other error goes on."""
+    """Return the message of an out-of-memory error; raise any other error again."""
     if not is_out_of_memory(error):
         raise error
     return first_line(error)

@@ -1,4 +1,4 @@
-"""The grid of output pixels: how many, and where in the input."""
+"""The grid of output pixels: how many there are, and where they lie in the input."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from errors import UserError
 from utils import pixel_centres
 
 MAX_PIXELS = 2**30  # 32768 x 32768
-LARGEST = 2**31 - 1  # scale or side
-FINEST = 2**20  # pixels over an image, whose centres float32 tells well apart
+LARGEST = 2**31 - 1  # largest scale or side
+FINEST = 2**20  # most pixels along an image whose centres float32 can tell apart well
 
 
 class Region(NamedTuple):
-    """A part of the input, in its pixels, which need not be whole."""
+    """A part of the input, in input pixels, which may be fractions."""
 
     top: float
     left: float
@@ -33,9 +33,9 @@ class Axis:
     """The output pixels along one axis.
 
     Attributes:
-        size: Input pixels of the whole image.
-        centres: Coordinates of the output pixels (N,) in [-1, 1] over the whole image; float32, or
-            float64 where they lie too close for it.
+        size: Number of input pixels of the whole image.
+        centres: Centres of the output pixels (N,) in [-1, 1] over the whole image; float32, or
+            float64 where they lie too close together for float32.
         cell: Size of an output pixel in these coordinates.
         start: Where the first output pixel begins, in input pixels.
     """
@@ -47,9 +47,10 @@ class Axis:
 
     @classmethod
     def over(cls, size: int, count: int, start: float = 0.0, length: float | None = None) -> Axis:
-        """``count`` output pixels over ``length`` input pixels from ``start``; over all if None.
+        """Place ``count`` output pixels over ``length`` input pixels from ``start``.
 
-        Where these are pixels of a grid over the whole image, they are exactly those.
+        Without a length, they cover the whole image. Where they coincide with pixels of a grid over
+        the whole image, they have exactly the same centres.
         """
         length = size if length is None else length
         whole, before = count * size / length, count * start / length
@@ -63,7 +64,7 @@ class Axis:
         return cls(size, centres if whole > FINEST else centres.float(), 2 / whole, start)
 
     def __getitem__(self, part: slice) -> Axis:
-        """Some of the output pixels."""
+        """Select some of the output pixels."""
         start = self.start + part.indices(len(self))[0] * self.step
         return replace(self, centres=self.centres[part], start=start)
 
@@ -72,46 +73,46 @@ class Axis:
 
     @property
     def count(self) -> int:
-        """Output pixels over the whole image, though these be only a part."""
+        """The number of output pixels over the whole image, even if this axis is a part of it."""
         return round(2 / self.cell)
 
     @property
     def step(self) -> float:
-        """Input pixels per output pixel: below 1 the axis grows, above 1 it shrinks."""
+        """The input pixels per output pixel: below 1 the axis grows, above 1 it shrinks."""
         step = self.cell * self.size / 2
         return 1.0 if math.isclose(step, 1, rel_tol=1e-9) else step
 
     @property
     def places(self) -> Tensor:
-        """The centres in input pixels (N,), float64: 0.5 is that of the first one."""
+        """The centres in input pixels (N,), float64: that of the first input pixel is 0.5."""
         return self.start + (torch.arange(len(self), dtype=torch.float64) + 0.5) * self.step
 
     @property
     def phase(self) -> tuple[float, float]:
-        """What all parts of one grid have in common."""
+        """A key that is the same for all parts of one grid."""
         return self.step, round(self.start / self.step % 1, 6) % 1
 
     def nearest(self, places: Tensor) -> Tensor:
-        """The centres of the output pixels that places lie in, all in input pixels, float64.
+        """Move places to the centres of the output pixels they lie in; input pixels, float64.
 
-        Also of places beside the axis, where the grid goes on; within the image.
+        The grid goes on beyond the ends of the axis; the results are clamped to the image.
         """
         number = ((places - self.start) / self.step + 1e-6).floor()
         return (self.start + (number + 0.5) * self.step).clamp(0, self.size)
 
     @cached_property
     def _pixels(self) -> Tensor:
-        """The input pixel that each output pixel lies in, in ascending order."""
+        """The index of the input pixel that each output pixel lies in, ascending."""
         places = (self.centres.double() + 1) * (self.size / 2)
         return places.floor().long().clamp(0, self.size - 1)
 
     def span(self) -> tuple[int, int]:
-        """First input pixel that has output pixels in it, and the one after the last."""
+        """Get the first input pixel that has output pixels in it, and the one after the last."""
         first, last = self._pixels[[0, -1]].tolist()
         return first, last + 1
 
     def within(self, start: int, stop: int) -> slice:
-        """The output pixels within input pixels ``start`` to ``stop``."""
+        """Get the slice of output pixels within input pixels ``start`` to ``stop``."""
         return slice(*torch.searchsorted(self._pixels, torch.tensor([start, stop])).tolist())
 
 
@@ -123,14 +124,14 @@ def output_grid(
     region: Region | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Axis, Axis]:
-    """Rows and columns of the output; exactly one of the first three says how many.
+    """Make the rows and columns of the output, given exactly one of the three ways to size it.
 
     Args:
         size: (h, w) of the input.
         scale: Factors of rows and columns.
-        resolution: (H, W).
-        long_side: Of the output; the other side is in proportion.
-        region: The part to render; all if None.
+        resolution: (H, W) of the output.
+        long_side: Longer side of the output; the other one is in proportion.
+        region: Part of the input to render; None for all.
 
     Raises:
         UserError: If there would be no pixels or too many, or the region is not in the image.
@@ -150,10 +151,10 @@ def output_counts(
     resolution: tuple[int, int] | None = None,
     long_side: int | None = None,
 ) -> tuple[int, int]:
-    """Rows and columns of the output for a part of the input; see `output_grid`.
+    """Count the rows and columns of the output for a part of the input; see `output_grid`.
 
     Raises:
-        UserError: If a number is no size, or there would be no pixels.
+        UserError: If a scale or size is out of range, or there would be no pixels.
     """
     given = [*(scale or ()), *(resolution or ()), *([] if long_side is None else [long_side])]
     if not all(0 < number <= LARGEST for number in given):
@@ -180,10 +181,10 @@ def check_count(counts: tuple[int, int], max_pixels: int) -> None:
 
 
 def checked_region(region: Region | None, size: tuple[int, int]) -> Region:
-    """A part of an image of a size; all of it if None.
+    """Check that a region lies in an image of (h, w) pixels; None becomes the whole image.
 
     Raises:
-        UserError: If it is not in the image.
+        UserError: If the region is not in the image.
     """
     if region is None:
         return Region(0.0, 0.0, *map(float, size))

@@ -1,10 +1,11 @@
-"""What keeps a network from ruining pictures that are finer than what it was trained with.
+"""Keep a network from ruining pictures that are finer than what it was trained with.
 
-Photographs hardly have neighbouring pixels in black and white by turns; dithers, halftones, faxes
-and small QR codes consist of them. There a network may lose the mean level of a place, or give
-colours far from those around. So where an input is that fine, the network is asked for a few points
-of every pixel, and compared with bicubic interpolation; as far as its mean over some pixels differs
-or it is far off, the result is moved to the interpolation. Elsewhere nothing is changed.
+Photographs hardly ever alternate between black and white from pixel to pixel; dithers, halftones,
+faxes and small QR codes consist of that. There a network may lose the local mean level, or give
+colours far from those around. So where an input is that fine, the network is evaluated at a few
+points of every pixel and compared with bicubic interpolation. The more its mean over some pixels
+differs, or the farther off its colours are, the more the result is moved towards the interpolation.
+Elsewhere nothing changes.
 """
 
 from __future__ import annotations
@@ -19,36 +20,36 @@ from queries import Queries
 from rendering.grid import Axis
 from utils import sample_bicubic, sample_bilinear
 
-MEAN = 4 / 255  # that the mean over `AROUND` pixels may differ from that of bicubic interpolation
-FAR = 0.4  # that a colour may differ from it, except for a few:
-FEW, MANY = 0.1, 0.2  # parts of the points around; from `MANY` on, none may
+MEAN = 4 / 255  # how far the mean over `AROUND` pixels may differ from bicubic interpolation's
+FAR = 0.4  # how far a colour may differ from bicubic interpolation, with a few exceptions:
+FEW, MANY = 0.1, 0.2  # share of the points around that may be exceptions; from `MANY` on, none may
 AROUND = 7
-# Mean second difference of both axes, over `FINE_AROUND` pixels, from which the network is doubted,
-# and from which it counts no more than its points say.
+# Mean second difference along both axes, over `FINE_AROUND` pixels. From `FINE` on, the network is
+# doubted; from `FINEST` on, it is trusted only as far as its points show.
 FINE, FINEST = 45 / 255, 65 / 255
 FINE_AROUND = 7
 REACH = 9  # pixels around one that its trust depends on
-PROBED = 5  # pixels around one of which points are asked for
-BESIDE = 1  # pixels that a point may lie beside its own
-# Where a pixel is asked for, in eighths of it: four points see four rows and four columns. The
-# output's pixels that these lie in are looked at, so that it is what is shown that counts.
+PROBED = 5  # pixels around one whose points its trust depends on
+BESIDE = 1  # how many pixels outside its own pixel a point may lie
+# Where a pixel is evaluated, in eighths of its sides: four points cover four rows and four columns.
+# Each moves to the centre of the output pixel it lies in, so that what is shown is what counts.
 POINTS = ((1, 3), (3, 7), (5, 1), (7, 5))
-TRUSTED = 0.999  # from here on, rounding is all that is missing
+TRUSTED = 0.999  # from here on, only rounding is missing
 
 Size = tuple[int, int]
 
 
 class Guard:
-    """How far a network is trusted at each pixel of an encoded picture, or of a part of it.
+    """The trust in a network at each pixel of an encoded picture or a part of it.
 
     Args:
-        pixels: (K, C, h, w) in [0, 1]: what was encoded.
+        pixels: Encoded pixels (K, C, h, w) in [0, 1].
         size: (h, w) of the whole picture.
-        origin: Row and column of the part's first pixel in it.
+        origin: Row and column of the part's first pixel in the whole picture.
         margins: Rows and columns of the part that only serve the others; at least `REACH`.
         axes: Rows and columns of the output.
-        colours: Of the network at coordinates (Q, 2), for pixels of the output's size: (K, Q, C),
-            as of ``pixels``.
+        colours: Function from coordinates (Q, 2) to the network's colours (K, Q, C) for output
+            pixels of the output's size, in the range of ``pixels``.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Guard:
             self.doubted = (self.trust < TRUSTED).amax((0, 1, 3)).cpu()  # rows
 
     def apply(self, colours: Tensor, queries: Queries) -> Tensor:
-        """What is to be shown for the network's colours (K, Q, C) at queries of the K planes."""
+        """Correct the network's colours (K, Q, C) at queries of the K planes where needed."""
         coord = queries.coord
         if self.trust is None or not self._doubts(coord):
             return colours
@@ -81,7 +82,7 @@ class Guard:
         return torch.where(trust < TRUSTED, moved, colours)
 
     def _asked(self, margins: Size) -> Tensor:
-        """1 where points are asked for; 0 in the margins, beyond `PROBED` pixels of them."""
+        """Make a mask: 1 where points are evaluated, 0 in the margins beyond `PROBED` pixels."""
         asked = torch.zeros_like(self.pixels[:1, :1])
         inner: list[slice] = []
         for origin, whole, part, margin in zip(
@@ -94,13 +95,13 @@ class Guard:
         return asked
 
     def _doubts(self, coord: Tensor) -> bool:
-        """Whether there are doubts near the rows of the coordinates."""
+        """Check whether the network is doubted near the rows of the coordinates."""
         ends = coord[0, :, 0].aminmax()
         first, last = (int((end + 1) * self.size[0] / 2) - self.origin[0] for end in ends)
         return bool(self.doubted[max(first - 1, 0) : last + 2].any())
 
     def _agreement(self, where: Tensor, colours: Callable[[Tensor], Tensor]) -> Tensor:
-        """(K, 1, h, w) in [0, 1]: what to trust by the points of pixels at (row, column) (N, 2)."""
+        """Compute the trust (K, 1, h, w) in [0, 1] from points of the pixels ``where`` (N, 2)."""
         coord = self._points(where)
         given = colours(coord)
         plain = sample_bicubic(
@@ -116,10 +117,10 @@ class Guard:
         mask[..., where[:, 0], where[:, 1]] = 1
         count = _means(mask, AROUND).clamp(min=1e-6)
         off, lost = (_means(part.mean(-1) * mask, AROUND) / count for part in (off, lost))
-        # What bicubic interpolation itself loses where it leaves [0, 1] leaves the less room.
+        # What bicubic interpolation itself loses where it leaves [0, 1] reduces the room.
         room = MEAN - lost * off.sign()
         by_mean = (room / off.abs().clamp(min=1e-9)).clamp(0, 1)
-        # The least of those around, since a mean of a pattern may be right at every other pixel.
+        # The minimum around each, since the mean of a pattern may be right at every other pixel.
         by_mean = -F.max_pool2d(-by_mean, 3, 1, 1)
         farthest = F.max_pool2d(far.amax(-1), 3, 1, 1).clamp(min=FAR)
         part = _means((far > FAR).float().mean(-1), AROUND) / count
@@ -128,7 +129,7 @@ class Guard:
         return torch.minimum(by_mean, by_distance).amin(1, keepdim=True)
 
     def _points(self, where: Tensor) -> Tensor:
-        """Coordinates (N * P, 2) of the points of pixels at (row, column) (N, 2) of the part."""
+        """Get the coordinates (N * P, 2) of the points of the part's pixels ``where`` (N, 2)."""
         parts = torch.tensor(POINTS, dtype=torch.float64, device=where.device) / 8
         places = (where + where.new_tensor(self.origin)).double().unsqueeze(1) + parts
         coords = (
@@ -138,16 +139,17 @@ class Guard:
         return torch.stack(list(coords), dim=1).to(self.pixels.dtype)
 
     def _map(self, where: Tensor, values: Tensor) -> Tensor:
-        """Values (K, N, P, C) of pixels as a map (K, C, h, w, P), zero elsewhere."""
+        """Put values (K, N, P, C) of pixels into a map (K, C, h, w, P), zero elsewhere."""
         made = self.pixels.new_zeros(*self.pixels.shape, values.shape[2])
         made[:, :, where[:, 0], where[:, 1]] = values.permute(0, 3, 1, 2)
         return made
 
 
 def fineness(pixels: Tensor) -> Tensor:
-    """How much neighbours differ by turns, of pixels (K, C, h, w): (K, 1, h, w).
+    """Measure how much neighbouring pixels (K, C, h, w) alternate, as (K, 1, h, w).
 
-    The second differences along rows and columns, of the channel where they are largest, averaged.
+    It is the local mean of the absolute second differences along rows and columns, added up, of the
+    channel where they are largest.
     """
     padded = F.pad(pixels, (1, 1, 1, 1), mode="replicate")
     middle = 2 * pixels
@@ -157,5 +159,5 @@ def fineness(pixels: Tensor) -> Tensor:
 
 
 def _means(image: Tensor, side: int) -> Tensor:
-    """Means over squares around each pixel, of what of them is in the image."""
+    """Average over a square around each pixel, as far as it is in the image."""
     return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)

@@ -1,4 +1,4 @@
-"""Which pictures the model for photographs is better for: visible JPEG compression, and noise."""
+"""Tell users which pictures suit the model for photographs: noise and visible JPEG compression."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from rendering.picture import Picture
 from rendering.tiles import Renderer
 
 PHOTO = "photo"  # the model, in weights/
-LINES = 3  # of a run; further pictures are counted
+LINES = 3  # hints shown in a run; further pictures are only counted
 
-# The luma table of JPEG (ITU-T T.81, annex K.1), which the IJG's library multiplies by a factor.
+# The luma table of JPEG (ITU-T T.81, annex K.1), which the IJG's library scales by a factor.
 LUMA = """
     16 11 10 16  24  40  51  61   12 12 14 19  26  58  60  55
     14 13 16 24  40  57  69  56   14 17 22 29  51  87  80  62
     18 22 37 56  68 109 103  77   24 35 55 64  81 104 113  92
     49 64 78 87 103 121 120 101   72 92 95 98 112 100 103  99
 """
-# Qualities below it are told. At x2 with `fast` steps at the borders of blocks are those between
-# them times 2.0, 1.5, 1.27, 1.12, 1.02 for 50, 75, 85, 90, 95; without JPEG 1.01 (nine of B100).
+# Only lower qualities get a hint. At x2 with `fast`, steps at block borders are larger than those
+# between them by a factor of 2.0, 1.5, 1.27, 1.12, 1.02 at qualities 50, 75, 85, 90, 95, and 1.01
+# without JPEG (nine images of B100).
 VISIBLE = 90
 
-TILE, ACROSS = 24, 16  # side of the tiles that are looked at, and how many there are each way
-SMOOTH = 10  # one in so many tiles, the smoothest ones, counts
+TILE, ACROSS = 24, 16  # side of the tiles that are examined, and how many there are each way
+SMOOTH = 10  # only the smoothest tiles count, one in this many
 FEWEST = 4
 DARK, BRIGHT = 32, 224  # mean levels beyond which noise is cut off
 NOISY, NOISIEST = 4.0, 60.0  # levels of 255
-WHITE = 0.7, 1.5  # what noise has at twice the size, by what it has
-LEVELS = 24  # different ones; dithers and graphics have fewer
-NORMAL = 0.6745  # the median of the absolute value of a normal number
+WHITE = 0.7, 1.5  # range of the ratio of white noise at twice the size to that at full size
+LEVELS = 24  # distinct levels that noise has at least; dithers and graphics have fewer
+NORMAL = 0.6745  # median of the absolute value of a standard normal variable
 
 
 class HintingRenderer(Renderer):
-    """A renderer whose notes also say which pictures the model for photographs is better for.
+    """A renderer whose notes also say when the model for photographs would suit a picture better.
 
     Attributes:
-        lines: How many are still said.
-        unsaid: Of how many further pictures it would have been.
+        lines: Number of hints still to be shown.
+        unsaid: Number of further pictures that would have had one.
     """
 
     def __init__(self, *args: Any, lines: int) -> None:
@@ -48,7 +49,7 @@ class HintingRenderer(Renderer):
         self.lines, self.unsaid = lines, 0
 
     def notes(self, picture: Picture) -> tuple[str, ...]:
-        """See `Renderer.notes`."""
+        """Add the hint, if there is one, to `Renderer.notes`."""
         notes, found = super().notes(picture), hint(picture)
         if found is None:
             return notes
@@ -60,13 +61,13 @@ class HintingRenderer(Renderer):
 
 
 def is_there() -> bool:
-    """Whether there is the model for photographs."""
+    """Check whether the model for photographs is installed."""
     file = checkpoint_file(PHOTO)
     return file.suffix == ".pth" and file.is_file()
 
 
 def hint(picture: Picture) -> str | None:
-    """A line, if the model for photographs is better for a picture."""
+    """Make a line for the user if the model for photographs suits a picture better, else None."""
     quality, sigma = jpeg_quality(picture.quantisation), noise(picture)
     jpeg = f"JPEG of quality {quality}" if quality is not None and quality < VISIBLE else ""
     noisy = f"noisy (about {sigma:.0f} levels of 255)" if sigma else ""
@@ -92,12 +93,12 @@ def jpeg_quality(table: Sequence[int] | None) -> int | None:
 
 
 def noise(picture: Picture) -> float:
-    """The standard deviation of white noise in levels of 255; 0 if it is too little to be seen.
+    """Estimate the standard deviation of white noise in levels of 255; 0 if it is not visible.
 
-    The median of the absolute finest diagonal differences (Donoho, Johnstone, 1994), taken with the
-    mask of Immerkaer (1996), in the smoothest tiles. White noise has as much in means of 2 x 2
-    pixels; textures have more, dithers less, and these are no noise. In green, as noise of three
-    channels is less in luma.
+    It is the median of the absolute finest diagonal differences (Donoho, Johnstone, 1994), taken
+    with the mask of Immerkaer (1996), in the smoothest tiles. White noise has as much in means of
+    2 x 2 pixels (times 2); textures have more and dithers less, so they do not count as noise. Only
+    green is used, as the noise of three channels is weaker in luma.
     """
     tiles = _tiles(picture)
     if len(tiles) < FEWEST:
@@ -113,7 +114,7 @@ def noise(picture: Picture) -> float:
 
 
 def _tiles(picture: Picture) -> np.ndarray:
-    """Tiles of the green of a picture, (N, TILE, TILE) in levels of 255, opaque and not cut off."""
+    """Get tiles (N, TILE, TILE) of green, in levels of 255, that are opaque and not clipped."""
     firsts = [
         np.linspace(0, size - TILE, min(ACROSS, size // TILE)).astype(int) for size in picture.size
     ]
@@ -128,7 +129,7 @@ def _tiles(picture: Picture) -> np.ndarray:
 
 
 def _spread(tiles: np.ndarray) -> np.ndarray:
-    """The standard deviation of noise in tiles (N, r, c), one by one."""
+    """Estimate the standard deviation of the noise in each tile of (N, r, c)."""
     for axis in (1, 2):
         tiles = np.diff(tiles, 2, axis)
-    return np.median(np.abs(tiles), (1, 2)) / (6 * NORMAL)  # 6: of the mask's sum of squares
+    return np.median(np.abs(tiles), (1, 2)) / (6 * NORMAL)  # 6: root of the mask's sum of squares

@@ -1,4 +1,4 @@
-"""The files that are read, which are never written, whatever names they have."""
+"""Recognise input files by any of their names, so that they are never overwritten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from errors import UserError
 
 
 class Inputs:
-    """The files that a run reads, under any of their names."""
+    """The files that a run reads, recognised by any of their names."""
 
     def __init__(self, paths: Iterable[str | Path]) -> None:
         self._known: dict[object, Path] = {}
@@ -18,7 +18,7 @@ class Inputs:
             self._known.update(dict.fromkeys(_identities(path), path))
 
     def find(self, path: str | Path) -> Path | None:
-        """The input that a path leads to."""
+        """Find the input that a path leads to; None if it leads to none."""
         found = (self._known.get(identity) for identity in _identities(Path(path)))
         return next(filter(None, found), None)
 
@@ -30,12 +30,12 @@ def check_target(source: str | Path, target: str | Path) -> None:
 
 
 def file_key(path: Path) -> str:
-    """The same for all paths to one file, there or not."""
+    """Make a key that is the same for all paths to one file, whether or not it exists."""
     return os.path.normcase(os.path.realpath(path))
 
 
 def _identities(path: Path) -> list[object]:
-    """What two names of one file have in common: the path without links, and the file itself."""
+    """List what all names of a file share: the path with links resolved, and the file's inode."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""One picture from a file, rendered, to a file."""
+"""Read one picture from a file, render it, and write it to a file."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from rendering.wrapping import wrapped
 from rendering.writing import FLOAT32, UINT16, Format, Layout, format_of
 
 Commit = Callable[[BinaryIO], None]
-SAME_ROWS = 256  # handed on at a time where nothing is changed
+SAME_ROWS = 256  # rows passed on at a time where pixels are copied unchanged
 
 
 class Placed(NamedTuple):
-    """How an input lies in an output, and the rows and columns that are rendered of it."""
+    """The placement of an input in an output, and the rows and columns to render."""
 
     fitted: Fitted
     rows: Axis
@@ -48,19 +48,19 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of an output; exactly one of the first three and `paper` says its size.
+    """The options of an output; exactly one of scale, resolution, long_side and paper is set.
 
     Attributes:
         scale, resolution, long_side, region, max_pixels: See `output_grid`.
-        quality: Of lossy formats, 1 to 100.
-        dpi: Pixels per inch that are written into the file, and for a paper are needed; None: as
-            the input says.
-        paper: What the output is to fill.
+        quality: Quality of lossy formats, 1 to 100.
+        dpi: Pixels per inch that are written into the file, required for a paper; None keeps that
+            of the input.
+        paper: Paper that the output is to fill.
         fit: What to do where the output has another shape than the input; see `fitted`.
-        strip: Of what the input says beside its pixels keep the colour profile only.
-        lossless: Of formats that can be both.
-        max_input_pixels: Of the largest input.
-        wrap: The input is a texture, whose edges fit the opposite ones.
+        strip: Leave out all metadata except the colour profile.
+        lossless: Use lossless compression in formats that have both kinds.
+        max_input_pixels: Number of pixels of the largest input.
+        wrap: The input is a seamless texture, whose opposite edges match.
     """
 
     scale: tuple[float, float] | None = None
@@ -78,10 +78,11 @@ class Wanted:
     wrap: bool = False
 
     def fitted(self, size: tuple[int, int]) -> Fitted:
-        """How an input of (h, w) pixels lies in the output.
+        """Work out how an input of (h, w) pixels lies in the output.
 
         Raises:
-            UserError: If it cannot, or has another shape than the paper.
+            UserError: If the options do not suit it, or it has another shape than the paper and
+                ``fit`` is not set.
         """
         part = checked_region(self.region, size)
         if self.paper is not None:
@@ -93,10 +94,10 @@ class Wanted:
         return fitted(part, counts, self.fit)
 
     def placed(self, size: tuple[int, int]) -> Placed:
-        """The grid of the output for an input of (h, w) pixels.
+        """Make the grid of the output for an input of (h, w) pixels.
 
         Raises:
-            UserError: As of `fitted`; or if the output has too many pixels.
+            UserError: As in `fitted`, or if the output has too many pixels.
         """
         found = self.fitted(size)
         check_count(found.size, self.max_pixels)
@@ -106,21 +107,21 @@ class Wanted:
         return Placed(found, rows, cols)
 
     def grid(self, size: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Rows and columns that are rendered, without a border; see `placed`."""
+        """Make the rows and columns to render, without a border; see `placed`."""
         return self.placed(size)[1:]
 
     def factors(self, size: tuple[int, int]) -> tuple[float, float]:
-        """Output pixels per input pixel, without making anything."""
+        """Compute the output pixels per input pixel along both axes, without making a grid."""
         counts = output_counts(size, self.scale, self.resolution, self.long_side)
         return counts[0] / size[0], counts[1] / size[1]
 
     def factors_of_all(
         self, size: tuple[int, int], output: tuple[int, int]
     ) -> tuple[float, float] | None:
-        """The factors from places of the input to those of the output; None if it is not all of it.
+        """Get the factors from input to output positions; None if not all of the input is shown.
 
         Args:
-            size, output: (h, w).
+            size, output: (h, w) of the input and the output.
         """
         if self.region is not None or self.fit in ("crop", "pad"):
             return None
@@ -128,7 +129,7 @@ class Wanted:
 
 
 class Done(NamedTuple):
-    """A written picture: its size, and what the user should know."""
+    """The size of a picture that was written, and messages for the user."""
 
     height: int
     width: int
@@ -143,14 +144,14 @@ def render_file(
     progress: Progress | None = None,
     commit: Commit | None = None,
 ) -> Done:
-    """Read, render and write; the output appears whole or not at all.
+    """Read, render and write a picture; the output appears whole or not at all.
 
     Args:
-        commit: Called when the output is written, before it takes its place.
+        commit: Called with the complete output file before it moves to its place.
 
     Raises:
-        UserError: If the input or the output cannot be what is asked for.
-        OSError: If it cannot be written.
+        UserError: If the input cannot be read, or the output cannot be made as asked.
+        OSError: If the output cannot be written.
     """
     format = format_of(target)
     check_target(source, target)
@@ -168,14 +169,14 @@ def render_picture(
     progress: Progress | None = None,
     scene: Scene | None = None,
 ) -> Done:
-    """Render and write to a file, which is opened when all is known to fit.
+    """Render a picture and write it to a file, opened only once the options are checked.
 
     Args:
-        scene: The picture, encoded; see `Renderer.render`.
+        scene: The encoded picture; see `Renderer.render`.
 
     Raises:
-        UserError: If the output cannot be what is asked for.
-        OSError: If it cannot be written.
+        UserError: If the output cannot be made as asked.
+        OSError: If the output cannot be written.
     """
     placed = wanted.placed(picture.size)
     size = placed.fitted.size
@@ -197,12 +198,12 @@ def render_bands(
     progress: Progress | None = None,
     scene: Scene | None = None,
 ) -> Iterator[np.ndarray]:
-    """Rows of pixels of an output (r, W, C), from the top.
+    """Yield bands of rows of an output (r, W, C), from the top.
 
     Args:
-        kind: Channels and dtype.
+        kind: Channels and dtype of the output.
         wrap: See `Wanted`.
-        progress, scene: As of `render_picture`.
+        progress, scene: See `render_picture`.
     """
     (placing, rows, cols), source = placed, picture
     if wrap:
@@ -219,7 +220,7 @@ def render_bands(
 
 
 def _same_pixels(rows: Axis, cols: Axis) -> tuple[slice, slice] | None:
-    """The part of the input whose pixels are those of the output; None if others are asked for."""
+    """Find the part of the input that the output repeats pixel by pixel; None if there is none."""
     axes = (rows, cols)
     if any(axis.step != 1 or not float(axis.start).is_integer() for axis in axes):
         return None
@@ -231,7 +232,7 @@ def _same_pixels(rows: Axis, cols: Axis) -> tuple[slice, slice] | None:
 def _as_it_is(
     picture: Picture, rows: slice, cols: slice, progress: Progress | None
 ) -> Iterator[np.ndarray]:
-    """Bands of the input, with the colours under its transparent pixels, too."""
+    """Yield bands of the input unchanged, including the colours under transparent pixels."""
     count = rows.stop - rows.start
     for top in range(rows.start, rows.stop, SAME_ROWS):
         stop = min(top + SAME_ROWS, rows.stop)
@@ -242,7 +243,7 @@ def _as_it_is(
 
 @contextmanager
 def into(target: str | Path, commit: Commit | None = None) -> Iterator[BinaryIO]:
-    """A file that takes the place of the target at the end, whole, or never; see `render_file`."""
+    """Open a file that takes the target's place once it is complete; see `render_file`."""
     Path(target).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(target) as file:
         yield file
@@ -253,10 +254,11 @@ def into(target: str | Path, commit: Commit | None = None) -> Iterator[BinaryIO]
 def fit(
     picture: Picture, format: Format, size: tuple[int, int], wanted: Wanted
 ) -> tuple[Layout, list[str]]:
-    """What a format can hold of a picture, and what of it gets lost.
+    """Choose the layout in which a format can hold a picture, and say what gets lost.
 
     Raises:
-        UserError: If the output is too large for the format, or shall be lossless, and cannot.
+        UserError: If the output is too large for the format, or the format cannot be lossless as
+            asked.
     """
     if wanted.lossless and format.name == "JPEG":
         raise UserError("--lossless: JPEG always loses something; use .webp, .png or .tif")
@@ -267,7 +269,7 @@ def fit(
         )
     notes = []
     channels, dtype = picture.channels, picture.pixels.dtype
-    # As it is; else gray as colours; else without the alpha.
+    # In order of preference: as it is, gray as RGB, without the alpha.
     colours = [channels] if channels > 2 else [channels, channels + 2]
     flat = [n - 1 for n in colours] if picture.has_alpha else []
     channels = next(n for n in [*colours, *flat] if n in format.channels)

@@ -1,4 +1,4 @@
-"""JPEG XL: the size and the colours, of which the decoder says nothing, from the header."""
+"""Read the size and colours of a JPEG XL from its header, as the decoder does not report them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rendering.colour import Colour, colour_of_codes
 
 BARE = b"\xff\x0a"
 STARTS = (BARE, b"\0\0\0\x0cJXL \r\n\x87\n")
-HEADER = 4096  # bytes that are looked at
+HEADER = 4096  # bytes that are examined
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 ALPHA, SPOT, CFA = 0, 2, 5  # kinds of further channels
-GRAY, XYB = 1, 2  # of spaces; 3 is an unknown one
-SRGB, CUSTOM = 1, 2  # of primaries; 1 of the white point is that of D65
+GRAY, XYB = 1, 2  # colour spaces; 3 is an unknown one
+SRGB, CUSTOM = 1, 2  # primaries and white points; as a white point, 1 is D65
 P3, P3_BY_D65 = 11, 12
 UNKNOWN = Colour(notes=("the colour profile of a JPEG XL is not read here: taken for sRGB",))
 
-# What a number may be: bits that follow, and what is added to them; chosen by two bits.
+# How a number may be coded: bits to read, and an offset to add; two bits choose one of the four.
 Choices = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 SIDE: Choices = ((9, 1), (13, 1), (18, 1), (30, 1))
 ENUM: Choices = ((0, 0), (0, 1), (4, 2), (6, 18))
@@ -30,7 +30,7 @@ LENGTH: Choices = ((0, 0), (4, 0), (5, 16), (10, 48))
 
 
 class JxlHeader(NamedTuple):
-    """Size and colours of the image as it is stored, which its orientation may turn."""
+    """The size and colours of the image as stored, before its orientation is applied."""
 
     height: int
     width: int
@@ -38,7 +38,7 @@ class JxlHeader(NamedTuple):
 
 
 class _Bits:
-    """The bits of some bytes, the lowest first."""
+    """A reader of bits, the lowest bit of each byte first."""
 
     def __init__(self, data: bytes) -> None:
         self.number, self.place = int.from_bytes(data, "little"), 0
@@ -61,10 +61,10 @@ def is_jxl(data: bytes) -> bool:
 
 
 def read_jxl_header(data: bytes) -> JxlHeader:
-    """The beginning of a codestream, ISO/IEC 18181-1, Annex D.
+    """Read the header of the codestream; ISO/IEC 18181-1, Annex D.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no codestream.
     """
     bits = _Bits(_codestream(data)[2:HEADER])
     height, width = _size(bits)
@@ -72,7 +72,7 @@ def read_jxl_header(data: bytes) -> JxlHeader:
 
 
 def jxl_info(data: bytes) -> dict[str, bytes]:
-    """EXIF and XMP, named as by Pillow."""
+    """Read EXIF and XMP, under the names that Pillow uses."""
     info = {}
     for kind, start, stop in _boxes(data):
         content = data[start:stop]
@@ -88,7 +88,7 @@ def jxl_info(data: bytes) -> dict[str, bytes]:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of each box; ISO/IEC 18181-2."""
+    """Yield the kind, and the start and end of the content, of each box; ISO/IEC 18181-2."""
     place = 0 if not data.startswith(BARE) else len(data)
     while place + 16 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, place)
@@ -103,7 +103,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _codestream(data: bytes) -> bytes:
-    """The codestream, bare or in boxes, of which it is one or several."""
+    """Find the codestream, which is bare or in one or several boxes."""
     if data.startswith(BARE):
         return data
     for kind, start, _ in _boxes(data):
@@ -113,7 +113,7 @@ def _codestream(data: bytes) -> bytes:
 
 
 def _size(bits: _Bits) -> tuple[int, int]:
-    """Height and width."""
+    """Read the height and width."""
     small = bits.flag()
     height = 8 * (bits.read(5) + 1) if small else bits.choose(SIDE)
     ratio = bits.read(3)
@@ -124,12 +124,12 @@ def _size(bits: _Bits) -> tuple[int, int]:
 
 
 def _colour(bits: _Bits) -> Colour:
-    """What the colours are, behind all else that the header says."""
-    if bits.flag():  # all is as usual
+    """Read the colours, which follow everything else in the header."""
+    if bits.flag():  # all defaults
         return Colour()
     if bits.flag():
         bits.read(3)  # orientation
-        if bits.flag():  # another size to be shown in
+        if bits.flag():  # an intrinsic size for display
             _size(bits)
         if bits.flag() or bits.flag():  # a preview, an animation
             return UNKNOWN
@@ -167,8 +167,8 @@ def _skip_depth(bits: _Bits) -> None:
 
 
 def _skip_channel(bits: _Bits) -> bool:
-    """Whether one beside the colours could be passed over."""
-    if bits.flag():  # an alpha as usual
+    """Skip an extra channel; False if its kind is not supported."""
+    if bits.flag():  # a default alpha
         return True
     kind = bits.choose(ENUM)
     _skip_depth(bits)

@@ -1,4 +1,4 @@
-"""Files that Pillow does not read, or not in their depth: HEIC, AVIF, JPEG XL; and raws."""
+"""Read files that Pillow cannot, or not at full depth: HEIC, AVIF, JPEG XL; and recognise raws."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ RAW_ENDINGS = frozenset(
     )
 )
 RAW_STARTS = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FUJIFILMCCD-RAW", b"\0MRM", b"FOVb")
-# What a file with a second, brighter picture says of it: Google and Adobe, ISO 21496-1, Apple.
+# Marks of a file with a gain map, by Google and Adobe, ISO 21496-1, and Apple.
 GAIN_MAPS = (
     b"http://ns.adobe.com/hdr-gain-map/",
     b"urn:iso:std:iso:ts:21496:-1",
@@ -54,7 +54,7 @@ GAIN_MAPS = (
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether it is HEIC, or in the same container something that is not AVIF."""
+    """Check whether a file is HEIC, or anything but AVIF in the same container."""
     brands = _brands(data)
     return bool(brands) and (
         brands[0] in HEIF_BRANDS or (brands[0] in HEIF_OR_AVIF and b"avif" not in brands)
@@ -62,12 +62,12 @@ def is_heif(data: bytes) -> bool:
 
 
 def is_deep_avif(data: bytes) -> bool:
-    """Whether it is an AVIF of 10 or 12 bits, of which Pillow keeps 8."""
+    """Check whether a file is an AVIF of 10 or 12 bits, of which Pillow would keep 8."""
     return b"avif" in _brands(data) and _avif_bits(data) > 8
 
 
 def refuse_raw(data: bytes, name: str) -> None:
-    """Raise a `ValueError` if a file that nothing can read begins or is named like a raw."""
+    """Raise a `ValueError` if an unreadable file begins or is named like a raw."""
     named = Path(name).suffix.lower() in RAW_ENDINGS
     if named or data.startswith(RAW_STARTS) or data[4:12] == b"ftypcrx ":
         raise ValueError(RAW)
@@ -80,17 +80,17 @@ def gain_map_notes(data: bytes) -> tuple[str, ...]:
 
 
 def read_heif(data: bytes, max_pixels: int) -> Picture:
-    """The primary image of a HEIF file, upright as its irot and imir say; EXIF only repeats them.
+    """Read the primary image of a HEIF, upright by its irot and imir, which EXIF only repeats.
 
     Raises:
-        UserError: If pillow-heif is not there.
-        ValueError: If it has too many pixels.
+        UserError: If pillow-heif is not installed.
+        ValueError: If the image has too many pixels.
     """
     try:
         import pillow_heif
     except ImportError:
         raise UserError("HEIC needs the package pillow-heif: pip install pillow-heif") from None
-    # In their own depth: what pillow-heif makes of 10 bits in 16 has no white.
+    # Keep the file's depth: white is lost when pillow-heif converts 10 bits to 16.
     file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
     image = file[file.primary_index]
     check_size(image.size, max_pixels)
@@ -114,7 +114,7 @@ def read_heif(data: bytes, max_pixels: int) -> Picture:
 
 
 def read_deep_avif(data: bytes) -> np.ndarray:
-    """The pixels of an AVIF of more than 8 bits as uint16 (h, w, C), as they are stored."""
+    """Read the pixels of an AVIF of more than 8 bits as uint16 (h, w, C), as stored."""
     import imagecodecs
 
     pixels = np.asarray(imagecodecs.avif_decode(data, index=0))
@@ -123,7 +123,7 @@ def read_deep_avif(data: bytes) -> np.ndarray:
 
 
 def colour_of_avif(data: bytes, gray: bool) -> Colour:
-    """What an AVIF without a profile says of its colours."""
+    """Read the colour space of an AVIF without a profile."""
     found = re.search(rb"colrnclx(.{4})", data[: 2**16], re.DOTALL)
     if found is None:
         return Colour()
@@ -132,7 +132,7 @@ def colour_of_avif(data: bytes, gray: bool) -> Colour:
 
 
 def read_jxl(data: bytes, max_pixels: int) -> Picture:
-    """The first frame of a JPEG XL, upright, in 8 or 16 bits or floats.
+    """Read the first frame of a JPEG XL, upright, in 8 or 16 bits or floats.
 
     Raises:
         ValueError: If it has too many pixels.
@@ -150,7 +150,7 @@ def read_jxl(data: bytes, max_pixels: int) -> Picture:
 
 
 def _brands(data: bytes) -> list[bytes]:
-    """The brands of a file of ISO boxes, the major one first."""
+    """List the brands of a file of ISO boxes, the major one first."""
     if data[4:8] != b"ftyp":
         return []
     size = min(int.from_bytes(data[:4], "big"), 256)
@@ -158,7 +158,7 @@ def _brands(data: bytes) -> list[bytes]:
 
 
 def _avif_bits(data: bytes) -> int:
-    """AV1 codec configuration: the third byte has flags for 10 and 12 bits."""
+    """Read the bit depth from the third byte of the AV1 configuration, with flags for 10 and 12."""
     found = re.search(rb"av1C\x81.(.)", data[: 2**16], re.DOTALL)
     if found is None or not found[1][0] & 0x40:
         return 8

@@ -1,4 +1,4 @@
-"""The range of floating-point pixels, which may be any: a network knows [0, 1] alone."""
+"""Map floating-point pixels, whose range may be any, to the [0, 1] that a network knows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RARE = 1000  # one of so many pixels may lie beyond the range, at either end
-LEAST_SPAN = 0.5  # of pixels in [0, 1] that are taken as they are
-FEW = 64  # pixels that say little of a range
-MOST = 2**22  # pixels that are looked at
+RARE = 1000  # one in this many pixels may lie beyond the range, at either end
+LEAST_SPAN = 0.5  # span from which on pixels in [0, 1] are taken as they are
+FEW = 64  # fewer pixels than this say little about a range
+MOST = 2**22  # largest number of pixels that are examined
 
 
 class Levels(NamedTuple):
@@ -26,12 +26,12 @@ class Levels(NamedTuple):
         return self.high - self.low
 
     def as_unit(self, planes: Tensor, colours: int) -> Tensor:
-        """Planes with these levels as 0 and 1.
+        """Scale planes so that these levels become 0 and 1.
 
         Args:
-            planes: (K, C, h, w).
-            colours: How many of them are colours; the one after them is the alpha, with which they
-                are multiplied.
+            planes: Planes (K, C, h, w).
+            colours: Number of planes that are colours; if there is another after them, it is the
+                alpha, which the colours are multiplied by.
         """
         if self == UNIT:
             return planes
@@ -39,14 +39,14 @@ class Levels(NamedTuple):
         return torch.cat([(colour - self._low_under(alpha)) / self.span, alpha])
 
     def from_unit(self, planes: Tensor, colours: int) -> Tensor:
-        """The opposite of `as_unit`."""
+        """Undo `as_unit`."""
         if self == UNIT:
             return planes
         colour, alpha = planes[:colours], planes[colours:]
         return torch.cat([colour * self.span + self._low_under(alpha), alpha])
 
     def _low_under(self, alpha: Tensor) -> Tensor | float:
-        """What colours of the lowest level are, multiplied by the alpha if there is one."""
+        """Get the lowest level, multiplied by the alpha if there is one."""
         return self.low * alpha if len(alpha) else self.low
 
 
@@ -54,12 +54,12 @@ UNIT = Levels(0.0, 1.0)
 
 
 def find_levels(colours: np.ndarray) -> Levels:
-    """The range of floating-point colours (N, C), except for some rare ones.
+    """Find the range of floating-point colours (N, C), ignoring rare extremes.
 
-    Colours in [0, 1] are taken as they are if they use half of it, or there are few of them. Else
-    the range is that of all pixels but one of a thousand at either end, and never less than one of
-    them, so that a single highlight or a dead pixel does not decide. It follows every factor above
-    0 and every offset.
+    Colours in [0, 1] are taken as they are if they span half of it, or if there are few of them.
+    Otherwise one pixel in a thousand, but at least one, is ignored at either end, so that a single
+    highlight or dead pixel does not decide. Scaling the colours by a factor above 0, or adding an
+    offset, changes the range accordingly.
     """
     if len(colours) > MOST:
         colours = colours[:: -(-len(colours) // MOST)]
@@ -68,10 +68,10 @@ def find_levels(colours: np.ndarray) -> Levels:
     least, most = colours.min(1), colours.max(1)
     rare = min(math.ceil(len(least) / RARE), (len(least) - 1) // 2)
     low, high = (float(np.partition(x, k)[k]) for x, k in ((least, rare), (most, -1 - rare)))
-    if high <= low:  # except for rare pixels it is all one level
+    if high <= low:  # all one level, except for rare pixels
         low, high = float(least.min()), float(most.max())
     inside = least.min() >= 0 and most.max() <= 1
     if inside and (high - low >= LEAST_SPAN or high <= low or len(least) < FEW):
         return UNIT
-    # Of one level: 1 more, or as much as floats of its size tell from it.
+    # If there is one level only, add 1, or the least that floats of its size can tell apart well.
     return Levels(low, high if high > low else low + max(1.0, abs(low) * 2.0**-20))

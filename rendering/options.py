@@ -117,7 +117,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def looks(args: argparse.Namespace) -> dict[str, str]:
-    """The files to look at that are asked for, by their options."""
+    """Get the comparison and the video that are asked for, by their options."""
     given = {"--compare": args.compare, "--zoom-video": args.zoom_video}
     return {option: target for option, target in given.items() if target}
 
@@ -129,7 +129,7 @@ def _resolution(text: str) -> tuple[float, float]:
 
 
 class Scale(tuple[float, float]):
-    """Factors of rows and columns, and how they were written."""
+    """The factors of rows and columns, with the text they were given as."""
 
     text: str
 
@@ -157,7 +157,7 @@ def _dpi(text: str) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 1 <= number <= 65535:  # as of JPEG
+    if not 1 <= number <= 65535:  # the range of JPEG
         raise argparse.ArgumentTypeError(f"expected a number from 1 to 65535, got {text[:40]!r}")
     return number
 

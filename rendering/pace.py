@@ -1,4 +1,4 @@
-"""How far a work is, and how long it will take: a bar on a terminal, else a line now and then."""
+"""Show progress and the time left: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from engine import progress_bar
 from parallel import ALONE, Group, LostProcessError
 
-# Called with the rows done, and all rows.
+# Called with the number of rows done, and of all rows.
 Progress = Callable[[int, int], None]
 
 INTERVAL = 30  # seconds between lines
@@ -19,13 +19,13 @@ TALK = 1  # seconds between exchanges with the other processes
 
 
 class Pace:
-    """The progress of all processes together, in pixels of the outputs; the first one shows it.
+    """The progress of all processes, in pixels of the outputs, shown by the first process.
 
     Args:
         title: What is being made.
-        pixels: Of all outputs of all processes.
-        images: Their number; None if that says nothing.
-        clock: Seconds.
+        pixels: Number of pixels in all outputs of all processes.
+        images: Number of these outputs; None not to show it.
+        clock: Function that returns the time in seconds.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Pace:
         )
 
     def add(self, pixels: int, images: int = 0) -> None:
-        """Count so much more as done, and show it."""
+        """Count more pixels and images as done, and show it."""
         self._own = self._own[0] + pixels, self._own[1] + images
         now = self._clock()
         if self._group.world == 1:
@@ -78,7 +78,7 @@ class Pace:
         self._told = self._own
         try:
             return self._group.tally("pixels", new[0]), self._group.tally("images", new[1])
-        except LostProcessError:  # said at the end; this process's share is still made
+        except LostProcessError:  # reported at the end; this process still does its share
             return self._all
 
     def _line(self, seconds: float) -> str:
@@ -93,13 +93,13 @@ class Pace:
 
 
 class Part:
-    """One image in the progress of all."""
+    """The progress of one image, as a part of the whole."""
 
     def __init__(self, pace: Pace, pixels: int) -> None:
         self._pace, self._pixels, self._told = pace, pixels, 0
 
     def reach(self, done: int, total: int) -> None:
-        """Count what is new of ``done`` rows of ``total``."""
+        """Note that ``done`` of ``total`` rows are done, and count those that are new."""
         now = self._pixels * done // total
         self._pace.add(now - self._told)
         self._told = now
@@ -116,7 +116,7 @@ def _duration(seconds: float) -> str:
 
 
 def counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
-    """Bands of rows (B, C, rows, W) as they are made; each is told once the next is wanted."""
+    """Pass on bands of rows (B, C, rows, W); each is reported when the next is requested."""
     done = 0
     for band in bands:
         yield band

@@ -1,4 +1,4 @@
-"""Pictures of any kind between a file's pixels and what a model computes with."""
+"""Convert between the pixels of pictures of any kind and the planes that a model computes with."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from rendering.levels import UNIT, Levels, find_levels
 from rendering.metadata.parts import Metadata
 
 WHITES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
-# Below half a level of 8 bits, what is left of a colour under its alpha is only rounding.
+# With alpha below half a level of 8 bits, what is left of a colour is only rounding error.
 TRANSPARENT = 0.5 / 255
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels, and what they mean.
+    """The pixels of a picture, with their colour space and metadata.
 
     Attributes:
-        pixels: (h, w, C); C = 1: gray, 2: gray and alpha, 3: RGB, 4: RGB and alpha; uint8, uint16,
-            or float32, where 1 is white.
-        icc: The colour profile of the file.
-        notes: What a user should know of how it was read.
-        cicp: Chunks of a PNG on its colours; see `rendering.colour`.
-        metadata: What the file says beside its pixels.
-        quantisation: Of a JPEG: the table of its luma, 64 numbers, row by row.
+        pixels: Pixels (h, w, C); C = 1: gray, 2: gray and alpha, 3: RGB, 4: RGB and alpha; uint8,
+            uint16, or float32, where 1 is white.
+        icc: Colour profile of the file.
+        notes: Messages for the user about how it was read.
+        cicp: PNG chunks that describe the colours; see `rendering.colour`.
+        metadata: Metadata of the file.
+        quantisation: Luma quantisation table of a JPEG, 64 numbers, row by row.
     """
 
     pixels: np.ndarray
@@ -40,7 +40,7 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(h, w)."""
+        """The height and width (h, w)."""
         return self.pixels.shape[0], self.pixels.shape[1]
 
     @property
@@ -53,7 +53,7 @@ class Picture:
 
     @cached_property
     def opaque(self) -> bool:
-        """Whether the alpha, if there is one, is nowhere less than full."""
+        """Whether there is no alpha, or it is full everywhere."""
         return not self.has_alpha or bool((self.pixels[..., -1] >= self.white).all())
 
     @property
@@ -62,7 +62,7 @@ class Picture:
 
     @cached_property
     def levels(self) -> Levels:
-        """The levels of `planes` that a model is given as 0 and 1."""
+        """The levels of `planes` that become 0 and 1 for a model."""
         if self.pixels.dtype != np.float32:
             return UNIT
         colours = self.pixels[..., : 1 if self.channels < 3 else 3].reshape(
@@ -71,25 +71,25 @@ class Picture:
         return find_levels(colours if self.opaque else colours[self.pixels[..., -1].ravel() > 0])
 
     def count(self, channels: int = 3) -> int:
-        """How many `planes` there are."""
+        """Count the `planes`."""
         return self.colours(channels) + (not self.opaque)
 
     def colours(self, channels: int = 3) -> int:
-        """How many of the `planes` are colours."""
+        """Count the `planes` that are colours."""
         return 1 if self.channels < 3 else 3 // channels
 
     def planes(
         self, rows: slice = slice(None), cols: slice = slice(None), channels: int = 3
     ) -> Tensor:
-        """What is rendered of a part: (K, channels, r, c), float32, white is 1.
+        """Convert a part to the planes that are rendered: (K, channels, r, c), float32, white is 1.
 
-        First come the colours, multiplied by the alpha, so that the colour under transparent pixels
-        does not bleed into its surroundings: in one plane, or for a model of one channel in a plane
-        each. The last plane has the alpha where it says something. Gray and alpha are repeated for
-        all three channels.
+        First come the colours, multiplied by the alpha so that the colour under transparent pixels
+        does not bleed into its surroundings. They are one plane, or one plane each for a model with
+        one channel. The last plane is the alpha, unless the picture is opaque. Gray and alpha are
+        repeated for all three channels.
 
         Args:
-            channels: That the model takes, 1 or 3.
+            channels: Number of channels that the model takes, 1 or 3.
         """
         part = torch.from_numpy(self.pixels[rows, cols].astype(np.float32) / np.float32(self.white))
         colour, alpha = part[..., : 1 if self.channels < 3 else 3], part[..., -1:]
@@ -98,12 +98,13 @@ class Picture:
         return torch.stack([plane.expand(-1, -1, channels).permute(2, 0, 1) for plane in planes])
 
     def rows(self, band: Tensor, channels: int, dtype: np.dtype) -> np.ndarray:
-        """Pixels of an output of this picture.
+        """Convert rendered planes of this picture to pixels of an output.
 
         Args:
-            band: (K, C, r, W), rendered `planes`.
-            channels: Of the output; without an alpha for this picture's, it is put on white.
-            dtype: Of the output; integers are rounded and clamped.
+            band: Rendered `planes` (K, C, r, W).
+            channels: Number of channels of the output; if it has no alpha but the picture does, the
+                picture is put on white.
+            dtype: Data type of the output; integers are rounded and clamped.
 
         Returns:
             (r, W, channels).

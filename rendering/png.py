@@ -1,4 +1,4 @@
-"""The chunks that a PNG consists of."""
+"""Read and write the chunks of a PNG."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datasets.png import PNG
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Make a PNG chunk."""
     checksum = zlib.crc32(data, zlib.crc32(kind))
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Place, kind and content of each chunk; the content of pixels is left out, for their size."""
+    """Yield the offset, kind and content of each chunk; of pixels, for their size, no content."""
     at = len(PNG)
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)

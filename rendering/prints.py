@@ -1,4 +1,4 @@
-"""Outputs of a shape of their own: papers, and how a picture is fitted to them."""
+"""Fit pictures to outputs of another shape, such as paper."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ ISO = {  # millimetres
     "A5": (148, 210),
     "A6": (105, 148),
 }
-BAND = 2**20  # pixels of a border that are made at a time
+BAND = 2**20  # border pixels made at a time
 
 
 @dataclass(frozen=True)
 class Paper:
-    """What a picture is printed on.
+    """The paper that a picture is printed on.
 
     Attributes:
-        width, height: In units.
-        unit: cm, mm or in.
-        turns: Whether it is laid as the picture lies, upright or wide; else it stays as it is.
+        width, height: Sides in units.
+        unit: Unit of the sides: cm, mm or in.
+        turns: Whether the paper is turned upright or wide to match the picture.
     """
 
     width: float
@@ -52,15 +52,15 @@ class Paper:
         return replace(self, width=self.height, height=self.width)
 
     def under(self, shape: tuple[float, float]) -> Paper:
-        """The paper as it is laid for a picture of (h, w) pixels."""
+        """Turn the paper, if it may be turned, to match a picture of (h, w) pixels."""
         across = (shape[0] - shape[1]) * (self.height - self.width) < 0
         return self.turned if self.turns and across else self
 
     def pixels(self, dpi: float) -> tuple[int, int]:
-        """(H, W) at so many pixels per inch.
+        """Compute the size (H, W) in pixels at ``dpi`` pixels per inch.
 
         Raises:
-            UserError: If that is less than one pixel, or more than any output may have.
+            UserError: If a side has less than one pixel, or more than any output may have.
         """
         inches = [side / PER_INCH[self.unit] for side in (self.height, self.width)]
         if not all(1 <= side * dpi + 0.5 <= LARGEST for side in inches):
@@ -71,16 +71,18 @@ class Paper:
         return max(rows, 1), max(cols, 1)
 
     def hint(self, shape: tuple[float, float]) -> str:
-        """What to say of a picture that lies across the paper; nothing if it does not."""
+        """Make a hint to turn the paper if the picture lies across it; else an empty text."""
         lie, laid = math.log(shape[0] / shape[1]), math.log(self.height / self.width)
-        if abs(lie + laid) >= abs(lie - laid) / 2:  # both 0 of squares
+        if abs(lie + laid) >= abs(lie - laid) / 2:  # both are 0 for squares
             return ""
         lies = "upright" if shape[0] > shape[1] else "wide"
         return f"the picture is {lies} and the paper is not: {self.turned} would fit it better"
 
 
 def parse_paper(text: str) -> Paper:
-    """``60x40cm``, width by height, also in mm or in; or A0 to A6, which lie as the picture does.
+    """Parse a size such as ``60x40cm``, ``mm`` or ``in``, or A0 to A6, turned to match the picture.
+
+    The size is width by height.
 
     Raises:
         ValueError: If it is neither.
@@ -98,7 +100,7 @@ def parse_paper(text: str) -> Paper:
 
 
 class Border(NamedTuple):
-    """Pixels of an output around the picture."""
+    """The widths, in output pixels, of the border around a picture."""
 
     top: int = 0
     bottom: int = 0
@@ -107,13 +109,13 @@ class Border(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """How a picture lies in an output.
+    """The placement of a picture in an output.
 
     Attributes:
-        part: Of the input that is rendered.
+        part: Part of the input that is rendered.
         counts: Rows and columns that this part becomes.
-        border: What is left around them.
-        notes: What a user should know.
+        border: Border around them.
+        notes: Messages for the user.
     """
 
     part: Region
@@ -123,13 +125,13 @@ class Fitted(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) of the output."""
+        """The size (H, W) of the output."""
         top, bottom, left, right = self.border
         return self.counts[0] + top + bottom, self.counts[1] + left + right
 
 
 def keeps_shape(shape: tuple[float, float], counts: tuple[int, int]) -> bool:
-    """Whether the one side is in proportion to the other, rounded up or down.
+    """Check whether one side is in proportion to the other, rounded up or down.
 
     Args:
         shape: (h, w) of the input.
@@ -140,11 +142,11 @@ def keeps_shape(shape: tuple[float, float], counts: tuple[int, int]) -> bool:
 
 
 def fitted(part: Region, counts: tuple[int, int], fit: Fit | None = None) -> Fitted:
-    """A part of the input in an output of (H, W) pixels.
+    """Fit a part of the input to an output of (H, W) pixels.
 
     Args:
-        fit: crop: as much of the middle as has the shape of the output; pad: all of it, in the
-            middle, with borders; stretch, or None: all of it in all of the output.
+        fit: crop: the largest part of the middle that has the output's shape; pad: all of it, in
+            the middle, with borders; stretch, or None: all of it, distorted to fill the output.
     """
     shape = (part.height, part.width)
     factors = [count / side for count, side in zip(counts, shape, strict=True)]
@@ -169,10 +171,10 @@ def fitted(part: Region, counts: tuple[int, int], fit: Fit | None = None) -> Fit
 
 
 def printed(part: Region, paper: Paper, dpi: float, fit: Fit | None) -> Fitted:
-    """A part of the input on a paper.
+    """Fit a part of the input to a paper.
 
     Raises:
-        UserError: If it has another shape and ``fit`` does not say what to do.
+        UserError: If their shapes differ and ``fit`` does not say what to do.
     """
     shape = (part.height, part.width)
     paper = paper.under(shape)
@@ -192,12 +194,12 @@ def printed(part: Region, paper: Paper, dpi: float, fit: Fit | None) -> Fitted:
 def framed(
     bands: Iterator[np.ndarray], border: Border, width: int, opaque: bool
 ) -> Iterator[np.ndarray]:
-    """Rows of pixels with a border of white, a band at a time.
+    """Add a white border to bands of rows.
 
     Args:
-        bands: (r, w, C), of one dtype, at least one; with alpha where C is 2 or 4.
-        width: Of the output, with its border.
-        opaque: Whether the white of pixels with alpha is opaque; else it is fully transparent.
+        bands: At least one band (r, w, C), all of one dtype; with alpha if C is 2 or 4.
+        width: Width of the output, with its border.
+        opaque: Whether the border of an output with alpha is opaque; else it is fully transparent.
     """
     if border == Border():
         yield from bands

@@ -1,4 +1,4 @@
-"""What an encoder sees and needs, found by running it: its reach, and its memory."""
+"""Find the reach and memory use of an encoder by running it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LENGTHS = (128, 512, 2048)
 
 
 class Memory(NamedTuple):
-    """Bytes per input pixel: while the encoder works, and of the latent that it leaves."""
+    """The bytes per input pixel: the peak while the encoder works, and the latent it leaves."""
 
     encoding: float
     latent: float
@@ -24,24 +24,24 @@ class Memory(NamedTuple):
 
 @torch.no_grad()
 def find_memory(model: ContinuousModel, channels: int = 3) -> Memory:
-    """Count what goes through the encoder for a small image of so many channels."""
+    """Measure the memory use for a small image of ``channels`` channels."""
     strip = torch.zeros(1, channels, ROWS, LENGTHS[0], dtype=torch.float32, device=_device(model))
     with _PeakMemory(model) as memory:
         feat = model.features(strip)
     latent = model.prepare(feat, strip)
-    model.query_rgb(strip.new_zeros(1, 1, 2), strip.new_ones(1, 1, 2), latent)  # may keep more
+    model.query_rgb(strip.new_zeros(1, 1, 2), strip.new_ones(1, 1, 2), latent)  # may add to it
     pixels = ROWS * LENGTHS[0]
     return Memory(memory.peak / pixels, latent.nbytes / pixels)
 
 
 @torch.no_grad()
 def find_reach(model: ContinuousModel) -> int | None:
-    """How many pixels around its own a feature depends on; None: on all, or on where it lies.
+    """Find how many pixels around its own a feature depends on; None: on all, or on its position.
 
     Narrow strips are encoded with a NaN in the middle. Whatever is computed from it is NaN, so a
     feature that stays finite does not depend on that pixel. Then a strip without its first line, or
-    as many as the encoder's `alignment` says, is encoded: where strides or windows make features
-    depend on their place, they differ.
+    without as many lines as the encoder's `alignment` says, is encoded: if strides or windows make
+    features depend on their position, they differ.
     """
     sides = []
     for axis in (0, 1):
@@ -72,7 +72,7 @@ def _reach_along(model: ContinuousModel, axis: int) -> int | None:
 
 
 def _moves_along(model: ContinuousModel, axis: int, reach: int) -> bool:
-    """Whether an image moved by a pixel, or a window, has its features moved likewise."""
+    """Check whether moving an image by a pixel, or a window, moves its features by the same."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.rand(1, 3, ROWS, 2 * reach + 32, dtype=torch.float32, generator=generator)
     strip = noise.to(_device(model))
@@ -82,7 +82,7 @@ def _moves_along(model: ContinuousModel, axis: int, reach: int) -> bool:
         feat = model.features(image if axis == 1 else image.mT)
         feats.append(feat if axis == 1 else feat.mT)
     factor = feats[0].shape[-1] // strip.shape[-1]
-    if feats[1].shape[-1] != feats[0].shape[-1] - step * factor:  # it fills up to some multiple
+    if feats[1].shape[-1] != feats[0].shape[-1] - step * factor:  # it pads to some multiple
         return False
     whole, moved = feats[0][..., (reach + step) * factor :], feats[1][..., reach * factor :]
     close = 1e-4 * whole.abs().max()
@@ -90,7 +90,7 @@ def _moves_along(model: ContinuousModel, axis: int, reach: int) -> bool:
 
 
 def alignment(model: ContinuousModel) -> int:
-    """See `Encoder`; encoders of other classes have none."""
+    """Get the `alignment` of the model's `Encoder`; it is 1 for encoders of other classes."""
     return getattr(model.encoder, "alignment", 1)
 
 
@@ -99,10 +99,10 @@ def _device(model: ContinuousModel) -> torch.device:
 
 
 class _PeakMemory:
-    """The most bytes that the inputs and outputs of a model's modules had at one time.
+    """The peak memory of the inputs and outputs of a model's modules.
 
     Attributes:
-        peak: In bytes, of what passed within a ``with`` block.
+        peak: Most bytes held at one time within the ``with`` block.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Reading image files of any mode and depth; the table `MODES` says what becomes of each."""
+"""Read image files of any mode and depth; the table `MODES` says what each mode becomes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from rendering.kinds import (
 from rendering.metadata.reading import read_metadata, without_long_texts
 from rendering.picture import Picture
 
-MAX_BYTES = 2**32  # of a file, unless many pixels are allowed
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # that Pillow reads
+MAX_BYTES = 2**32  # largest file, unless many pixels are allowed
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "AVIF")  # read by Pillow
 KINDS = (*FORMATS, "TGA", "HEIC", "JPEG XL")
-# Of all files that can be read.
+# The endings of all files that can be read.
 ENDINGS = frozenset(
     f".{name}"
     for name in (
@@ -45,8 +45,8 @@ ENDINGS = frozenset(
     )
 )
 
-# Mode of the file as Pillow names it -> mode it is rendered in. With a transparent colour
-# ("transparency") a mode becomes its counterpart with alpha.
+# Pillow's mode of the file -> mode it is rendered in. With a transparent colour ("transparency"),
+# that mode is replaced by its counterpart with alpha.
 MODES = {
     "1": "L",
     "L": "L",
@@ -73,16 +73,16 @@ WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 
 
 def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Any image file of the allowed formats, in its own depth.
+    """Read an image file of any supported format, in its own depth.
 
-    The orientation that a camera noted is applied. Of an animation it is the first frame.
+    The orientation from the camera is applied. Only the first frame of an animation is read.
 
     Args:
-        max_pixels: Of the largest image that is read.
+        max_pixels: Number of pixels in the largest image that is read.
 
     Raises:
-        UserError: If it is missing, not an image, truncated, far too large, or has pixels of a kind
-            that cannot be rendered.
+        UserError: If the file is missing, not an image, truncated, far too large, or has pixels of
+            a kind that cannot be rendered.
     """
     with _readable(path):
         data = _content(Path(path), most_bytes(max_pixels))
@@ -90,20 +90,20 @@ def read_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def most_bytes(max_pixels: int) -> int:
-    """Bytes of the largest file that is read; 16 a pixel are those of floats with alpha."""
+    """Compute the largest allowed file size in bytes; floats with alpha take 16 bytes a pixel."""
     return max(MAX_BYTES, 16 * max_pixels)
 
 
 def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture in the content of a file; see `read_picture`.
+    """Read a picture from the content of a file; see `read_picture`.
 
     Args:
-        name: Of the file, for messages.
+        name: Name of the file, for messages.
     """
     with _readable(name):
         if not data:
             raise ValueError("it is empty")
-        if data.startswith(PNG) and b"IEND\xaeB`\x82" not in data:  # Pillow does not miss it
+        if data.startswith(PNG) and b"IEND\xaeB`\x82" not in data:  # Pillow accepts that
             raise ValueError("it is truncated")
         if _is_deep_ppm(data):
             raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
@@ -114,7 +114,7 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
         if is_jxl(data):
             return read_jxl(data, max_pixels)
         try:
-            # What is no TGA may look like one.
+            # Other files may look like a TGA.
             formats = [*FORMATS, "TGA"] if name.lower().endswith(".tga") else FORMATS
             content = without_long_texts(data) if data.startswith(PNG) else data
             opened = open_image(io.BytesIO(content), formats, max_pixels)
@@ -126,7 +126,7 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
-    """The picture of a file that Pillow has opened."""
+    """Make the picture of a file that Pillow has opened."""
     notes = _frame_notes(image)
     if image.format in ("JPEG", "MPO", "AVIF"):
         notes += gain_map_notes(data)
@@ -144,20 +144,20 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
         colour = Colour(picture.icc)
     notes += picture.notes + colour.notes
     metadata = read_metadata(data, image.info)
-    tables = getattr(image, "quantization", None)  # of a JPEG, by number: luma has the first
+    tables = getattr(image, "quantization", None)  # JPEG only, by number; the first is for luma
     table = tuple(tables[min(tables)]) if tables else None
     return Picture(picture.pixels, colour.icc, notes, colour.cicp, metadata, table)
 
 
 def _deep_pixels(data: bytes) -> np.ndarray | None:
-    """The pixels of a file that Pillow changes; None of any other."""
+    """Read the pixels of a file that Pillow would alter; None for any other file."""
     if _is_deep_png(data):
         return decoded_png(data)
     return read_deep_avif(data) if is_deep_avif(data) else None
 
 
 def _frame_notes(image: ImageFile.ImageFile) -> tuple[str, ...]:
-    """What is said of further frames; the previews that cameras add in a MPO are none."""
+    """Make a note about further frames; the previews that cameras add to an MPO do not count."""
     frames = int(getattr(image, "n_frames", 1))
     if image.format == "MPO":
         entries = image.mpinfo[0xB002]  # type: ignore[attr-defined]
@@ -171,7 +171,7 @@ def _first_of(frames: int) -> str:
 
 
 def from_pillow(image: Image.Image) -> Picture:
-    """The picture of a Pillow image, which is loaded and turned upright here.
+    """Make the picture of a Pillow image, which is loaded and turned upright here.
 
     Raises:
         ValueError: If its mode or range cannot be rendered.
@@ -185,7 +185,7 @@ def from_pillow(image: Image.Image) -> Picture:
 
 
 def _plain_picture(image: Image.Image) -> Picture:
-    """The picture of a loaded image, with no other colours than those of its profile."""
+    """Make the picture of a loaded image, with its ICC profile as the only colour information."""
     if image.mode not in MODES:
         raise ValueError(f"pixels of mode {image.mode} cannot be rendered")
     icc, notes = image.info.get("icc_profile"), []
@@ -195,7 +195,7 @@ def _plain_picture(image: Image.Image) -> Picture:
         upright, mode = upright.convert("RGBA"), WITH_ALPHA[mode]
     if image.mode in ("CMYK", "LAB"):
         upright, managed = _to_srgb(upright, icc)
-        icc = None  # it describes the colours before
+        icc = None  # it describes the colours before conversion
         notes = [] if managed else [f"{image.mode} without a usable profile: converted plainly"]
     if mode == "F":
         pixels = finite(np.asarray(upright, dtype=np.float32))
@@ -207,7 +207,7 @@ def _plain_picture(image: Image.Image) -> Picture:
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
-    """The image in RGB, and whether it was converted by its profile."""
+    """Convert an image to sRGB, and say whether its profile was used."""
     srgb = ImageCms.createProfile("sRGB")
     try:
         if image.mode == "LAB":
@@ -222,7 +222,7 @@ def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:
 
 
 def _content(path: Path, max_bytes: int) -> bytes:
-    """All bytes of a file; of a pipe or a device there may be no end."""
+    """Read all bytes of a file, but not of pipes and devices, which may be endless."""
     if path.exists() and not path.is_file():
         raise ValueError("it is no file")
     size = path.stat().st_size
@@ -232,7 +232,7 @@ def _content(path: Path, max_bytes: int) -> bytes:
 
 
 def _is_deep_ppm(data: bytes) -> bool:
-    """Whether it is a PPM with more than 8 bits, of which Pillow keeps 8."""
+    """Check whether a file is a PPM with more than 8 bits, of which Pillow would keep 8."""
     if data[:2] not in (b"P3", b"P6"):
         return False
     words = re.sub(rb"#[^\n]*", b"", data[:4096]).split()
@@ -240,9 +240,9 @@ def _is_deep_ppm(data: bytes) -> bool:
 
 
 def _is_deep_png(data: bytes) -> bool:
-    """Whether it is a PNG that Pillow changes.
+    """Check whether a file is a PNG that Pillow would alter.
 
-    It keeps 8 of 16 bits with colour or alpha, and mistakes the transparent level of gray.
+    Pillow keeps 8 of 16 bits with colour or alpha, and gets the transparent level of gray wrong.
     """
     depth, kind = depth_and_kind(data)
     if kind != GRAY:
@@ -259,7 +259,7 @@ def _from_tiff(tiff: Tiff) -> Picture:
 
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
-    """Whatever a decoder says of a file becomes one line that names it."""
+    """Turn any error of a decoder into one line that names the file."""
     try:
         yield
     except FileNotFoundError:

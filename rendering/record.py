@@ -1,4 +1,4 @@
-"""What this program has made in a folder, so that it is told from what others put there."""
+"""Records of the files that this program made in a folder, to tell them from others' files."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from files.whole import naming
 from models.checkpoint import find_source
 from rendering.job import Wanted
 
-NAME = ".rendered.jsonl"  # in each folder with outputs; one object a line
+NAME = ".rendered.jsonl"  # in each folder with outputs; one object per line
 
 
 class Stamp(NamedTuple):
-    """What a file is known by without reading it: bytes, and nanoseconds of the last change."""
+    """The size and time of change of a file, which identify it unread: bytes, nanoseconds."""
 
     size: int
     mtime: int
 
     @classmethod
     def of(cls, file: str | Path | int) -> Stamp:
-        """The stamp of a path or an open file.
+        """Get the stamp of a path or an open file.
 
         Raises:
-            OSError: If there is none.
+            OSError: If the file does not exist.
         """
-        status = os.stat(file)  # noqa: PTH116  also of descriptors
+        status = os.stat(file)  # noqa: PTH116  takes descriptors, too
         return cls(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An output, and what it was made of.
+    """An output, and what it was made from.
 
     Attributes:
-        name: Of the output, in the folder of the record.
-        size, mtime: Its stamp.
-        source: Path of the input from that folder, links followed.
-        source_size, source_mtime: Its stamp when it was read.
-        asked: What `asked` says.
+        name: Name of the output in the folder of the record.
+        size, mtime: Stamp of the output.
+        source: Path of the input relative to that folder, with links resolved.
+        source_size, source_mtime: Stamp of the input when it was read.
+        asked: Result of `asked`.
     """
 
     name: str
@@ -64,9 +64,9 @@ class Entry:
 
 
 class Record:
-    """The entries of one folder, those of other processes included as soon as they are written.
+    """The entries of one folder, including new ones from other processes.
 
-    Lines are only appended, each in one piece. One that is damaged is passed over: its output then
+    Lines are only ever appended, each in one write. A damaged line is skipped: its output then
     counts as not made by this program, and so is kept.
     """
 
@@ -77,7 +77,7 @@ class Record:
         self._entries: dict[str, list[Entry]] = {}
 
     def of(self, name: str) -> list[Entry]:
-        """All that was noted of an output, the latest last."""
+        """Get all entries of an output, the latest last."""
         self._refresh()
         return self._entries.get(name, [])
 
@@ -87,12 +87,12 @@ class Record:
         Raises:
             OSError: If it cannot be written.
         """
-        line = f"\n{json.dumps(asdict(entry))}\n".encode()  # after a line that was cut off, too
+        line = f"\n{json.dumps(asdict(entry))}\n".encode()  # the last line may have been cut off
         with naming(self._path), self._path.open("ab", buffering=0) as file:
             file.write(line)
 
     def _refresh(self) -> None:
-        """Read what was appended since."""
+        """Read what was appended since the last call."""
         try:
             with naming(self._path), self._path.open("rb") as file:
                 file.seek(self._read)
@@ -107,29 +107,29 @@ class Record:
 
 
 class Records:
-    """The records of all folders; outputs are known by their path without links."""
+    """The records of all folders; outputs are identified by their path with links resolved."""
 
     def __init__(self) -> None:
         self._folders: dict[str, Record] = {}
         self._places: dict[Path, tuple[Record, str]] = {}
 
     def of(self, output: Path) -> list[Entry]:
-        """All that was noted of a path, whether or not the file is still the one that was made."""
+        """Get all entries of a path, whether or not the file is still the one that was made."""
         record, name = self._place(output)
         return record.of(name)
 
     def made(self, output: Path) -> Entry | None:
-        """What was noted of an existing file; None if it is not, byte for byte, of this program."""
+        """Find the entry of an existing file; None if this program did not make it as it is now."""
         entries, stamp = self.of(output), Stamp.of(output)
         return next((entry for entry in reversed(entries) if entry.stamp == stamp), None)
 
     def add(
         self, output: Path, stamp: Stamp, source: Path, source_stamp: Stamp, asked: dict[str, Any]
     ) -> None:
-        """Note an output, before it appears; see `Entry`.
+        """Record an output, before it appears; see `Entry`.
 
         Raises:
-            OSError: If that cannot be written.
+            OSError: If the record cannot be written.
         """
         record, name = self._place(output)
         path = os.path.realpath(source)
@@ -138,7 +138,7 @@ class Records:
         record.add(Entry(name, *stamp, path, *source_stamp, asked))
 
     def source(self, output: Path, entry: Entry) -> str:
-        """The path without links that an output was made of."""
+        """Get the path, with links resolved, of the input of an output."""
         return os.path.realpath(Path(self._place(output)[0].folder, entry.source))
 
     def _place(self, output: Path) -> tuple[Record, str]:
@@ -150,13 +150,13 @@ class Records:
 
 
 def asked(wanted: Wanted, model: str) -> dict[str, Any]:
-    """What an output depends on besides its source, as it is read back from a record.
+    """List what an output depends on besides its source, in the form read back from a record.
 
     Args:
         model: See `identity`.
     """
     usual = Wanted()
-    # The limit changes no output. What is as usual is left out, so that new options change none.
+    # Limits change no output. Defaults are left out, so that new options do not outdate records.
     options = {
         field.name: getattr(wanted, field.name)
         for field in fields(wanted)
@@ -167,12 +167,12 @@ def asked(wanted: Wanted, model: str) -> dict[str, Any]:
 
 
 def identity(model: str, strength: float | None = None) -> str:
-    """What changes when a model does: the hash of its file, or its name if it has none.
+    """Make a text that changes when a model does: the hash of its file, or its name without one.
 
-    Of a strength it is that number, and the hashes of both files; 1 is the model itself.
+    With a strength, it is that number and the hashes of both files; 1 is the model itself.
 
     Args:
-        model, strength: As of `load_model`.
+        model, strength: See `load_model`.
     """
     source = find_source(model, strength)
     if source.file is None:
@@ -183,7 +183,7 @@ def identity(model: str, strength: float | None = None) -> str:
             return own
         return f"{source.strength} of {own} on {_hash(source.base)}"
     except OSError:
-        return model  # which cannot be loaded either
+        return model  # loading it will fail, too
 
 
 def _hash(path: Path) -> str:

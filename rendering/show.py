@@ -1,4 +1,4 @@
-"""What pictures to look at have in common: colours in 8 bits on white."""
+"""Prepare pictures for comparisons and videos: colours in 8 bits, on white."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UINT8 = np.dtype(np.uint8)
 
 
 def read_to_show(renderer: Renderer, source: str | Path, max_pixels: int) -> Picture:
-    """Read a picture, on white where it is transparent, and say what the user should know.
+    """Read a picture, put it on white where it is transparent, and print its notes to stderr.
 
     Raises:
         UserError: If it cannot be read.
@@ -33,14 +33,14 @@ def read_to_show(renderer: Renderer, source: str | Path, max_pixels: int) -> Pic
 
 
 def eight_bits(picture: Picture) -> np.ndarray:
-    """All of a picture without alpha as RGB, uint8 (h, w, 3)."""
+    """Convert a picture without alpha to RGB, uint8 (h, w, 3)."""
     if picture.channels == 3 and picture.pixels.dtype == UINT8:
         return picture.pixels
     return _by_bands(picture, lambda rows: picture.rows(picture.planes(rows), 3, UINT8))
 
 
 def _by_bands(picture: Picture, convert: Callable[[slice], np.ndarray]) -> np.ndarray:
-    """Converted a band of rows at a time, as planes of all would need far more memory."""
+    """Convert a band of rows at a time, as planes of the whole would need far more memory."""
     height, width = picture.size
     step = max(1, BAND // width)
     return np.concatenate([convert(slice(y, y + step)) for y in range(0, height, step)])

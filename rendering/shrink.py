@@ -1,8 +1,8 @@
-"""Shrinking: a filter that averages, since at scales below 1 a network knows nothing better.
+"""Shrink with an averaging filter, since a network has nothing to add at scales below 1.
 
 The filter is Keys' cubic kernel (a = -1/2), stretched by the scale, as in Pillow: the one that the
 models are trained to undo. At scale 1 it is the identity. Where one axis grows and the other
-shrinks, the network renders the one that grows for every pixel of the other, and then the other is
+shrinks, the network renders the growing axis for every pixel of the other, and then the other is
 filtered.
 """
 
@@ -17,29 +17,29 @@ from torch import Tensor
 from rendering.grid import Axis
 
 HALF = 2  # half the width of the kernel, in output pixels
-STEP = 64  # output columns at a time: those that share few input columns
+STEP = 64  # output columns at a time; few, so that each needs only part of the input columns
 ROWS = 64  # input rows at a time
 
 
 class Taps(NamedTuple):
-    """The input pixels ``first`` to ``last`` (N,) of output pixels, and their weights (N, T)."""
+    """The range of input pixels ``first`` to ``last`` (N,) of N outputs, with weights (N, T)."""
 
     first: Tensor
     last: Tensor
     weights: Tensor
 
     def some(self, start: int, stop: int) -> Taps:
-        """The taps of some output pixels."""
+        """Select the taps of some output pixels."""
         part = slice(start, stop)
         return Taps(self.first[part], self.last[part], self.weights[part])
 
     @property
     def span(self) -> tuple[int, int]:
-        """The first input pixel of all, and the one after the last."""
+        """The first input pixel that is used, and the one after the last."""
         return int(self.first[0]), int(self.last[-1])
 
     def matrix(self, start: int, stop: int) -> Tensor:
-        """Weights (N, stop - start) of the input pixels from ``start`` to ``stop``."""
+        """Make the matrix of weights (N, stop - start) of input pixels ``start`` to ``stop``."""
         index = self.first.unsqueeze(1) + torch.arange(self.weights.shape[1]) - start
         inside = (index >= 0) & (index < stop - start)
         matrix = torch.zeros(len(self.first), stop - start)
@@ -47,14 +47,14 @@ class Taps(NamedTuple):
 
 
 class Shrinking:
-    """What is rendered, and then filtered, for an output.
+    """A plan of what to render for an output, and how to filter it then.
 
     Args:
         rows, cols: The output grid.
 
     Attributes:
         needs_network: Whether an axis grows; else the input's own pixels are filtered.
-        rows, cols: What is to be rendered: of an axis that is filtered, the input's pixels.
+        rows, cols: The grid to render; along an axis that is filtered, the input's pixels.
     """
 
     def __init__(self, rows: Axis, cols: Axis) -> None:
@@ -69,7 +69,7 @@ class Shrinking:
         )
 
     def filter(self, bands: Iterator[Tensor]) -> Iterator[Tensor]:
-        """Bands (K, C, r, W') of what is rendered, to bands (K, C, r', W) of the output."""
+        """Filter rendered bands (K, C, r, W') to bands (K, C, r', W) of the output."""
         rows, cols = self._taps
         if cols is not None:
             bands = _columns(bands, cols)
@@ -77,12 +77,12 @@ class Shrinking:
 
 
 def _pixels(size: int, start: int, stop: int) -> Axis:
-    """The centres of these input pixels."""
+    """Make the axis of input pixels from ``start`` to ``stop``."""
     return Axis.over(size, stop - start, start, stop - start)
 
 
 def cubic_taps(axis: Axis) -> Taps:
-    """The weights of an axis; those of pixels beyond the image go to the others."""
+    """Compute the weights of an axis; weights of pixels beyond the image go to the others."""
     stretch, centres = max(axis.step, 1.0), axis.places
     first = (centres - HALF * stretch + 0.5).floor().long().clamp(min=0)
     last = (centres + HALF * stretch + 0.5).floor().long().clamp(max=axis.size)
@@ -105,7 +105,7 @@ def _columns(bands: Iterator[Tensor], taps: Taps) -> Iterator[Tensor]:
 
 
 def _rows(bands: Iterator[Tensor], taps: Taps) -> Iterator[Tensor]:
-    """Each output row is summed up while the rows that it is made of come."""
+    """Filter along rows, adding up each output row as its input rows arrive."""
     place, done = taps.span[0], 0
     sums: Tensor | None = None
     for large in bands:

@@ -1,4 +1,4 @@
-"""One picture, from a file or standard input, to a file or standard output."""
+"""Render one picture from a file or standard input to a file or standard output."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rendering.writing import FORMATS, format_of
 def render_single(
     renderer: Renderer, source: str, target: str, wanted: Wanted, ending: str
 ) -> Done:
-    """Read, render and write, and show the progress; the output appears whole or not at all.
+    """Read, render and write, and show progress; the output appears whole or not at all.
 
     Args:
         source: A file, or ``-`` for standard input.
         target: A file, or ``-`` for standard output.
-        ending: Of the format that goes to standard output.
+        ending: File ending of the format that goes to standard output.
 
     Raises:
-        UserError: If the input or the output cannot be what is asked for.
-        OSError: If it cannot be written.
+        UserError: If the input cannot be read, or the output cannot be made as asked.
+        OSError: If the output cannot be written.
     """
     piped = target == STANDARD
     format = next(f for f in FORMATS if ending in f.endings) if piped else format_of(target)

@@ -1,4 +1,4 @@
-"""Which pictures are meant: by files, folders and patterns."""
+"""Find the pictures that files, folders and patterns name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rendering.kinds import RAW_ENDINGS
 from rendering.reading import ENDINGS
 from rendering.record import Records
 
-# Endings of images and videos, whose files are counted where they cannot be read, as raws are.
+# Endings of images and videos: those that cannot be read are counted, as raws are.
 KINDS = (
     "avif avifs bmp dds dib exr fits gif hdr heic heics heif hif icns ico j2c j2k",
     "jfif jfi jif jp2 jpe jpeg jpf jpg jpx jxl jxr kra mpo pam pbm pcx pfm pgm",
@@ -23,14 +23,14 @@ KINDS = (
     "3gp avi m4v mkv mov mp4 mpg mts webm wmv",
 )
 PICTURES = RAW_ENDINGS | {f".{ending}" for line in KINDS for ending in line.split()}
-# Folders and files of systems, beside those whose names begin with a dot.
+# Folders and files of operating systems, besides those whose names begin with a dot.
 SYSTEM = frozenset(
     {"thumbs.db", "desktop.ini", "ehthumbs.db", "@eadir", "__macosx", "$recycle.bin"}
 )
 
 
 class Source(NamedTuple):
-    """A picture, and its relative path below the folder of the outputs, with its own ending."""
+    """A picture, and the relative path of its output below the folder, with the input's ending."""
 
     path: Path
     place: Path
@@ -38,13 +38,13 @@ class Source(NamedTuple):
 
 @dataclass
 class Found:
-    """What inputs have come to.
+    """The files found for the inputs.
 
     Attributes:
-        sources: What is to be rendered, sorted.
-        made: How many files are left out because this program has made them.
-        unread: How many files of an ending cannot be read here.
-        failed: A line for each folder that cannot be read, and each input that has nothing.
+        sources: Pictures to render, sorted.
+        made: Number of files left out because this program made them.
+        unread: Number of files that cannot be read here, by ending.
+        failed: A line for each folder that cannot be read, and for each input without pictures.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -53,27 +53,27 @@ class Found:
     failed: list[str] = field(default_factory=list)
 
     def unread_line(self) -> str:
-        """A line such as ``29 not read: 20 .heic, 9 .dng``."""
+        """Make a line such as ``29 not read: 20 .heic, 9 .dng``."""
         counts = ", ".join(f"{count} {ending}" for ending, count in self.unread.most_common())
         return f"{self.unread.total()} not read: {counts}"
 
 
 def is_one_file(inputs: Sequence[str]) -> bool:
-    """Whether an ``--input`` is one file rather than a folder, a pattern or several of them."""
+    """Check whether ``--input`` is one file, not a folder, a pattern or several inputs."""
     return len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_pattern(inputs[0])
 
 
 def find_sources(inputs: Sequence[str], output: str | Path, records: Records) -> Found:
-    """The pictures that inputs name.
+    """Find the pictures that inputs name.
 
-    A folder is searched to its depths. Of several inputs, folders keep their names below the
-    output. Hidden files and folders are passed over, unless they are named.
+    Folders are searched recursively. With several inputs, each folder keeps its name below the
+    output. Hidden files and folders are skipped, unless they are named.
 
     Args:
         inputs: Files, folders, and patterns such as ``photos/**/*.png``.
-        output: The folder of the outputs; what lies in it is no input of a folder around it.
-        records: Say what this program has made. That is no input where it lies in the output, or
-            where the picture that it was made of is an input.
+        output: Folder of the outputs; files in it are not inputs of a folder around it.
+        records: Records of the files that this program made. Such a file is not an input if it lies
+            in the output folder, or if the picture that it was made from is an input.
 
     Raises:
         UserError: If there is no picture.
@@ -95,7 +95,7 @@ def find_sources(inputs: Sequence[str], output: str | Path, records: Records) ->
                 found.unread[ending or "without an ending"] += 1
         if before == len(found.sources) + found.unread.total() + len(found.failed):
             found.failed.append(f"{given}: no images ({', '.join(sorted(ENDINGS))})")
-    # Each file once, by whichever of its names it is given.
+    # Each file only once, whichever of its names is given.
     every = sorted({(os.path.realpath(s.path), s.place): s for s in found.sources}.values())
     paths = {os.path.realpath(source.path) for source in every}
     found.sources = [s for s in every if not _is_made(s.path, paths, folder, records)]
@@ -110,7 +110,7 @@ def find_sources(inputs: Sequence[str], output: str | Path, records: Records) ->
 
 
 def _is_made(path: Path, inputs: set[str], output: Path, records: Records) -> bool:
-    """Whether a file is an output of this program, and so no input; see `find_sources`."""
+    """Check whether a file is an output of this program, and so no input; see `find_sources`."""
     entries = records.of(path)
     if any(records.source(path, entry) in inputs for entry in entries):
         return True
@@ -124,7 +124,7 @@ def _is_pattern(text: str) -> bool:
 
 
 def _listed(given: str, output: Path, several: bool, failed: list[str]) -> Iterator[Source]:
-    """All files that one input names."""
+    """Yield all files that one input names."""
     path = Path(given)
     if path.is_dir():
         root, files = path, _walk(path, failed)
@@ -144,7 +144,7 @@ def _listed(given: str, output: Path, several: bool, failed: list[str]) -> Itera
 
 
 def _walk(root: Path, failed: list[str]) -> Iterator[Path]:
-    """All files below but quiet ones, links followed, none of its folders twice."""
+    """Yield all files below a folder except quiet ones; follow links, but no folder twice."""
 
     def fail(error: OSError) -> None:
         failed.append(f"{error.filename}: cannot be read: {error.strerror}")
@@ -161,12 +161,12 @@ def _walk(root: Path, failed: list[str]) -> Iterator[Path]:
 
 
 def _is_quiet(place: Path) -> bool:
-    """Whether a relative path is hidden, or of the system."""
+    """Check whether a relative path is hidden or belongs to the operating system."""
     return any(part.startswith(".") or part.lower() in SYSTEM for part in place.parts)
 
 
 def _split(pattern: str) -> tuple[Path, str]:
-    """The folders of a pattern before its first wildcard, and the rest."""
+    """Split a pattern into the folders before its first wildcard, and the rest."""
     parts = Path(pattern).parts
     first = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     return Path(*parts[:first]), str(Path(*parts[first:]))

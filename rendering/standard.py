@@ -1,4 +1,4 @@
-"""Pictures from standard input and to standard output, for which ``-`` stands."""
+"""Read pictures from standard input, and write them to standard output, both given as ``-``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PIECE = 2**20
 
 
 def read_standard(max_pixels: int = MAX_PIXELS) -> Picture:
-    """The picture that is piped in.
+    """Read the picture that is piped in.
 
     Raises:
-        UserError: If nothing is, or it is no picture, or has no end.
+        UserError: If nothing is piped in, or it is not a picture, or it is too long.
     """
     if sys.stdin is None:
         raise UserError("stdin: is closed; pipe a picture into it")
@@ -52,10 +52,10 @@ def check_standard_output() -> None:
 
 @contextmanager
 def standard_output() -> Iterator[BinaryIO]:
-    """A file to write to, whose content goes to standard output at the end, or not at all.
+    """Open a file whose content goes to standard output at the end, or not at all after an error.
 
     Raises:
-        OSError: If it cannot be written; names stdout, or the folder of temporary files.
+        OSError: If it cannot be written; the error names stdout or the folder of temporary files.
     """
     with (
         tempfile.TemporaryDirectory() as folder,

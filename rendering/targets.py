@@ -1,7 +1,7 @@
-"""Where outputs go: one rule for all of them.
+"""Decide where outputs go, by one rule for all of them.
 
-An input is never written, two results never share a file, and what is there is only replaced when
-that is asked for, or when a record says that this program has made it.
+An input is never overwritten, two results never share a file, and an existing file is only replaced
+if the user asks for it, or if a record says that this program made it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rendering.sources import find_sources
 from rendering.writing import FORMATS
 
 WRITTEN = frozenset(ending for format in FORMATS for ending in format.endings)
-# Of photographs, which are written as JPEG where their own format cannot be.
+# Endings of photographs, which become JPEG where their own format cannot be written.
 PHOTOGRAPHS = frozenset({".heic", ".heif", ".hif", ".avif", ".jfif", ".jpe", ".mpo"})
 
 
@@ -34,12 +34,12 @@ class Task:
 
 @dataclass
 class Plan:
-    """What is to be done, and what is known before it is.
+    """The tasks of a run, and what is known about the inputs before it.
 
     Attributes:
-        failed: A line for each input that cannot be rendered, or not found.
+        failed: A line for each input that is not found or cannot be rendered.
         notes: Further lines for the user.
-        unread: A line of the files that cannot be read here; empty without any.
+        unread: A line about the files that cannot be read here; empty if there are none.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -49,21 +49,21 @@ class Plan:
 
 
 def is_folder(output: str | None) -> bool:
-    """Whether an ``--output`` names a folder, there or to be made."""
+    """Check whether ``--output`` names a folder, whether or not it exists."""
     separators = tuple(filter(None, (os.sep, os.altsep)))
     return bool(output) and (Path(str(output)).is_dir() or str(output).endswith(separators))
 
 
 def check_targets(targets: Mapping[str, str], source: str | None, overwrite: bool) -> None:
-    """Refuse single outputs of one run that would lose something.
+    """Refuse single outputs of a run that would overwrite something.
 
     Args:
         targets: Paths by the options that name them.
-        source: The input; None if it is no file.
-        overwrite: Whether a file that is there may be replaced.
+        source: The input; None if it is not a file.
+        overwrite: Whether existing files may be replaced.
 
     Raises:
-        UserError: If one is the input, is there already, or is the same as another.
+        UserError: If an output is the input, already exists, or is the same as another one.
     """
     taken: dict[str, str] = {}
     for option, target in targets.items():
@@ -77,14 +77,14 @@ def check_targets(targets: Mapping[str, str], source: str | None, overwrite: boo
 
 
 def plan(inputs: Sequence[str], output: str, suffix: str = "", ending: str | None = None) -> Plan:
-    """The pictures that inputs name, and their outputs, in a folder with the same relative paths.
+    """Plan the outputs of the pictures that inputs name, in a folder with the same relative paths.
 
     Args:
         inputs: See `find_sources`.
-        output: A folder.
-        suffix: Appended to the names, before the ending.
-        ending: Of the outputs; if None as of the inputs where that format can be written, .jpg of
-            other photographs, and else .png.
+        output: Folder of the outputs.
+        suffix: Text to append to the names, before the ending.
+        ending: Ending of the outputs; None: that of the input where its format can be written, else
+            .jpg for photographs and .png for the rest.
 
     Raises:
         UserError: If there is no picture, or the output is a file.
@@ -112,14 +112,14 @@ def plan(inputs: Sequence[str], output: str, suffix: str = "", ending: str | Non
 
 
 def _ending(own: str) -> str:
-    """The ending of an output, for that of its input."""
+    """Choose the ending of an output from that of its input."""
     if own.lower() in WRITTEN:
         return own
     return ".jpg" if own.lower() in PHOTOGRAPHS else ".png"
 
 
 def _apart(tasks: list[Task], failed: list[str]) -> list[Task]:
-    """The tasks whose outputs are no inputs and differ; the others become lines."""
+    """Keep the tasks with outputs that are unique and not inputs; add a line for each other one."""
     inputs = Inputs(task.source for task in tasks)
     sharing: dict[str, list[Task]] = defaultdict(list)
     for task in tasks:

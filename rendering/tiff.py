@@ -1,6 +1,6 @@
-"""Writing TIFF files row by row, with directories of EXIF as EXIF itself has them.
+"""Write TIFF files row by row, with the EXIF directories laid out as in EXIF itself.
 
-TIFF revision 6.0, its supplements (deflate, floating-point predictor), and BigTIFF.
+This follows TIFF revision 6.0, its supplements (deflate, floating-point predictor), and BigTIFF.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 LEVEL = 3  # of libdeflate
 TILE = 256  # rows and columns of a tile
-BIG = 2**31  # bytes of pixels from which on a file is a BigTIFF
-# What this file says itself.
+BIG = 2**31  # a file with this many bytes of pixels or more is a BigTIFF
+# Tags that are written here, not copied.
 OWN = exif.STORAGE | exif.DENSITY | {256, 257, exif.XMP, exif.IPTC, exif.PHOTOSHOP, exif.ICC}
 DEFLATE, HORIZONTAL, FLOATING, UNASSOCIATED, FLOAT = 8, 2, 3, 2, 3
 
 
 def write_tiff(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
-    """TIFF of deflated tiles; BigTIFF from 2 GiB on.
+    """Write a TIFF of deflated tiles; a BigTIFF from 2 GiB on.
 
-    What EXIF says comes first, since a maker note may tell places from the beginning of the file;
-    then the tiles, as they are made; then the directory.
+    The EXIF data comes first, since a maker note may contain offsets from the beginning of the
+    file; then come the tiles, as they are made, and then the directory.
     """
     shape = (layout.height, layout.width, layout.channels)
     big = math.prod(shape) * layout.dtype.itemsize >= BIG
@@ -71,7 +71,7 @@ def write_tiff(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
 
 
 class _Appended:
-    """Values that stand behind the tiles."""
+    """The values that are stored behind the tiles."""
 
     def __init__(self, start: Structure, at: int) -> None:
         self.start, self.at = start, at
@@ -89,7 +89,7 @@ class _Appended:
 
 
 def _beginning(layout: Layout, big: bool) -> tuple[Structure, dict[int, Entry]]:
-    """The header with the directories of EXIF, and the entries that come from it."""
+    """Make the header with the EXIF directories, and get the entries that come from them."""
     metadata = layout.metadata
     if metadata is None or metadata.exif is None:
         return Structure.empty("<", big), {}
@@ -102,7 +102,7 @@ def _beginning(layout: Layout, big: bool) -> tuple[Structure, dict[int, Entry]]:
 def _pixels(
     end: _Appended, layout: Layout, places: list[int], sizes: list[int]
 ) -> dict[int, Entry]:
-    """The entries that say how the pixels are stored, and those of formats within this one."""
+    """Make the entries on how pixels are stored, and those of embedded formats such as XMP."""
     wide = LONG8 if end.start.big else LONG
     floats = layout.dtype.kind == "f"
     each = layout.channels
@@ -140,7 +140,7 @@ def _pixels(
 
 
 def _tiles(bands: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """The same pixels in squares of `TILE`, a row of them at a time; beyond the edges are zeros."""
+    """Cut the pixels into squares of `TILE`, one row of squares at a time, padded with zeros."""
     for strip in _strips(bands):
         rows, width, channels = strip.shape
         padded = np.zeros((TILE, -(-width // TILE) * TILE, channels), strip.dtype)
@@ -149,7 +149,7 @@ def _tiles(bands: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 def _strips(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same rows, `TILE` at a time."""
+    """Regroup the rows, `TILE` at a time."""
     held: list[np.ndarray] = []
     count = 0
     for band in bands:
@@ -165,7 +165,7 @@ def _strips(bands: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _encoded(order: Order, tile: np.ndarray) -> bytes:
-    """A tile (`TILE`, `TILE`, C), each pixel less the one before it, deflated."""
+    """Deflate a tile (`TILE`, `TILE`, C) after subtracting from each pixel the one before it."""
     import imagecodecs
 
     if tile.dtype.kind == "f":

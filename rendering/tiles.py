@@ -1,7 +1,8 @@
-"""Rendering in bounded memory: the input is encoded in tiles, the output made in bands of rows.
+"""Render in bounded memory: encode the input in tiles, and make the output in bands of rows.
 
 A tile is encoded together with all pixels that the encoder sees from it, and queries keep their
-coordinates in the whole image. So the result is that of the image encoded whole, and has no seams.
+coordinates in the whole image. So the result is the same as with the image encoded whole, without
+seams.
 """
 
 from __future__ import annotations
@@ -32,25 +33,25 @@ from rendering.transparency import consistent
 from utils import normalise
 
 BAND = 2**20  # output pixels
-BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more is faster only for a long reach
+BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more helps only with a long reach
 
 
 class Band(NamedTuple):
-    """Output rows, and the encoded tiles that they cross, with the output columns of each."""
+    """A band of output rows, and the tiles that they cross, with the output columns of each."""
 
     rows: Axis
     parts: list[tuple[Scene, slice]]
 
 
 class Renderer:
-    """Renders with one model.
+    """A renderer of pictures that uses one model.
 
     Args:
         model: In evaluation mode, on the device that does the work.
-        data_norm: Of the model; that of the published checkpoints if None.
+        data_norm: Data normalisation of the model; None: that of the published checkpoints.
         tile: Side of the tiles in input pixels; 0: the image is encoded whole; None: whole if that
-            is estimated to fit into the memory, else as large as fits. Where the memory does not
-            suffice, tiles get smaller.
+            is estimated to fit into memory, else as large as fits. If memory runs out, tiles get
+            smaller.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Renderer:
         self.channels = colour_channels(self.model)
         check_data_norm(self.norm, self.channels)
         self.decoder = Decoder(self.model, self.norm, self.device)
-        self.largest_tile = sys.maxsize  # that the memory has had room for
+        self.largest_tile = sys.maxsize  # reduced when memory runs out
         self.knows_parts = self.model.margin is not None
         self.margin = self.model.margin or 0
         if tile and not self.knows_parts:
@@ -78,7 +79,7 @@ class Renderer:
         return find_reach(self.model)
 
     def notes(self, picture: Picture) -> tuple[str, ...]:
-        """What a user should know of how a picture is rendered."""
+        """Get messages for the user about how a picture is rendered."""
         if self.channels < 3 <= picture.channels:
             return ("this model is for gray images: red, green and blue are rendered one by one",)
         return ()
@@ -87,20 +88,20 @@ class Renderer:
     def render(
         self, picture: Picture, rows: Axis, cols: Axis, scene: Scene | None = None
     ) -> Iterator[Tensor]:
-        """Bands of output rows, from the top.
+        """Render bands of output rows, from the top.
 
-        Where an axis shrinks it is filtered (see `Shrinking`): no aliasing, and at scale 1 the
-        picture itself. Where its pixels are finer than the model knows, see `Guard`.
+        An axis that shrinks is filtered (see `Shrinking`), so there is no aliasing, and scale 1
+        gives the picture itself. For pixels finer than the model knows, see `Guard`.
 
         Args:
             rows, cols: The output grid.
-            scene: What `encode` has made of the picture; None: it is encoded here.
+            scene: The picture as encoded by `encode`; None: it is encoded here.
 
         Yields:
-            (K, C, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
+            Bands (K, C, r, W) of the K planes of the picture, float32, not clamped, on the CPU.
 
         Raises:
-            UserError: If the memory does not suffice for the smallest tile, or the model is for
+            UserError: If there is not enough memory for the smallest tile, or the model is for
                 other images.
         """
         shrinking = Shrinking(rows, cols)
@@ -115,7 +116,7 @@ class Renderer:
             yield consistent(picture, band, rows[begun:done], cols)
 
     def _as_they_are(self, picture: Picture, rows: Span, cols: Span) -> Iterator[Tensor]:
-        """Bands of the picture's own planes."""
+        """Yield bands of the picture's own planes."""
         step = max(1, BAND // (cols[1] - cols[0]))
         for top in range(*rows, step):
             seen = slice(top, min(top + step, rows[1]))
@@ -124,7 +125,7 @@ class Renderer:
     def _decoded(
         self, picture: Picture, rows: Axis, cols: Axis, scene: Scene | None
     ) -> Iterator[Tensor]:
-        """Bands of what the model makes."""
+        """Yield bands of the model's output."""
         count = picture.count(self.channels)
         sides = [stop - first for first, stop in (rows.span(), cols.span())]
         tile = max(sides) if scene else self._choose_tile(count, *sides)
@@ -145,10 +146,10 @@ class Renderer:
     def _bands(
         self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
     ) -> Iterator[Band]:
-        """Bands of output rows from the top, tile by tile.
+        """Yield bands of output rows from the top, tile by tile.
 
         Args:
-            kept: Where the tile is, for further passes, if it is the only one.
+            kept: List that holds the tile for further passes, if there is only one.
         """
         (top, bottom), (left, right) = rows.span(), cols.span()
         margins = self._margins(rows, cols)
@@ -163,7 +164,7 @@ class Renderer:
                 ]
             except (RuntimeError, MemoryError) as error:
                 full = if_out_of_memory(error)
-            if full:  # here the error no longer holds what was allocated
+            if full:  # here the error no longer holds on to memory
                 self._use_smaller(tile, max(bottom - top, right - left), full)
                 continue
             if self.model.spans_queries and len(scenes) == 1 and rows.span() == (top, edge):
@@ -180,7 +181,7 @@ class Renderer:
     def _queries(
         self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
     ) -> Iterator[tuple[Latent, Queries]]:
-        """All queries of a picture, as `ContinuousModel.summarise` takes them."""
+        """Yield all queries of a picture, as `ContinuousModel.summarise` takes them."""
         for band, parts in self._bands(picture, rows, cols, tile, kept):
             for scene, columns in parts:
                 for queries in self.decoder.pieces(scene, band, cols[columns]):
@@ -188,9 +189,9 @@ class Renderer:
             del scene, parts
 
     def fits(self, picture: Picture) -> bool:
-        """Whether all of a picture can be encoded at once, and kept for several renderings."""
+        """Check whether a picture can be encoded whole and kept for several renderings."""
         if not self.knows_parts or self.tile == 0:
-            return True  # whatever it needs, it is never encoded in tiles
+            return True  # it is never encoded in tiles, whatever memory that takes
         height, width = picture.size
         if self.tile and self.tile < max(height, width):
             return False
@@ -199,14 +200,14 @@ class Renderer:
 
     @torch.no_grad()
     def encode(self, picture: Picture, rows: Axis | None = None, cols: Axis | None = None) -> Scene:
-        """A picture encoded for `render`.
+        """Encode a picture for `render`.
 
         Args:
-            rows, cols: An output grid; then only what is needed for it, and for finer ones within
-                it, is encoded. None: all.
+            rows, cols: An output grid: only what is needed for it, and for finer ones within it, is
+                encoded; None: everything.
 
         Raises:
-            UserError: If the memory does not suffice.
+            UserError: If there is not enough memory.
         """
         try:
             if rows is None or cols is None:
@@ -222,7 +223,7 @@ class Renderer:
         return Scene(len(planes), self.model.encode(planes), beyond, (0, 0), {})
 
     def _margins(self, rows: Axis, cols: Axis) -> Span:
-        """Pixels around a tile that its queries read: an output pixel may reach out of the tile."""
+        """Count the pixels around a tile that its queries read; output pixels may overhang it."""
         if not self.knows_parts:
             return 0, 0
         around = self.margin
@@ -232,7 +233,7 @@ class Renderer:
         return down, across
 
     def _encode(self, picture: Picture, rows: Span, cols: Span, margins: Span) -> Scene:
-        """A tile of a picture."""
+        """Encode a tile of a picture."""
         sizes = picture.size
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
             return self._encode_whole(picture)
@@ -256,7 +257,7 @@ class Renderer:
     def _planes(
         self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)
     ) -> tuple[Tensor, Tensor | None]:
-        """What the model is given of a part, and what is beyond the levels that it knows."""
+        """Get the model's input for a part, and what lies beyond the levels that it knows."""
         planes = picture.planes(rows, cols, self.channels).to(self.device)
         planes = picture.levels.as_unit(planes, picture.colours(self.channels))
         known, beyond = planes, None
@@ -279,12 +280,12 @@ class Renderer:
         return free_memory(self.device)
 
     def _use_smaller(self, tile: int, whole: int, full: str) -> None:
-        """Halve the tiles of this and of further pictures."""
+        """Halve the tiles of this picture and all further ones."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
             cannot = not self.knows_parts or self.reach is None or tile <= SMALLEST
-        except (RuntimeError, MemoryError) as error:  # not even for a look at the encoder
+        except (RuntimeError, MemoryError) as error:  # too little even to find the reach
             full, cannot = if_out_of_memory(error), True
         if cannot:
             raise UserError(f"out of memory: {full}")

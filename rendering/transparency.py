@@ -1,4 +1,4 @@
-"""Colours on transparency that fit their alpha."""
+"""Keep colours consistent with their alpha, so that edges of transparency have no fringes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rendering.grid import Axis
 from rendering.picture import TRANSPARENT, Picture
 from utils import nearest_index
 
-PIXELS = 2**20  # of a picture, looked at together for a part of the output
-FARTHER = 3  # pixels that colours are looked for, where none is seen next to a place
+PIXELS = 2**20  # input pixels processed at a time
+FARTHER = 3  # how many pixels farther to look for colours, where none is visible close by
 
 
 def consistent(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> Tensor:
-    """Rendered planes whose colours fit their alpha, as those of the input do.
+    """Make the colours of rendered planes consistent with their alpha, as in the input.
 
-    Colours and alpha are rendered apart. Where there is little alpha, a small difference
-    between them is a large one of the colour: a dark or bright fringe. So where the input is
-    not opaque all around, a colour stays between those that are seen there.
+    Colours and alpha are rendered separately. Where there is little alpha, a small mismatch
+    between them makes a large error in the colour: a dark or bright fringe. So where the input is
+    not opaque all around, each colour is limited to the range of those visible there.
 
     Args:
-        band: (K, C, r, W), rendered `planes`.
-        rows, cols: Of the band.
+        band: Rendered `planes` (K, C, r, W).
+        rows, cols: Grid of the band.
 
     Returns:
-        The same, changed in place.
+        The same band, changed in place.
     """
     if picture.opaque:
         return band
@@ -42,7 +42,7 @@ def consistent(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> Tensor
 
 
 def _fit_colours(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> None:
-    """Fit the colours of a band in place; see `consistent`."""
+    """Limit the colours of a band in place; see `consistent`."""
     reach = [max(1, math.ceil(axis.cell * axis.size)) for axis in (rows, cols)]
     nearest = [nearest_index(axis.centres, axis.size) for axis in (rows, cols)]
     first, last = [], []
@@ -52,7 +52,7 @@ def _fit_colours(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> None
     part = picture.pixels[first[0] : last[0], first[1] : last[1]].astype(np.float32)
     pixels = torch.from_numpy(part / np.float32(picture.white)).permute(2, 0, 1)
     seen = pixels[-1] > TRANSPARENT
-    # The largest, and negated the least; below all numbers where nothing is seen.
+    # The maximum, and the negated minimum; minus infinity where nothing is visible.
     ends = torch.cat([pixels[:-1], -pixels[:-1]]).masked_fill(~seen, -torch.inf)
     ends = _largest_around(ends, reach)
     for _ in range(FARTHER):
@@ -66,7 +66,7 @@ def _fit_colours(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> None
 
 
 def _largest_around(plane: Tensor, reach: list[int]) -> Tensor:
-    """The maximum of (C, h, w) over so many rows and columns to each side."""
+    """Take the maximum of (C, h, w) over ``reach`` rows and columns to each side."""
     down, across = reach
     plane = F.max_pool2d(plane, (2 * down + 1, 1), stride=1, padding=(down, 0))
     return F.max_pool2d(plane, (1, 2 * across + 1), stride=1, padding=(0, across))

@@ -1,4 +1,4 @@
-"""Rendering beside whatever else a program does: its threads, its forks, its settings of torch."""
+"""Render safely inside other programs, with their threads, forks and settings of torch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _forked = False
 
 
 class Turns:
-    """Lets one thread at a time do what is to be done with a model.
+    """A lock that lets one thread at a time work with a model.
 
-    One rendering uses all cores or the GPU, and sizes its tiles by the memory that is free, so that
-    several at a time would gain little and could run out of it.
+    One rendering uses all cores or the GPU, and sizes its tiles by the free memory. So several at a
+    time would gain little and could run out of memory.
 
     Args:
-        device: Of the model.
+        device: Device of the model.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -35,17 +35,17 @@ class Turns:
 
     @contextmanager
     def turn(self, notes: list[str]) -> Iterator[None]:
-        """Wait for the turn; within it torch and NumPy are as if the program had set nothing.
+        """Wait for the turn, and set torch and NumPy to their defaults during it.
 
-        Autocast, inference mode, a default device and `numpy.errstate` are the program's own again
-        at the end. After a fork torch has lost its threads, and would wait for them for ever: there
-        it goes on with one.
+        Autocast, inference mode, the default device and `numpy.errstate` are restored at the end.
+        After a fork, torch has lost its threads and would wait for them forever, so it continues
+        with one.
 
         Args:
-            notes: What the caller should know is appended.
+            notes: List to which messages for the caller are appended.
 
         Raises:
-            UserError: If the model is on a GPU, which a fork cannot share.
+            UserError: If the model is on a GPU, which a forked process cannot share.
         """
         if _forked:
             self._do_without_threads(notes)
@@ -55,7 +55,7 @@ class Turns:
             torch.no_grad(),
             torch.autocast("cpu", enabled=False),
             torch.autocast(self.device.type, enabled=False),
-            nullcontext() if torch.get_default_device() == CPU else CPU,  # it slows every call
+            nullcontext() if torch.get_default_device() == CPU else CPU,  # slow, so only if needed
             np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"),
         ):
             yield
@@ -75,7 +75,7 @@ class Turns:
 
 
 def _renew() -> None:
-    """Renew the locks in the child of a fork, where those of other threads are never given back."""
+    """Renew the locks in a forked child, where locks held by other threads are never released."""
     global _forked
     _forked = True
     for turns in _known:

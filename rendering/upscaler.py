@@ -1,4 +1,4 @@
-"""Rendering from Python: one call for paths, Pillow images, arrays and tensors."""
+"""Render from Python: one call for paths, Pillow images, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rendering.turns import Turns
 from rendering.writing import format_of
 
 Scenes = tuple[Scene | None, ...]
-_loading = Turns(torch.device("cpu"))  # to read a checkpoint changes filters of warnings
+_loading = Turns(torch.device("cpu"))  # reading a checkpoint changes the warning filters
 
 
 def load(
@@ -39,19 +39,19 @@ def load(
     tile: int | None = None,
     strength: float | None = None,
 ) -> Upscaler:
-    """An upscaler.
+    """Load a model as an upscaler.
 
     Args:
         name: A checkpoint file; the name of one in weights/; or ``bicubic``.
-        device: The first GPU if None, or the CPU without one.
+        device: Device of the model; None: the first GPU, or the CPU if there is none.
         tile: Side of the tiles that are encoded at a time, in pixels of the image; 0: all of it;
-            None: as fits into the memory. The result is the same.
-        strength: Of a model that was fine-tuned from another, from 0, that one, to 1, the model
-            itself; None: the model as it is.
+            None: what fits into memory. The result is the same.
+        strength: Strength of a model that was fine-tuned from another, from 0 (the other one) to 1
+            (the model itself); None: the model as it is.
 
     Raises:
-        UserError: If the checkpoint is missing, damaged or of other code, or has no strength, or
-            the device, the tile or the strength cannot be.
+        UserError: If the checkpoint is missing, damaged, from other code, or has no strength, or if
+            the device, tile or strength is not valid.
     """
     tile = None if tile is None else whole_number("tile", tile, 0, LARGEST)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,7 +59,7 @@ def load(
     with _loading.turn(notes):
         model, norm = load_model(name, strength)
         try:
-            # Its numbers are float32, also where new modules are made of float64.
+            # Use float32 even where the default dtype is float64.
             upscaler = Upscaler(Renderer(model.float().to(device), norm, tile))
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"device {device}: {first_line(error)}") from None
@@ -68,10 +68,10 @@ def load(
 
 
 class Upscaler:
-    """Renders images at any size; see `load`.
+    """A renderer of images at any size; see `load`.
 
-    Several threads may use one: they take turns. Nothing that the program has set in torch, NumPy
-    or elsewhere is changed, nor changes the result.
+    Several threads may share one: they take turns. Settings that the program made in torch, NumPy
+    or elsewhere are neither changed nor change the result.
     """
 
     def __init__(self, renderer: Renderer) -> None:
@@ -94,31 +94,31 @@ class Upscaler:
         overwrite: bool = False,
         **options: Unpack[Options],
     ) -> Kind:
-        """Render an image at another size, given in exactly one of three ways.
+        """Render an image at another size, given by exactly one of scale, size and long_side.
 
-        What gets lost on the way is a `UserWarning`.
+        Anything that gets lost on the way is reported as a `UserWarning`.
 
         Args:
             image: A path; a Pillow image; an array (h, w) or (h, w, C) or a tensor (..., C, h, w)
                 of uint8, uint16, or floats where 1 is white. C = 1: gray, 2: gray and alpha,
                 3: RGB, 4: RGB and alpha.
-            scale: Factor, or those of rows and columns.
-            size: (H, W).
-            long_side: Of the result, in pixels; the other is in proportion.
-            region: (top, left, height, width) to render, in pixels of the image.
-            output: Of a path: the file to write. The default is beside it, with the size in its
-                name, and a PNG where images of its format are not written.
-            max_pixels: Largest result.
-            quality: Of the file, if it is a JPEG or WebP; 1 to 100.
-            overwrite: Replace the file if there is one; never the image itself.
+            scale: Factor, or factors of rows and columns.
+            size: (H, W) of the result.
+            long_side: Longer side of the result, in pixels; the other one is in proportion.
+            region: (top, left, height, width) of the part to render, in pixels of the image.
+            output: File to write, if the image is a path. The default is beside the image, with the
+                size in its name, and a PNG if its format cannot be written.
+            max_pixels: Largest number of pixels of the result.
+            quality: Quality of a JPEG or WebP file; 1 to 100.
+            overwrite: Replace the output if it exists; never the image itself.
             options: See `Options`.
 
         Returns:
-            What was given: a path for a path, an array for an array, of the same type.
+            The result in the type of the input: a path for a path, an array for an array.
 
         Raises:
-            UserError: If the image or the size cannot be, or the file is there already.
-            OSError: If it cannot be written.
+            UserError: If the image or the size is not valid, or the output already exists.
+            OSError: If the output cannot be written.
         """
         wanted = read_wanted(scale, size, long_side, region, max_pixels, quality, options)
         notes = _gradients(image)
@@ -133,13 +133,13 @@ class Upscaler:
         """Encode an image once, to render it often: at several sizes, or region by region.
 
         Args:
-            image: As of `upscale`; a copy of its pixels is kept.
-            max_input_pixels: Of the largest file that is read.
+            image: As in `upscale`; a copy of its pixels is kept.
+            max_input_pixels: Number of pixels in the largest file that is read.
 
         Returns:
-            It holds what the encoder made of the image, on the device of the model: of ``fast`` 1.2
-            kB per pixel. Where there is no memory for that, or the image is larger than the tile of
-            `load`, a `UserWarning` says so, and each rendering encodes anew what it shows.
+            The encoded image, which holds the encoder's output on the device of the model: 1.2 kB
+            per pixel with ``fast``. If there is no memory for that, or the image is larger than the
+            tile of `load`, a `UserWarning` says so, and each rendering encodes again what it shows.
 
         Raises:
             UserError: If the image cannot be rendered.
@@ -170,7 +170,7 @@ class Upscaler:
         overwrite: bool,
         notes: list[str],
     ) -> Any:
-        """What `upscale` returns; what gets lost is appended to the notes."""
+        """Render for `upscale`, and append to the notes what gets lost."""
         if given.path is not None:
             target = _target(given.path, given.pictures[0], wanted, output)
             format = format_of(target)
@@ -202,9 +202,9 @@ class Upscaler:
 
 
 class Encoded(Generic[Kind]):
-    """An image that is encoded already, to be rendered often; see `Upscaler.encode`.
+    """An image that is already encoded, to be rendered often; see `Upscaler.encode`.
 
-    Several threads may use one, as they may its `Upscaler`.
+    Several threads may share one, as with `Upscaler`.
     """
 
     def __init__(self, upscaler: Upscaler, given: CallerImage, scenes: Scenes) -> None:
@@ -224,10 +224,10 @@ class Encoded(Generic[Kind]):
         overwrite: bool = False,
         **options: Unpack[Options],
     ) -> Kind:
-        """The image at another size: what `Upscaler.upscale` returns for the same arguments.
+        """Render the image at another size, as `Upscaler.upscale` does with the same arguments.
 
         Raises:
-            UserError, OSError: As `Upscaler.upscale`.
+            UserError, OSError: As in `Upscaler.upscale`.
         """
         wanted = read_wanted(scale, size, long_side, region, max_pixels, quality, options)
         notes: list[str] = []
@@ -240,7 +240,7 @@ class Encoded(Generic[Kind]):
 
 
 def _target(source: Path, picture: Picture, wanted: Wanted, output: str | Path | None) -> Path:
-    """The file to write: that which is asked for, or one beside the source."""
+    """Choose the file to write: the one asked for, or one beside the source."""
     if output is not None:
         return Path(output)
     rows, cols = wanted.fitted(picture.size).size
@@ -253,12 +253,12 @@ def _copy(picture: Picture) -> Picture:
 
 
 def _gradients(image: Any) -> list[str]:
-    """A note, if the caller could expect gradients."""
+    """Make a note if the caller might expect gradients."""
     graph = isinstance(image, Tensor) and image.requires_grad and torch.is_grad_enabled()
     return ["no gradients go through this; for them call the model itself"] if graph else []
 
 
 def _warn(notes: Sequence[str]) -> None:
-    """Each note once, as of the line that has called."""
+    """Issue each note once as a warning, at the line of the program that made the call."""
     for note in dict.fromkeys(notes):
         warnings.warn(note, stacklevel=3)

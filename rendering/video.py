@@ -1,4 +1,4 @@
-"""Writing videos frame by frame, so that none is kept."""
+"""Write videos frame by frame, without keeping any frame."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from errors import UserError
 
 
 def check_video(target: str | Path) -> None:
-    """Raise a `UserError` if it is plain already that no video can be written there."""
+    """Raise a `UserError` if it is already clear that no video can be written there."""
     ending = Path(target).suffix.lower()
     if ending not in (".mp4", ".gif"):
         raise UserError(f"{target}: a video is .mp4 or .gif")
@@ -28,8 +28,8 @@ def write_video(file: BinaryIO, ending: str, frames: Iterator[np.ndarray], rate:
     """Write frames, uint8 (H, W, 3), as they come.
 
     Args:
-        ending: .mp4 or .gif.
-        rate: Frames per second; of a GIF rounded to hundredths of a second per frame.
+        ending: Ending of the file, .mp4 or .gif.
+        rate: Frames per second; a GIF uses whole hundredths of a second per frame.
     """
     if ending == ".gif":
         _write_gif(file, frames, 100 // rate)
@@ -65,10 +65,10 @@ def _encode(container: Any, frames: Iterator[np.ndarray], rate: int) -> None:
 
 
 class _Target:
-    """A file that keeps what went wrong, since PyAV only says that something did.
+    """A file that remembers its first error, since PyAV only says that there was one.
 
     Attributes:
-        error: The first, such as that of a full disk, or of Ctrl-C.
+        error: The first error, such as a full disk or Ctrl-C.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -85,12 +85,12 @@ class _Target:
 
 
 def _write_gif(file: BinaryIO, frames: Iterator[np.ndarray], delay: int) -> None:
-    """GIF89a, each frame an image with its own colour table, over and over.
+    """Write a looping GIF89a; each frame is an image with its own colour table.
 
-    Pillow, which keeps all frames until the end, compresses one at a time here.
+    Pillow would keep all frames until the end, so it only compresses one at a time here.
 
     Args:
-        delay: Of each frame, in hundredths of a second.
+        delay: Duration of each frame, in hundredths of a second.
     """
     for index, frame in enumerate(frames):
         size, table, data = _gif_image(frame)
@@ -98,13 +98,13 @@ def _write_gif(file: BinaryIO, frames: Iterator[np.ndarray], delay: int) -> None
             file.write(b"GIF89a" + size + b"\x70\0\0")
             file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
         file.write(b"\x21\xf9\x04\0" + struct.pack("<H", delay) + b"\0\0")
-        bits = len(table).bit_length() - 3  # of the table of 3 * 2**(bits + 1) bytes
+        bits = len(table).bit_length() - 3  # the table has 3 * 2**(bits + 1) bytes
         file.write(b"\x2c\0\0\0\0" + size + bytes([0x80 | bits]) + table + data)
     file.write(b"\x3b")
 
 
 def _gif_image(frame: np.ndarray) -> tuple[bytes, bytes, bytes]:
-    """Width and height, colour table, and compressed pixels of a frame as a GIF."""
+    """Encode a frame as a GIF; get its width and height, colour table and compressed pixels."""
     encoded = io.BytesIO()
     Image.fromarray(frame).quantize(256).save(encoded, format="GIF", interlace=0)
     gif = encoded.getvalue()

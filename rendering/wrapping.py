@@ -1,4 +1,4 @@
-"""Textures that are laid in rows and columns: beyond an edge is what is at the opposite one."""
+"""Seamless textures: beyond each edge, the picture continues from the opposite edge."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ AROUND = 16  # pixels beyond those that a model sees
 def wrapped(
     renderer: Renderer, picture: Picture, rows: Axis, cols: Axis
 ) -> tuple[Picture, Axis, Axis]:
-    """A picture with what is around it, and the grid in it.
+    """Pad a picture with what continues beyond its edges, and move the output grid accordingly.
 
     Args:
-        rows, cols: The output grid in the picture itself.
+        rows, cols: The output grid in the unpadded picture.
     """
     reach = max(picture.size)
     step = 1

@@ -1,4 +1,4 @@
-"""Writing pictures row by row, so that an output may be larger than the memory.
+"""Write pictures row by row, so that an output may be larger than memory.
 
 `FORMATS` says what each file format can hold.
 """
@@ -29,23 +29,23 @@ from rendering.metadata.parts import Metadata, Room
 from rendering.png import png_chunk
 from rendering.tiff import write_tiff
 
-LEVEL = 3  # of zlib: a fifth larger than its best, in a tenth of the time
+LEVEL = 3  # of zlib: files a fifth larger than at its best, in a tenth of the time
 UINT8, UINT16, FLOAT32 = (np.dtype(name) for name in ("uint8", "uint16", "float32"))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the pixels of an output are.
+    """The size, pixel type and metadata of an output.
 
     Attributes:
-        height, width: In pixels.
-        channels: 1 to 4, as of `Picture`.
-        dtype: uint8, uint16 or float32.
+        height, width: Sides in pixels.
+        channels: Number of channels, 1 to 4, as in `Picture`.
+        dtype: Data type of the pixels: uint8, uint16 or float32.
         icc: Colour profile.
-        quality: Of lossy formats, 1 to 100.
-        lossless: Of formats that can be both.
-        cicp: Chunks of a PNG on its colours.
-        metadata: What the file says beside the pixels; what its format cannot hold is not in it.
+        quality: Quality of lossy formats, 1 to 100.
+        lossless: Whether formats that have both kinds of compression use the lossless one.
+        cicp: PNG chunks that describe the colours.
+        metadata: Metadata of the file, without what its format cannot hold.
     """
 
     height: int
@@ -67,14 +67,14 @@ class Format:
     """A file format.
 
     Attributes:
-        name: Pillow's.
-        endings: Of its files, the usual one first.
-        dtypes: That it holds, in order of preference where a picture's own is not among them.
-        channels: That it holds.
+        name: Name that Pillow uses.
+        endings: Endings of its files, the usual one first.
+        dtypes: Data types that it can hold.
+        channels: Numbers of channels that it can hold.
         max_side: Largest height and width.
-        icc: Whether it holds a colour profile.
-        room: What it holds beside pixels and profile.
-        write: Writes bands of rows.
+        icc: Whether it can hold a colour profile.
+        room: What it can hold besides pixels and profile.
+        write: Function that writes bands of rows.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Format:
 
 
 def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
-    """PNG, third edition: rows filtered by "Up" and deflated as they come."""
+    """Write a PNG, third edition, with rows filtered by "Up" and deflated as they come."""
 
     def chunk(kind: bytes, data: bytes) -> None:
         file.write(png_chunk(kind, data))
@@ -120,7 +120,7 @@ def _write_by_pillow(name: str) -> Write:
     def write(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> None:
         pixels = np.concatenate(list(bands))
         image = Image.fromarray(pixels.squeeze(2) if layout.channels == 1 else pixels)
-        encoded = io.BytesIO()  # Pillow would say no more of a full disk than "encoder error -2"
+        encoded = io.BytesIO()  # Pillow reports a full disk only as "encoder error -2"
         image.save(encoded, format=name, **_options(name, layout))
         file.write(encoded.getbuffer())
 
@@ -128,7 +128,7 @@ def _write_by_pillow(name: str) -> Write:
 
 
 def _options(name: str, layout: Layout) -> dict[str, Any]:
-    """Options of Pillow for a format."""
+    """Make the options with which Pillow saves a format."""
     metadata = layout.metadata or Metadata()
     options: dict[str, Any] = {"icc_profile": layout.icc} if layout.icc else {}
     if name == "JPEG":
@@ -176,10 +176,10 @@ FORMATS = [
 
 
 def format_of(path: str | Path) -> Format:
-    """The format that a file's ending names.
+    """Find the format of a file by its ending.
 
     Raises:
-        UserError: If none does, or the path is a folder.
+        UserError: If no format has that ending, or the path is a folder.
     """
     path = Path(path)
     if path.is_dir():

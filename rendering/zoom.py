@@ -1,4 +1,4 @@
-"""A zoom into a picture as a video, in bounded memory: a frame needs only what it shows."""
+"""Make a video that zooms into a picture, in bounded memory: a frame needs only what it shows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rendering.video import check_video, write_video
 FRAMES, RATE = 120, 24
 VIDEO_SIDE = 720
 BUDGET = 2**30  # bytes for what is encoded once for many frames
-AROUND = 8  # pixels around a frame, besides those that a model sees
+AROUND = 8  # pixels added around a frame, beyond those that a model sees
 
 
 def zoom(
@@ -34,15 +34,15 @@ def zoom(
     wanted: Wanted,
     point: list[float] | None,
 ) -> None:
-    """Write a video that zooms into a point, each frame rendered for itself.
+    """Write a video that zooms into a point, with each frame rendered on its own.
 
     Args:
-        target: .mp4 or .gif.
-        wanted: Its scale is that of the last frame.
-        point: (row, column) in input pixels, which keeps its place; the middle if None.
+        target: Path of the video, .mp4 or .gif.
+        wanted: Options, whose scale is that of the last frame.
+        point: (row, column) in input pixels, which keeps its place in the frame; None: the middle.
 
     Raises:
-        UserError: If it cannot be written, or the point is outside of the image.
+        UserError: If the video cannot be written, or the point is outside the image.
     """
     target = Path(target)
     check_video(target)
@@ -55,7 +55,7 @@ def zoom(
     if last <= 1:
         raise UserError(f"--zoom-video: x{last:g} is no zoom; give a larger scale")
     factor = min(1.0, VIDEO_SIDE / max(height, width))
-    # Even sides, as H.264 wants them.
+    # H.264 needs even sides.
     rows, cols = (max(2, round(n * factor / 2) * 2) for n in (height, width))
     frames = render_frames(renderer, picture, (rows, cols), (y, x), last)
     with into(target) as file:
@@ -70,11 +70,13 @@ def render_frames(
     point: tuple[float, float],
     last: float,
 ) -> Iterator[np.ndarray]:
-    """Frames, uint8 (H, W, 3), that show 1 to 1/last of each side, with the point at its place.
+    """Render frames, uint8 (H, W, 3), that show from all to 1/last of each side.
+
+    The point keeps its relative position in all frames.
 
     Args:
         size: (H, W) of the frames.
-        point: (row, column) of the picture.
+        point: (row, column) in the picture.
     """
     scene: Scene | None = None
     for i in range(FRAMES):
@@ -90,9 +92,9 @@ def render_frames(
 
 
 def _encoded(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> Scene | None:
-    """The part that this frame and all further ones show, encoded for them.
+    """Encode the part that this frame and all further ones show.
 
-    None: it is too large for that, and each frame is encoded in tiles.
+    None means that it is too large for that, and each frame is encoded in tiles.
     """
     if not renderer.knows_parts or renderer.reach is None:
         return renderer.encode(picture)
@@ -110,7 +112,7 @@ def _encoded(renderer: Renderer, picture: Picture, rows: Axis, cols: Axis) -> Sc
 
 
 def _counted(frames: Iterable[np.ndarray], title: str) -> Iterator[np.ndarray]:
-    """The same, with a progress bar; without a terminal a line every `INTERVAL` seconds."""
+    """Pass on frames with a progress bar, or without a terminal a line every `INTERVAL` seconds."""
     bar = progress_bar(frames, title, total=FRAMES, unit="frame")
     said = time.monotonic()
     for count, frame in enumerate(bar, start=1):

@@ -1,9 +1,9 @@
-"""Give a checkpoint of an LM model the tables of controllable multi-scale rendering.
+"""Add the tables of controllable multi-scale rendering to a checkpoint of an LM model.
 
     python scripts/cmsr_tables.py --model M.pth --tables tables.json --output N.pth
 
-The tables are a YAML or JSON file, ``{scale: {smaller scale: largest intensity}}``, by the authors
-of the checkpoint; see `continuous.cmsr`.
+The tables are a YAML or JSON file, ``{scale: {smaller scale: largest intensity}}``, from the
+authors of the checkpoint; see `continuous.cmsr`.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     python scripts/docs_tables.py  # rewrite them
     python scripts/docs_tables.py --check  # only name those that are out of date
-    python scripts/docs_tables.py --tables  # leave out the lists, which are measured
+    python scripts/docs_tables.py --tables  # leave out the lists of files, which need a run
 
 A part stands between ``<!-- table: NAME -->`` and ``<!-- end -->``. Names, arguments, defaults and
 summaries come from signatures and docstrings, papers from the docstrings of modules, keys from
-`configs.schema`, and lists of files from a run. What is said about a key, or about a file that is
-listed, is written in the page itself, and kept; a new one begins without.
+`configs.schema`, and lists of files from a run. The text about a key, or about a listed file, is
+written in the page itself and kept; a new key begins without text, a new file with its docstring.
 """
 
 from __future__ import annotations
@@ -46,23 +46,23 @@ PART = re.compile(r"(<!-- table: ([\w -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 APART = {"tests", "load", "save"}
 FILE_LINE = re.compile(r"\d+\. `([^`]+)`: (.*)")
 
-Parts = Mapping[str, Callable[[str], str]]  # what a part becomes, given what it is
+Parts = Mapping[str, Callable[[str], str]]  # maps the old text of each part to the new one
 
 
 def table(head: Iterable[str], rows: Iterable[Row]) -> str:
-    """A table in Markdown."""
+    """Make a Markdown table."""
     head = list(head)
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, ["---"] * len(head), *rows])
 
 
 def names(kept: Iterable[Entry], papers: bool = True) -> str:
-    """A row for each name: what it is, its arguments and defaults, its paper."""
+    """Make a table with a row for each name: what it is, its arguments and defaults, its paper."""
     head = ["name", "what it is", "arguments (default)", *["paper"] * papers]
     return table(head, (e.row if papers else e.row[:-1] for e in kept))
 
 
 def arguments(kept: Iterable[Entry], apart: Iterable[str]) -> str:
-    """A row for each name, and for its arguments except ``apart``, by lines of the docstring."""
+    """Make a table of names and their arguments except ``apart``, a row per docstring entry."""
     kept, rows = list(kept), list[Row]()
     names = {entry.factory.__name__: entry.name for entry in kept}
     for entry in kept:
@@ -77,7 +77,7 @@ def arguments(kept: Iterable[Entry], apart: Iterable[str]) -> str:
 
 
 def keys(rows: Iterable[Row], before: str, notes: list[str]) -> str:
-    """A row for each key: what it takes and its default, then the notes that the page has."""
+    """Make a table of keys: what each takes and its default, then the notes from the page."""
     written = {line[0]: line[3:] for line in cells(before)}
     empty = [""] * len(notes)
     filled = ([*row, *written.get(row[0], empty)] for row in rows)
@@ -85,16 +85,16 @@ def keys(rows: Iterable[Row], before: str, notes: list[str]) -> str:
 
 
 def cells(text: str) -> Iterator[Row]:
-    """The cells of the rows of a table in Markdown."""
+    """Yield the cells of each row of a Markdown table."""
     for line in text.splitlines():
         if line.startswith("|"):
             yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 
 def files(listed: Iterable[str], before: str) -> str:
-    """A numbered list of files, with the lines of the page, or else of the files themselves.
+    """Make a numbered list of files, with text from the page, or else from their docstrings.
 
-    A file that has moved to another folder keeps its line.
+    A file that has moved to another folder keeps its text.
     """
     written = dict(FILE_LINE.findall(before))
     moved = {Path(file).name: line for file, line in written.items()}
@@ -106,7 +106,7 @@ def files(listed: Iterable[str], before: str) -> str:
 
 
 def every_file() -> str:
-    """A table of all files of the project's code, by folders, with what their docstrings say."""
+    """Make a table of all code files of the project, by folder, with their docstrings."""
     rows = []
     for folder in code_folders():
         for file in sorted((ROOT / folder).glob("*.py")):
@@ -116,23 +116,23 @@ def every_file() -> str:
 
 
 def summary_of(file: Path) -> str:
-    """The first paragraph of a module's docstring."""
+    """Get the first paragraph of a module's docstring."""
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return as_markdown(text.split("\n\n")[0])
 
 
 def code_folders() -> list[str]:
-    """The root, and the folders that hold code of the project, each before those in it."""
+    """List the root and all folders with code of the project, each before its subfolders."""
     first = (f for f in ROOT.iterdir() if f.name[0] != "." and f.name not in APART)
     found = {file.parent.relative_to(ROOT) for folder in first for file in folder.rglob("*.py")}
     return [".", *sorted(folder.as_posix() for folder in found)]
 
 
 def parts(measured: bool = True) -> Parts:
-    """What each part of the documentation becomes, given what it is.
+    """Make the functions that turn the old text of each part of the documentation into the new.
 
     Args:
-        measured: Measure the lists of files that run; else they stay.
+        measured: Measure the lists of files that run; else these lists stay.
     """
 
     def of(registry: Registry, keep: Callable[[Entry], bool] = lambda _: True) -> list[Entry]:
@@ -177,10 +177,10 @@ def parts(measured: bool = True) -> Parts:
 
 
 def renewed(text: str, writers: Parts, page: str) -> tuple[str, list[str]]:
-    """A page with its parts made anew, and the names of those that have changed.
+    """Rewrite the parts of a page, and list the names of those that changed.
 
     Raises:
-        UserError: If it has a part that nothing here makes.
+        UserError: If the page has an unknown part.
     """
     changed = []
 
@@ -197,7 +197,7 @@ def renewed(text: str, writers: Parts, page: str) -> tuple[str, list[str]]:
 
 
 def pages() -> list[Path]:
-    """The pages of the documentation."""
+    """List the pages of the documentation."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -1,4 +1,4 @@
-"""What signatures, docstrings and the schema say of registered names and config keys."""
+"""Collect what signatures, docstrings and the schema say about registered names and config keys."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from configs.spec import Registry
 Row = list[str]
 
 PAPER = re.compile(r'(\w[^":.]*(?:et al\.)?), "[^"]+?",\s+([^,.:;]+ \d{4})')
-# Of modules whose docstrings name no paper of their own.
+# Papers for modules whose docstrings name none.
 PAPERS = {"bicubic": "Keys, 1981", "lmciaosr": "He, Jin, CVPR 2024", "posenc": "as of `clit`"}
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument as a table shows it; the default is "needed" if there is none."""
+    """An argument as shown in a table; the default is "needed" if there is none."""
 
     name: str
     default: str
     meaning: str
-    entry: str  # its line in the docstring, which several arguments may share
+    entry: str  # its entry in the docstring, which several arguments may share
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def made(self) -> type:
-        """The class of what is made."""
+        """The class of the object that the factory makes."""
         if isinstance(self.factory, type):
             return self.factory
         return get_type_hints(self.factory)["return"]
@@ -77,7 +77,7 @@ class Entry:
 
     @property
     def paper(self) -> str:
-        """The paper that the docstring of the module names; empty if it names none."""
+        """The paper named in the docstring of the module; empty if there is none."""
         if self.name in PAPERS:
             return PAPERS[self.name]
         text = " ".join((sys.modules[self.factory.__module__].__doc__ or "").split())
@@ -86,7 +86,7 @@ class Entry:
 
     @property
     def row(self) -> Row:
-        """Name, what it is, arguments with defaults, paper."""
+        """The cells of a table row: name, what it is, arguments with defaults, paper."""
         if not self.is_ours:
             return [f"`{self.name}`", self.summary, "as there", ""]
         listed = (
@@ -98,13 +98,13 @@ class Entry:
 
 
 def entries(registry: Registry) -> list[Entry]:
-    """All names of a registry, sorted."""
+    """List the entries of a registry, sorted by name."""
     found = [Entry(name, registry._entries[name].factory) for name in registry.names()]
     return [entry for entry in found if not entry.factory.__module__.startswith("tests.")]
 
 
 def as_markdown(text: str) -> str:
-    """A docstring on one line of a table."""
+    """Convert a docstring to one line of Markdown for a table."""
     return " ".join(text.split()).replace("``", "`").replace("|", r"\|")
 
 
@@ -124,17 +124,17 @@ def _default(parameter: inspect.Parameter) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value as a YAML has it; None is "none"."""
+    """Format a value as in YAML; None becomes "none"."""
     if value is None:
         return "none"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    # YAML takes 1e-8 for text, and 1.e-8 for a number.
+    # YAML reads 1e-8 as text, and 1.e-8 as a number.
     return value if isinstance(value, str) else re.sub(r"\b(\d+)e", r"\1.e", json.dumps(value))
 
 
 def _meanings(doc: str) -> Iterator[tuple[str, str, str]]:
-    """Name, meaning and the entry itself, of the section ``Args:`` of a docstring."""
+    """Yield the name, meaning and full entry of each argument in ``Args:`` of a docstring."""
     _, _, section = doc.partition("Args:\n")
     section = re.split(r"\n\S", section)[0]  # the next section
     for entry in re.split(r"\n(?= {4}\S)", section.rstrip()):
@@ -144,7 +144,7 @@ def _meanings(doc: str) -> Iterator[tuple[str, str, str]]:
 
 
 def key_rows(section: type[pydantic.BaseModel]) -> list[Row]:
-    """Each key of a section of a config, and those within it: name, what it takes, default."""
+    """List all keys of a section of a config, including nested ones: name, values, default."""
     schema = section.model_json_schema()
     return list(_keys(schema, schema["$defs"], "", {}, {}))
 
@@ -156,13 +156,13 @@ def _keys(
     defaults: Mapping[str, Any],
     known: dict[str, str],
 ) -> Iterator[Row]:
-    """The rows of a section.
+    """Yield the rows of a section.
 
     Args:
-        others: The sections that it refers to.
-        before: Stands before its keys.
-        defaults: Those that its owner has for its keys.
-        known: Where each section stands already; it is added to.
+        others: Sections that it may refer to.
+        before: Prefix of its keys.
+        defaults: Defaults that the section's owner sets for its keys.
+        known: Key under which each section was already shown; new ones are added.
     """
     for key, what in section["properties"].items():
         name = f"{before}{key}"
@@ -188,18 +188,18 @@ def _choices(what: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _referred(what: Mapping[str, Any]) -> str | None:
-    """The section that a key, or each item of its list, has."""
+    """Get the name of the section that a key, or each item of its list, refers to."""
     reference = what.get("$ref") or what.get("items", {}).get("$ref")
     return reference and reference.rpartition("/")[2]
 
 
 def takes(what: Mapping[str, Any]) -> str:
-    """The values that a key takes, in words."""
+    """Describe the values that a key takes."""
     return listed([_takes(choice) for choice in _choices(what) if choice.get("type") != "null"])
 
 
 def listed(words: list[str]) -> str:
-    """One, two or three."""
+    """Join words with commas and "or", as in "one, two or three"."""
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 

@@ -1,4 +1,4 @@
-"""Draw docs/degradations.png: what the degradations make of a photograph.
+"""Draw docs/degradations.png, which shows what the degradations do to a photograph.
 
     python scripts/draw_degradations.py
 
@@ -33,9 +33,9 @@ from datasets import degradations
 from files.whole import written_whole
 
 OUTPUT = Path("docs/degradations.png")
-SIDE, ZOOM, COLUMNS = 90, 2, 5  # of a panel, in pixels of the photograph, each shown so large
+SIDE, ZOOM, COLUMNS = 90, 2, 5  # side of a panel in photograph pixels, their size, panels in a row
 LABEL, GAP = 40, 8  # pixels above a panel, and between panels
-TOP, LEFT = 64, 173  # of the part that is shown
+TOP, LEFT = 64, 173  # first row and column of the part that is shown
 
 Spec = dict[str, Any]
 
@@ -60,11 +60,11 @@ PANELS: list[tuple[str, list[Spec]]] = [
     ("noise, then jpeg", [spec("noise", sigma=25), spec("jpeg", quality=20)]),
     ("jpeg, then noise", [spec("jpeg", quality=20), spec("noise", sigma=25)]),
 ]
-TRAININGS = {"photo-liif": 6, "real-esrgan-liif": 2}  # and a sample of it
+TRAININGS = {"photo-liif": 6, "real-esrgan-liif": 2}  # training configs, and the sample to show
 
 
 class Photograph:
-    """A dataset of the part that is shown."""
+    """A dataset with one image, the part of the photograph that is shown."""
 
     def __init__(self) -> None:
         self.shown = data.astronaut()[TOP : TOP + SIDE, LEFT : LEFT + SIDE]
@@ -79,7 +79,7 @@ class Photograph:
 
 
 def pictures() -> dict[str, np.ndarray]:
-    """Pixels (SIDE, SIDE, 3) by label."""
+    """Make the pixels (SIDE, SIDE, 3) of all panels, by label."""
     photograph = Photograph()
     found = {}
     for label, specs in PANELS:
@@ -98,7 +98,7 @@ def pictures() -> dict[str, np.ndarray]:
 
 
 def draw() -> Figure:
-    """All panels, each pixel of the photograph a square of whole pixels."""
+    """Draw all panels, with each pixel of the photograph as a square of whole pixels."""
     found = pictures()
     rows, side = -(-len(found) // COLUMNS), SIDE * ZOOM
     width, height = COLUMNS * (side + GAP) + GAP, rows * (side + LABEL + GAP)

@@ -1,4 +1,4 @@
-"""Draw docs/liif.png: coord, cell, latent codes, rel_coord and the local ensemble.
+"""Draw docs/liif.png, which shows coord, cell, latent codes, rel_coord and the local ensemble.
 
     python scripts/draw_liif.py
 
@@ -31,8 +31,8 @@ from utils import make_cell, make_coord
 OUTPUT = Path("docs/liif.png")
 CODES = (3, 4)  # h, w
 PIXELS = (18, 24)  # H, W of the output
-QUERY = (6, 13)  # row and column of the output pixel that is asked for
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC5599")  # of z_00, z_01, z_10, z_11
+QUERY = (6, 13)  # row and column of the queried output pixel
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC5599")  # for z_00, z_01, z_10, z_11
 NAMES = ("z_{00}", "z_{01}", "z_{10}", "z_{11}")
 GRAY = "#666666"
 
@@ -40,7 +40,7 @@ Point = tuple[float, float]  # row, column
 
 
 def nearest_codes(query: Point) -> tuple[list[Point], list[float]]:
-    """Places and weights of the four codes of a query, row by row."""
+    """Compute the positions and weights of the four codes around a query, row by row."""
     axes = [make_coord([n]).flatten().tolist() for n in CODES]
     pairs = [
         sorted(sorted(v, key=lambda v: abs(v - x))[:2]) for v, x in zip(axes, query, strict=True)
@@ -51,7 +51,7 @@ def nearest_codes(query: Point) -> tuple[list[Point], list[float]]:
 
 
 def draw_query(axes: Axes, query: Point) -> None:
-    """The query and its cell, the output pixel around it."""
+    """Draw the query and its cell, the output pixel around it."""
     height, width = make_cell(PIXELS).tolist()
     corner = (query[1] - width / 2, query[0] - height / 2)
     axes.add_patch(Rectangle(corner, width, height, fc="white", ec="black", lw=1.2, zorder=3))
@@ -59,7 +59,7 @@ def draw_query(axes: Axes, query: Point) -> None:
 
 
 def note(axes: Axes, text: str, at: Point, place: Point) -> None:
-    """Text that starts at a place, with a thin line to a point."""
+    """Draw text that starts at ``place``, with a thin line to the point ``at``."""
     axes.annotate(
         text,
         xy=at[::-1],
@@ -72,7 +72,7 @@ def note(axes: Axes, text: str, at: Point, place: Point) -> None:
 
 
 def draw_plane(axes: Axes, query: Point, codes: list[Point]) -> None:
-    """The whole plane: axes, all codes, the query and its cell."""
+    """Draw the whole plane: axes, all codes, the query and its cell."""
     h, w = CODES
     axes.hlines([-1 + 2 * i / h for i in range(1, h)], -1, 1, color="#D5D5D5", lw=1, zorder=0)
     axes.vlines([-1 + 2 * j / w for j in range(1, w)], -1, 1, color="#D5D5D5", lw=1, zorder=0)
@@ -101,14 +101,14 @@ def draw_plane(axes: Axes, query: Point, codes: list[Point]) -> None:
 
 
 def draw_ensemble(axes: Axes, query: Point, codes: list[Point], weights: list[float]) -> None:
-    """Close-up: four areas, each in the colour of the code whose weight it is."""
+    """Draw a close-up: four areas, each in the colour of the code whose weight it gives."""
     row, col = query
     for i, (colour, weight, name) in enumerate(zip(COLOURS, weights, NAMES, strict=True)):
         v_row, v_col = codes[i]
         axes.plot(v_col, v_row, "o", color=colour, ms=13, zorder=3, clip_on=False)
         across, align = (-0.035, "right") if i % 2 == 0 else (0.035, "left")
         axes.text(v_col + across, v_row, f"${name}$", ha=align, va="center", fontsize=15)
-        o_row, o_col = codes[3 - i]  # the area towards the opposite code is this one's weight
+        o_row, o_col = codes[3 - i]  # the area towards the opposite code gives this one's weight
         corner = (min(col, o_col), min(row, o_row))
         width, height = abs(col - o_col), abs(row - o_row)
         axes.add_patch(Rectangle(corner, width, height, fc=colour, alpha=0.28, lw=0))
@@ -136,7 +136,7 @@ def draw_ensemble(axes: Axes, query: Point, codes: list[Point], weights: list[fl
 
 
 def draw() -> Figure:
-    """Both panels."""
+    """Draw both panels."""
     row, col = make_coord(PIXELS, flatten=False)[QUERY].tolist()
     query = (row, col)
     codes, weights = nearest_codes(query)

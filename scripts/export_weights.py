@@ -1,4 +1,4 @@
-"""Keep of a checkpoint what rendering needs: the model and its normalisation.
+"""Export what rendering needs from a checkpoint: the model and its normalisation.
 
 python scripts/export_weights.py save/compact/epoch-last.pth weights/compact.pth
 python scripts/export_weights.py save/photo/epoch-last.pth weights/photo.pth --base weights/fast.pth
@@ -49,10 +49,10 @@ def main() -> None:
     args = parser.parse_args()
     outlive_output()
     checkpoint = load_checkpoint(args.checkpoint)
-    model_from(checkpoint, args.checkpoint)  # it fits this code
+    model_from(checkpoint, args.checkpoint)  # check that it fits this code
     kept = {key: value for key, value in checkpoint.items() if key in KEPT}
     base = args.base
-    if base is None and "base" in checkpoint:  # which may be beside that file only
+    if base is None and "base" in checkpoint:  # may exist only beside that file
         base = base_file(checkpoint, args.checkpoint)
     if base is not None:
         kept["base"] = base_name(checkpoint, args.checkpoint, base, args.output)
@@ -61,14 +61,14 @@ def main() -> None:
 
 
 def base_name(checkpoint: Mapping[str, Any], path: Path, base: str | Path, output: Path) -> str:
-    """What a checkpoint calls the one that it was fine-tuned from.
+    """Choose the name by which a checkpoint refers to the one it was fine-tuned from.
 
     Args:
-        path, output: Where it is, and where it goes.
-        base: The file, or a name in weights/.
+        path, output: File of the checkpoint, and file to export it to.
+        base: File of the other checkpoint, or its name in weights/.
 
     Raises:
-        UserError: If the base cannot be blended with it, or will not be found from the output.
+        UserError: If the base cannot be blended with it, or cannot be found from the output.
     """
     other = load_checkpoint(base)
     for name, norm in ((path, checkpoint), (base, other)):

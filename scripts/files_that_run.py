@@ -2,8 +2,8 @@
 
     python scripts/files_that_run.py
 
-A file stands where the first of its functions is called. `docs/architecture.md` has these lists;
-`scripts/docs_tables.py` writes them.
+Files are in the order in which a function of theirs is first called. `docs/architecture.md` has
+these lists; `scripts/docs_tables.py` writes them.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from cli.command import outlive_output, run
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "configs/train-div2k/train_edsr-baseline-liif.yaml"
-SIDE = 200  # of the image; 48 x 48 pixels at up to x4 fit in
+SIDE = 200  # side of the image; samples of 48 x 48 pixels at up to x4 fit in
 
 
 @contextlib.contextmanager
 def files_called() -> Iterator[list[str]]:
-    """The files of this repository whose functions are called inside, in the order of first calls.
+    """Record the files of this repository whose functions are called inside, by first call.
 
-    The body of a module or of a class is no function: what runs on import does not count.
+    What runs on import does not count, as the body of a module or class is not a function.
     """
     seen: dict[str, None] = {}
     inside = f"{ROOT}{os.sep}"
@@ -66,7 +66,7 @@ def files_called() -> Iterator[list[str]]:
 
 
 def training(folder: Path) -> tuple[list[str], list[str]]:
-    """A batch of `CONFIG` is read, and an optimizer step made with it."""
+    """Read a batch of `CONFIG`, take an optimizer step with it, and list the files of both."""
     import datasets
     import models
     from configs.load import load_train
@@ -92,7 +92,10 @@ def training(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def rendering(folder: Path) -> list[str]:
-    """``demo.py --input photo.png --scale 2 --output large.png``, from the read to the write."""
+    """List the files of ``demo.py --input photo.png --scale 2 --output large.png`` at work.
+
+    They are those from reading the input to writing the output.
+    """
     from models.checkpoint import load_model
     from rendering.job import Wanted
     from rendering.single import render_single
@@ -106,7 +109,7 @@ def rendering(folder: Path) -> list[str]:
 
 
 def all_lists() -> dict[str, list[str]]:
-    """The files of a batch, of the step that is made with it, and of a rendering."""
+    """List the files that run for a batch, for a training step with it, and for a rendering."""
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

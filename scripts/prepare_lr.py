@@ -2,9 +2,9 @@
 
     python scripts/prepare_lr.py --hr load/benchmark/Set5/HR --scale 2 3 4
 
-writes ``LR_bicubic/X2/NAMEx2.png`` and so on beside the HR folder, as MATLAB's imresize with its
-bicubic kernel does: the published LR files, bit for bit. Files that are there already with other
-pixels are an error, before anything is written.
+writes ``LR_bicubic/X2/NAMEx2.png`` and so on beside the HR folder, as MATLAB's imresize does with
+its bicubic kernel: the files equal the published LR files, bit for bit. Existing files with other
+pixels are an error, raised before anything is written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from errors import UserError
 
 
 def keys_kernel(x: np.ndarray) -> np.ndarray:
-    """Cubic convolution with a = -1/2 (Keys, 1981)."""
+    """Compute the kernel of cubic convolution with a = -1/2 (Keys, 1981)."""
     x = np.abs(x)
     near = 1.5 * x**3 - 2.5 * x**2 + 1
     far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
@@ -46,9 +46,9 @@ def keys_kernel(x: np.ndarray) -> np.ndarray:
 
 
 def shrink_rows(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """Shrink the first axis of 8- or 16-bit pixels by an integer, rounding to as many bits.
+    """Shrink the first axis of 8- or 16-bit pixels by an integer, and round to the same depth.
 
-    The kernel is stretched by the scale, so that it averages; taps outside take the edge pixel.
+    The kernel is stretched by the scale, so that it averages; taps outside use the edge pixel.
     """
     count = len(pixels) // scale
     centre = (np.arange(count) + 0.5) * scale - 0.5
@@ -64,9 +64,9 @@ def shrink_rows(pixels: np.ndarray, scale: int) -> np.ndarray:
 
 
 def shrink(pixels: np.ndarray, scale: int) -> np.ndarray:
-    """MATLAB's bicubic imresize by 1/scale of (H, W[, C]) pixels, rows first.
+    """Shrink (H, W[, C]) pixels by 1/scale, rows first, like MATLAB's bicubic imresize.
 
-    The image is first cut to multiples of the scale.
+    The image is first cropped to multiples of the scale.
     """
     height, width = (n - n % scale for n in pixels.shape[:2])
     if min(height, width) == 0:
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def shrunk(jobs: Collection[Job], channels: Channels) -> Iterator[tuple[Job, np.ndarray]]:
-    """Each job with its low-resolution pixels, sorted; an image is read once for all its scales."""
+    """Yield each job with its low-resolution pixels, in order; each image is read only once."""
     last: Path | None = None
     for file, scale in tqdm(sorted(jobs), disable=None):
         if file != last:
@@ -125,7 +125,7 @@ def shrunk(jobs: Collection[Job], channels: Channels) -> Iterator[tuple[Job, np.
 
 
 def shows(path: Path, pixels: np.ndarray, channels: Channels) -> bool:
-    """Whether an image file has these very pixels."""
+    """Check whether an image file has exactly the given pixels."""
     try:
         return np.array_equal(read_image(path, channels), pixels)
     except UnreadableError:

@@ -1,4 +1,4 @@
-"""Write photographs that scikit-image ships to load/quickstart: train/, val/ and one to render."""
+"""Write photographs from scikit-image to load/quickstart: train/, val/ and one to render."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Make the sizes of the celebAHQ experiments from the 1024x1024 images.
+"""Make the images of the celebAHQ experiments, in all sizes, from the 1024x1024 images.
 
     python scripts/resize_celebahq.py --input celebAHQ/1024 --output load/celebAHQ
 
 writes ``OUTPUT/256``, ``128``, ``64`` and ``32`` with Pillow's bicubic, each from the input, and
-``OUTPUT/split.json`` unless there is one: every tenth image in the list ``val``, the others in
+``OUTPUT/split.json`` unless it exists: every tenth image is in the list ``val``, the others are in
 ``train``.
 """
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def write_split(path: Path, names: list[str]) -> None:
-    """Every tenth name for validation; a split that is already there is kept."""
+    """Write the split, with every tenth name for validation; an existing split is kept."""
     if path.exists():
         print(f"{path}: kept as it is")
         return

@@ -3,8 +3,8 @@
 python scripts/results_table.py --model fast --output docs/results.md
 python scripts/results_table.py --restoration --model fast M.pth
 
-The numbers are those of test.py on Set5, Set14 and B100 in load/benchmark, or, of images with JPEG
-artefacts and noise, on LIVE1, B100 and Set14; the costs are counted.
+The numbers are those of test.py on Set5, Set14 and B100 in load/benchmark, or, for images with JPEG
+artefacts and noise, on LIVE1, CBSD68, Set14 and B100; the costs are counted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from reports import Result, align
 
 
 class Table(NamedTuple):
-    """The columns are sets by scales."""
+    """A table, whose columns are sets by scales."""
 
     title: str
     sets: tuple[str, ...]
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def tables_of(models: Sequence[str], restoration: bool, ensemble: bool, group: Group) -> str:
-    """The tables, of super-resolution or of restoration.
+    """Make the tables, either for super-resolution or for restoration.
 
     Args:
         ensemble: Measure each model a second time, with the mean over flips and rotations.
@@ -104,7 +104,7 @@ def tables_of(models: Sequence[str], restoration: bool, ensemble: bool, group: G
     others = () if restoration else OTHERS
     names = RESTORATION_CONFIGS if restoration else CONFIGS
     plan = Plan(metrics=(PSNR, *others))
-    with chdir(ROOT):  # their files are named from there
+    with chdir(ROOT):  # the configs' paths are relative to it
         cases = choose_cases([f"configs/test/{name}.yaml" for name in names], None, group)
     rows = [
         {"name": "bicubic", **measured("bicubic", cases, plan, group)},
@@ -128,10 +128,10 @@ def tables_of(models: Sequence[str], restoration: bool, ensemble: bool, group: G
 
 
 def measured(model: str, cases: Sequence[TestCase], plan: Plan, group: Group) -> Row:
-    """The results of a model: {set: {scale: PSNR}}, and the same of other metrics by their names.
+    """Evaluate a model: {set: {scale: PSNR}}, and the same for other metrics under their names.
 
     Raises:
-        UserError: If some are missing.
+        UserError: If some results are missing.
     """
 
     def tell(result: Result, _: Report) -> None:
@@ -150,7 +150,7 @@ def measured(model: str, cases: Sequence[TestCase], plan: Plan, group: Group) ->
 
 
 def costs(name: str) -> Row:
-    """Parameters, and multiply-adds per input pixel (encoder) and per output pixel (decoder)."""
+    """Count parameters, and multiply-adds per input pixel (encoder) and output pixel (decoder)."""
     model = load_model(name)[0]
     encoder, decoder = (f"{value / 1000:.0f} k" for value in multiply_adds(model))
     parameters = sum(p.numel() for p in model.parameters())
@@ -158,7 +158,7 @@ def costs(name: str) -> Row:
 
 
 def psnr_table(rows: list[Row], scales: tuple[float, ...], sets: tuple[str, ...] = SETS) -> str:
-    """The rows that have numbers; a scale of 1 alone is not named."""
+    """Make the table of the rows that have numbers; a lone scale of 1 is not named."""
     columns = [s if scales == (1,) else f"{s} x{k:g}" for s in sets for k in scales]
     head = ["model", "parameters", "decoder", *columns]
     body = []
@@ -171,7 +171,7 @@ def psnr_table(rows: list[Row], scales: tuple[float, ...], sets: tuple[str, ...]
 
 
 def other_table(rows: list[Row], metric: str) -> str:
-    """The rows whose values of a metric are known; published ones are of PSNR alone."""
+    """Make the table of another metric; published models have no such values."""
     digits = METRICS[metric].digits
     scales = [scale for table in TABLES for scale in table.scales]
     head = ["model", *(f"x{scale:g}" for scale in sorted(scales))]

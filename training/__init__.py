@@ -1,1 +1,1 @@
-"""A training run: its recipe, its state, its folder, and how it is stopped."""
+"""Training runs: the recipe, the state, the folder, and how a run is stopped."""

@@ -1,4 +1,4 @@
-"""What a new run begins with: weights of other files, and parts that stay as they are."""
+"""Prepare the model of a new run: load weights of other files, and freeze parts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from models.checkpoint import begin_with
 
 
 def begin(model: nn.Module, pre_train: str | Mapping[str, str], data_norm: DataNorm) -> list[str]:
-    """Give a new model the weights of ``pre_train``: one file of all, or one for each part named.
+    """Load the weights of ``pre_train`` into a new model: one file for all, or one for each part.
 
     Returns:
-        A line for each file that does not have all weights of what it is for.
+        A line for each file that lacks some of the weights it is for.
 
     Raises:
-        UserError: As `begin_with`; or if the model has no such part.
+        UserError: As in `begin_with`, or if the model has no such part.
     """
     if isinstance(pre_train, str):
         return begin_with(model, pre_train, data_norm)
@@ -30,7 +30,7 @@ def begin(model: nn.Module, pre_train: str | Mapping[str, str], data_norm: DataN
 
 
 def freeze(model: nn.Module, parts: list[str] | None) -> None:
-    """Leave the weights of some parts out of the training.
+    """Exclude the weights of some parts from training.
 
     Raises:
         UserError: If the model has no such part, or nothing is left to train.
@@ -42,10 +42,10 @@ def freeze(model: nn.Module, parts: list[str] | None) -> None:
 
 
 def part_of(model: nn.Module, name: str, key: str) -> nn.Module:
-    """The part of a model that a key of the config names, such as ``encoder``.
+    """Get the part of a model that a config names, such as ``encoder``.
 
     Raises:
-        UserError: If it has none of that name.
+        UserError: If the model has no part with that name.
     """
     parts = dict(model.named_modules())
     if not name or name not in parts:

@@ -1,4 +1,4 @@
-"""The curves and pictures of a run in TensorBoard."""
+"""Write the curves and pictures of a run for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from files.whole import naming
 
 
 class Board:
-    """An event file of TensorBoard, on disk after each call.
+    """An event file of TensorBoard, which is on disk after each call.
 
-    tensorboardX would write it in a thread: when that fails, as on a full disk, it dies, and who
-    adds to its queue waits for ever. Here a failure is said once, and the run goes on without.
+    tensorboardX itself would write in a thread. If that fails, as on a full disk, the thread dies,
+    and any caller that adds to its queue waits forever. Here a failure is reported once, and the
+    run goes on without TensorBoard.
 
     Args:
-        folder: Of the event files.
-        purge_step: What earlier files say of this epoch and later ones is void.
+        folder: Folder of the event files.
+        purge_step: First epoch whose entries in earlier files are discarded.
     """
 
     def __init__(self, folder: Path, purge_step: int) -> None:
@@ -34,7 +35,7 @@ class Board:
         self._writer: Any = None
         try:
             folder.mkdir(exist_ok=True)
-            # A number that files of the same second differ in, and are sorted by.
+            # The number distinguishes and sorts files of the same second.
             self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns() % 10**9:09}")
         except OSError as error:
             self._give_up(error)
@@ -42,11 +43,11 @@ class Board:
         self._write(purge_step, {"file_version": "brain.Event:2"}, {"session_log": session})
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add a point to each of these curves."""
+        """Add a point to each of the given curves."""
         self._write(step, *({"summary": scalar(*point)} for point in values.items()))
 
     def picture(self, name: str, picture: Tensor, step: int) -> None:
-        """Add a picture (3, H, W) in [0, 1]; one that a kill prevents is not made again."""
+        """Add a picture (3, H, W) in [0, 1]; one that is lost to a kill is not made again."""
         self._write(step, {"summary": image(name, picture.numpy())})
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a config changes of a run that has begun, and what it may change."""
+"""Find what a config changes in a run that has begun, and refuse what it must not change."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from files.paths import expand, is_path
 from models.checkpoint import norm_in
 from training.recipe import optimizers
 
-# What neither a weight nor a measured value depends on.
+# Keys that affect neither a weight nor a measured value.
 WITHOUT_EFFECT = {
-    "resume",  # of a run that has begun, neither this
-    "pre_train",  # nor this is read again
+    "resume",  # not read again once a run has begun
+    "pre_train",  # nor is this
     "num_workers",
     "skip_unreadable",
     "eval_bsize",
@@ -34,14 +34,14 @@ WITHOUT_EFFECT = {
     "optimizer.args.fused",
     "optimizer.args.foreach",
 }
-# What the weights and the moments of the optimizer are made for.
+# Keys that the weights and the optimizer's moments depend on.
 FIXED = ("model", "data_norm", "optimizer.name", "optimizer.args.amsgrad")
-UNKNOWN = "config.yaml"  # the key of a change that cannot be told
-VALIDATION = ("val_dataset", "eval_type", UNKNOWN)  # what the best PSNR is measured by
+UNKNOWN = "config.yaml"  # stands for the key if the old config is unreadable
+VALIDATION = ("val_dataset", "eval_type", UNKNOWN)  # keys that change the measured PSNR
 
 
 class Change(NamedTuple):
-    """A key of a config, and its values before and now."""
+    """A changed key of a config, with its old and new value."""
 
     key: str
     old: Any
@@ -51,12 +51,12 @@ class Change(NamedTuple):
         return f"{self.key}: was {_short(self.old)}, is {_short(self.new)}"
 
     def within(self, keys: Collection[str]) -> bool:
-        """Whether it is one of some keys, or below one."""
+        """Check whether the key is one of ``keys``, or below one of them."""
         return any(self.key == key or self.key.startswith(f"{key}.") for key in keys)
 
     @property
     def of_validation(self) -> bool:
-        """Whether another PSNR is measured with it."""
+        """Whether the change makes a PSNR that cannot be compared with earlier ones."""
         return self.within(VALIDATION) and not self.within(WITHOUT_EFFECT)
 
 
@@ -65,15 +65,16 @@ def norm_of(config: TrainConfig) -> DataNorm:
 
 
 def changes_of_run(begun: Path, config_path: str, config: TrainConfig, force: bool) -> list[Change]:
-    """The differences between the config and the one that a run began with.
+    """List the differences between the config and the one that a run began with.
 
     Args:
-        begun: The config in the run folder; nothing has changed if there is none.
-        config_path: For messages.
-        force: Allow those that change what the run computes.
+        begun: Path of the config in the run folder; if it does not exist, there are no differences.
+        config_path: Path of the config, for messages.
+        force: Allow changes to what the run computes.
 
     Raises:
-        UserError: If there are such, without ``force``; or some that no run can go on with.
+        UserError: If there are such changes without ``force``, or changes that no run can go on
+            with.
     """
     if not begun.exists():
         return []
@@ -111,14 +112,15 @@ def changes_of_run(begun: Path, config_path: str, config: TrainConfig, force: bo
 
 
 def refuse_other_training(checkpoint: Mapping[str, Any], config: TrainConfig, path: str) -> None:
-    """Refuse a checkpoint of another model, optimizer or normalisation than the config's.
+    """Refuse a checkpoint whose model, optimizer or normalisation differs from the config's.
 
     Args:
-        checkpoint: Whose model and optimizer have known names.
-        path: For messages.
+        checkpoint: Checkpoint whose model and optimizer have known names.
+        path: Path of the checkpoint, for messages.
 
     Raises:
-        UserError: With all differences; those that can be applied are none.
+        UserError: If there are differences, with all of them; changes that a run can apply do not
+            count.
     """
     saved: dict[str, Any] = {
         key: {"name": checkpoint[key]["name"], "args": checkpoint[key].get("args") or {}}
@@ -142,7 +144,7 @@ def _refuse_fixed(changes: list[Change], head: str, advice: str) -> None:
 
 
 def _is_free(change: Change, config: TrainConfig) -> bool:
-    """Whether a run goes on with it without being asked."""
+    """Check whether a run can go on with a change without ``--force``."""
     if change.key == "epoch_max":
         by_end = config.lr_schedule == "cosine" or config.warmup_step_lr is not None
         return not by_end and change.new > change.old
@@ -150,7 +152,7 @@ def _is_free(change: Change, config: TrainConfig) -> bool:
 
 
 def _comparable(config: TrainConfig) -> dict[str, Any]:
-    """A config with all defaults written out, so that equal trainings are equal."""
+    """Convert a config to a tree with all defaults, so that equal trainings compare equal."""
     tree = config.model_dump()
     tree["data_norm"] = per_channel(norm_of(config))
     _complete(tree, "model", models.registry)
@@ -164,7 +166,7 @@ def _comparable(config: TrainConfig) -> dict[str, Any]:
 
 
 def _whole(path: Any) -> Any:
-    """A path, or a list of them, as it is the same however it is written."""
+    """Make a path, or each path of a list, absolute, so that equal paths compare equal."""
     if isinstance(path, list):
         return [_whole(each) for each in path]
     return str(Path(expand(path)).absolute()) if isinstance(path, str) else path
@@ -183,7 +185,7 @@ def _differences(old: Any, new: Any, place: str = "") -> Iterator[Change]:
     if not isinstance(old, dict) or not isinstance(new, dict):
         if old != new:
             yield Change(place, old, new)
-    elif old.get("name") != new.get("name"):  # something else, with other arguments
+    elif old.get("name") != new.get("name"):  # another object, so its arguments do not compare
         yield Change(f"{place}.name", old.get("name"), new.get("name"))
     else:
         for key in [*old, *(key for key in new if key not in old)]:

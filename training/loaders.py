@@ -1,4 +1,4 @@
-"""The samples of a run."""
+"""Make the loaders of the samples of a run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scoring import Measure
 def make_loaders(
     config: TrainConfig, channels: int, group: Group
 ) -> tuple[BatchLoader, BatchLoader | None]:
-    """Loaders of training and, if configured, validation samples.
+    """Make the loaders of training samples and, if configured, validation samples.
 
     Args:
-        channels: Of the images.
+        channels: Number of channels of the images.
     """
     options: dict[str, Any] = {
         "channels": channels,

@@ -1,4 +1,4 @@
-"""What a run says: lines in log.txt, numbers in log.jsonl and TensorBoard."""
+"""Log a run: lines in log.txt, numbers in log.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CURVES = {"loss": "loss/train", "psnr": "psnr/val", "lr": "lr"}
 
 
 class Log:
-    """The logs of a run folder, in step with its checkpoint.
+    """The logs of a run folder, kept in step with its checkpoint.
 
-    An epoch is logged after its checkpoint is written. So after a kill the logs may lack the epoch
-    of the checkpoint, whose record it holds; and they may be ahead of an older checkpoint. Both is
-    repaired when they are opened: every epoch is there once.
+    An epoch is logged after its checkpoint is written. So after a kill, the logs may lack the last
+    epoch, whose record is in the checkpoint, or they may be ahead of an older checkpoint. Both are
+    repaired when the logs are opened, so that every epoch is there once.
 
     Args:
-        folder: Of the run.
-        state: That the run continues from.
+        folder: Folder of the run.
+        state: State that the run continues from.
     """
 
     def __init__(self, folder: Path, state: TrainState) -> None:
@@ -47,24 +47,24 @@ class Log:
         self._board.close()
 
     def line(self, text: str) -> None:
-        """A line of text, written before it is shown."""
+        """Log a line of text, written to the file before it is printed."""
         _append(self._text, text)
         print(text, flush=True)
 
     def epoch(self, record: Record) -> None:
-        """Log one epoch, in all three."""
+        """Log one epoch in all three places."""
         points = {curve: record[key] for key, curve in CURVES.items() if key in record}
         self._board.scalars(points, int(record["epoch"]))
         self.line(describe(record))
         _append(self._json, json.dumps(record))
 
     def picture(self, name: str, picture: Tensor, epoch: int) -> None:
-        """A picture (3, H, W) in [0, 1], in TensorBoard."""
+        """Add a picture (3, H, W) in [0, 1] to TensorBoard."""
         self._board.picture(name, picture, epoch)
 
 
 class Silence(Log):
-    """The log of every process but the first."""
+    """A log that does nothing, for every process except the first."""
 
     def __init__(self) -> None:
         pass
@@ -80,7 +80,7 @@ class Silence(Log):
 
 
 def describe(record: Record) -> str:
-    """The line of an epoch."""
+    """Format the line of an epoch."""
     parts = [f"epoch {record['epoch']}/{record['epoch_max']}, train: loss={record['loss']:.4f}"]
     if "psnr" in record:
         parts.append(f"val: psnr={record['psnr']:.4f}")
@@ -97,7 +97,7 @@ def _append(path: Path, line: str) -> None:
 
 
 def _keep(path: Path, wanted: Callable[[str], bool]) -> list[str]:
-    """Drop the other lines of a file, and one that a kill has cut short."""
+    """Keep only the wanted lines of a file, and drop a last line that a kill cut short."""
     if not path.exists():
         return []
     text = path.read_bytes().decode(errors="replace")
@@ -110,7 +110,7 @@ def _keep(path: Path, wanted: Callable[[str], bool]) -> list[str]:
 
 
 def _json_epoch(line: str) -> int:
-    """The epoch of a record; 0 of anything else."""
+    """Read the epoch of a record; 0 for any other line."""
     try:
         return int(json.loads(line)["epoch"])
     except (ValueError, KeyError, TypeError):
@@ -118,13 +118,13 @@ def _json_epoch(line: str) -> int:
 
 
 def _is_epoch(line: str, last: int) -> bool:
-    """Whether a line is of the epochs up to the last, or of none."""
+    """Check that a line is not about an epoch after ``last``."""
     match = re.match(r"epoch (\d+)/", line)
     return match is None or int(match[1]) <= last
 
 
 def _is_skip(line: str, reached: tuple[int, int]) -> bool:
-    """Whether a line is of a skipped step that the run has behind it, or of none."""
+    """Check that a line is not about a skipped step that the run has yet to repeat."""
     match = re.match(r"skipped step (\d+) of epoch (\d+)", line)
     return match is None or (int(match[2]), int(match[1])) <= reached
 

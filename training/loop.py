@@ -1,4 +1,4 @@
-"""The epochs of a run: steps, validation, saving, and what interrupts them."""
+"""Run the epochs of a training: steps, validation, saving, and interruptions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from training.signals import Signals, Stopped
 from training.state import TrainState
 from training.step import compile_errors, train_step
 
-CHECKED_EVERY = 20  # steps; each look at the loss waits for a GPU
+CHECKED_EVERY = 20  # steps between checks of the loss, each of which waits for the GPU
 
 
 class Run:
-    """The epochs that are left, each followed by its validation and its checkpoints."""
+    """The remaining epochs of a run, each followed by its validation and checkpoints."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class Run:
             self.trained = torch.compile(self.trained, mode=mode)
         self.begun, self.first = time.monotonic(), state.epoch
         self.saved = time.monotonic()
-        self.blind = False  # whether it was said that there are no pictures
+        self.blind = False  # whether it was reported that there are no pictures
         self.suspects: list[tuple[int, torch.Tensor]] = []
         self.loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=self.device)
 
     def train(self, validate_first: bool = False) -> None:
-        """The epochs that are left.
+        """Train the remaining epochs.
 
         Args:
-            validate_first: Validate what the run begins or goes on with, too.
+            validate_first: Validate the model before the first step, too.
         """
         self.signals.begin()
         try:
@@ -85,7 +85,7 @@ class Run:
                 loader.close()
 
     def validate_first(self) -> None:
-        """Validate what the run begins or goes on with."""
+        """Validate the model that the run begins or continues with."""
         if self.val_loader is None:
             raise UserError("--validate-first: the config has no val_dataset with an epoch_val")
         psnr = self.validate(self.val_loader)
@@ -93,11 +93,11 @@ class Run:
 
     @contextmanager
     def saved_on_failure(self) -> Iterator[None]:
-        """What ends a run from outside comes with the state saved, and says how to go on."""
+        """Save the state if something outside ends the run, and say how to continue."""
         try:
             yield
         except LostProcessError as error:
-            if self.device.type == "cpu":  # a GPU may wait for the lost one for ever
+            if self.device.type == "cpu":  # a GPU may wait for the lost one forever
                 self.save()
             error.args = (f"{error}; repeat the command with --resume",)
             raise
@@ -118,7 +118,7 @@ class Run:
             raise
 
     def train_epoch(self) -> None:
-        """The steps that are left of an epoch."""
+        """Train the remaining steps of an epoch."""
         config, state, group = self.config, self.state, self.group
         state.model.train()
         self.loss_sum.fill_(state.loss_sum)
@@ -133,7 +133,7 @@ class Run:
         skips = config.max_skipped > 0
         batches = self.train_loader.batches
         for batch in bar if state.step < len(self.train_loader) else ():
-            # What a model draws at random follows from the progress, too.
+            # Random numbers of the model also depend on the progress only.
             torch.manual_seed(hash((config.seed, state.epoch, state.step, group.rank)) % 2**63)
             size = batches.size(state.step)
             with group.talking():
@@ -160,7 +160,7 @@ class Run:
             state.rate = state.optimizer.param_groups[0]["lr"]
             state.schedule.step()
             state.step += 1
-            self.react_to_signals()  # first: it notices lost processes, for which a GPU waits
+            self.react_to_signals()  # first, as it notices lost processes, for which a GPU waits
             if self.device.type == "cpu" or config.max_skipped or state.step % CHECKED_EVERY == 0:
                 self.check_finite()
                 if not bar.disable and state.samples:
@@ -168,10 +168,10 @@ class Run:
         self.check_finite()
 
     def check_finite(self) -> None:
-        """Stop at, or count, steps whose loss or gradients were no numbers.
+        """Count the steps whose loss or gradients were not finite, and stop if there are too many.
 
         Raises:
-            UserError: If there are more of them than ``max_skipped``; names the samples.
+            UserError: If there are more than ``max_skipped``; its report names the samples.
         """
         if self.state.scaler.is_enabled() and self.state.scaler.get_scale() < 1:
             raise UserError(
@@ -197,9 +197,9 @@ class Run:
             self.log.line(f"skipped step {place['step']} of epoch {place['epoch']}: not finite")
 
     def react_to_signals(self) -> None:
-        """Save if one process was asked to or it is due; end if one was asked to."""
+        """Save if it is due or any process was asked to; stop if any process was asked to."""
         state, every = self.state, self.config.save_every
-        due = not (self.folder / LAST).exists()  # so that whatever is killed can go on
+        due = not (self.folder / LAST).exists()  # so that a run killed early can be resumed
         due |= every.steps is not None and state.step > 0 and state.step % every.steps == 0
         due |= every.seconds is not None and time.monotonic() - self.saved >= every.seconds
         save, stop = self.group.largest(
@@ -215,7 +215,7 @@ class Run:
         raise Stopped(status)
 
     def save(self, *names: str) -> None:
-        """Write the state, in the first process; the others have the same."""
+        """Write the state in the first process; all processes have the same state."""
         self.check_finite()
         self.state.loss_sum = self.loss_sum.item()
         if self.group.is_first:
@@ -256,14 +256,14 @@ class Run:
         self.react_to_signals()
 
     def show(self, number: int) -> None:
-        """The first validation images as input, bicubic, ours and truth."""
+        """Log the first validation images as input, bicubic, ours and truth."""
         assert self.val_loader is not None
         samples, bsize = self.val_loader.samples, self.config.eval_bsize
         if not isinstance(samples, SampleWrapper):
             return
         try:
             picture = comparison(self.state.rendering, samples, self.norm, self.device, bsize)
-        except UserError as error:  # an image that the validation has left out
+        except UserError as error:  # an unreadable image, which the validation left out
             if not self.blind:
                 self.log.line(f"no pictures of the validation: {error}")
             self.blind = True
@@ -271,7 +271,7 @@ class Run:
         self.log.picture("val/input, bicubic, ours, truth", picture, number)
 
     def validate(self, loader: BatchLoader) -> float:
-        """Mean PSNR; whatever happens here, the epoch's steps are saved and not repeated."""
+        """Compute the mean PSNR; if it fails, save, so that the epoch's steps are not repeated."""
 
         def on_batch() -> None:
             (stop,) = self.group.largest(self.signals.stop or 0)

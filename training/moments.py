@@ -1,4 +1,4 @@
-"""The moments of an optimizer in a checkpoint."""
+"""Restore the moments of an optimizer from a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def restore_moments(
     saved_names: Sequence[str],
     path: str,
 ) -> None:
-    """Give an optimizer the moments that were saved; its rates and the like stay as they are.
+    """Load saved moments into an optimizer; its learning rates and other options stay.
 
-    Optimizers number the parameters of a model, in the order that the model had when they were
-    saved. That is the order of its state dict, by which the moments find their parameters though
-    the model may register them in another order today.
+    Optimizers number the parameters in the order that the model had when they were saved. The saved
+    state dict of the model has the same order. So its keys tell which moments belong to which
+    parameter, even if the model registers them in another order today.
 
     Args:
-        optimizer: Of all parameters of the model.
+        optimizer: Optimizer of all parameters of the model.
         saved: State dict of an optimizer of the same kind.
         saved_names: Keys of the model's state dict in the same file.
-        path: For messages.
+        path: Path of the file, for messages.
 
     Raises:
-        UserError: If it is no such state dict, or one of other parameters.
+        UserError: If it is not such a state dict, or is for other parameters.
     """
     own = {name: (i, p.shape) for i, (name, p) in enumerate(model.named_parameters())}
     names = [name for name in saved_names if name in own]
@@ -52,7 +52,7 @@ def restore_moments(
 
 
 def _check_shapes(moments: Mapping[str, Any], shape: torch.Size, name: str) -> None:
-    """Refuse moments that are no numbers for each weight: a fused kernel would read beyond them."""
+    """Refuse moments of another shape than the weights: a fused kernel would read beyond them."""
     for key, value in moments.items():
         if isinstance(value, Tensor) and value.ndim and value.shape != shape:
             raise ValueError(f"{key} of {name} is {tuple(value.shape)}, not {tuple(shape)}")

@@ -1,4 +1,4 @@
-"""The Muon optimizer for networks of convolutions and linear layers."""
+"""The Muon optimizer, for networks of convolutions and linear layers."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch.optim.adam import adam
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-FEWEST_ROWS = 16  # a layer with fewer outputs is no hidden one
+FEWEST_ROWS = 16  # a layer with fewer outputs does not count as hidden
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update of a weight is made orthogonal; Adam for what is no hidden weight.
+    """Momentum with orthogonal updates for the weights of hidden layers, and Adam for the rest.
 
-    The weights of hidden layers are taken as matrices (outputs, inputs x kernel). Biases, other
-    vectors, and layers of fewer than 16 outputs, such as the last one, follow Adam. Both parts take
-    the same learning rate, since an orthogonal update is scaled to the size that Adam's has.
+    The weights of hidden layers are treated as matrices (outputs, inputs x kernel). Biases, other
+    vectors, and layers with fewer than 16 outputs, such as the last one, use Adam. Both use the
+    same learning rate, since orthogonal updates are scaled to the size of Adam's.
 
     Args:
         params: Parameters, or groups of them.
         lr: Learning rate.
-        momentum: Of the orthogonal updates, in Nesterov's form.
-        betas, eps: Of Adam.
+        momentum: Momentum of the orthogonal updates, in Nesterov's form.
+        betas, eps: Parameters of Adam.
 
     Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024; the
     scale 0.2 sqrt(max(rows, columns)) from Liu et al., "Muon is scalable for LLM training", 2025.
-    ``torch.optim.Muon`` knows matrices only.
+    ``torch.optim.Muon`` supports only matrices.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         if lr < 0 or eps < 0 or not all(0 <= beta < 1 for beta in (momentum, *betas)):
             raise ValueError(f"muon: lr {lr}, momentum {momentum}, betas {betas} or eps {eps}")
-        # fused: a saved step count is loaded to where Adam's one kernel wants it.
+        # With fused, a saved step count is loaded to where Adam's fused kernel needs it.
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "fused": True}
         super().__init__(params, defaults)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """See `torch.optim.Optimizer.step`."""
+        """Take one step; see `torch.optim.Optimizer.step`."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -71,7 +71,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _orthogonal_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Step parameters of one shape, all in the same few calls."""
+        """Update parameters of one shape, all in the same few calls."""
         gradients = _gradients(parameters)
         buffers = self._states(parameters, "momentum_buffer")
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
@@ -120,16 +120,16 @@ def _gradients(parameters: list[Tensor]) -> list[Tensor]:
 
 
 def _laid_as(parameter: Tensor, values: Tensor) -> Tensor:
-    """Values with the strides of a parameter: the fused kernel takes them as they lie in memory."""
+    """Give values the strides of a parameter, as the fused kernel reads both in memory order."""
     if values.stride() == parameter.stride():
         return values
     return torch.empty_like(parameter).copy_(values)
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:
-    """Matrices (N, m, n) with the same singular vectors, and singular values near 1 (0.7 to 1.2).
+    """Move the singular values of matrices (N, m, n) near 1 (0.7 to 1.2), keeping the vectors.
 
-    Five steps of Newton and Schulz's iteration with the coefficients of Jordan et al.
+    It takes five steps of Newton and Schulz's iteration with the coefficients of Jordan et al.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[1] > matrices.shape[2]

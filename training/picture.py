@@ -1,4 +1,4 @@
-"""What a model makes of the validation images, to look at."""
+"""Draw a model's output for the first validation images, beside the input and the truth."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def comparison(
     bsize: int | None,
     side: int = 96,
 ) -> Tensor:
-    """Input (nearest), bicubic, prediction and truth, side by side, for the first few samples.
+    """Draw input (nearest), bicubic, prediction and truth, side by side, for the first few samples.
 
     Args:
-        model: In evaluation mode.
-        samples: Of the validation; all pixels of a sample are taken, whatever its ``sample_q``.
-        bsize: Queries at a time.
-        side: Of the part of each image that is shown, in pixels of the prediction.
+        model: Model in evaluation mode.
+        samples: Validation samples; all pixels of a sample are used, whatever its ``sample_q``.
+        bsize: Number of queries at a time.
+        side: Side of the part of each image that is shown, in pixels of the prediction.
 
     Returns:
-        (3, rows * side, 4 * side) in [0, 1], of the middle of each image, gray or not; smaller ones
-        are padded with black.
+        A picture (3, rows * side, 4 * side) in [0, 1] of the middle of each image, gray or not;
+        smaller images are padded with black.
     """
     whole = copy.copy(samples)
     whole.sample_q = None
@@ -62,7 +62,7 @@ def comparison(
 
 
 def _middle(sample: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
-    """The queries of the central pixels of a whole image, as (H', W', ...)."""
+    """Select the queries of the central pixels of a whole image, as (H', W', ...)."""
     height, width = size_by_cell(sample["cell"][0])
     place = [slice((n - min(n, side)) // 2, (n + min(n, side)) // 2) for n in (height, width)]
     grids = {k: sample[k].unflatten(0, (height, width)) for k in ("coord", "cell", "gt")}

@@ -1,4 +1,4 @@
-"""What can be found wrong with a training before an image is read."""
+"""Find mistakes in a training config before any image is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from training.step import train_step
 from utils import make_cell, make_coord
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE, TARGET_SIDE = 8, 16  # of the tiny batch
+SIDE, TARGET_SIDE = 8, 16  # input and target side of the tiny batch
 
 
 def preflight(
@@ -36,12 +36,12 @@ def preflight(
     """Make everything that a config names, except the images, and try a step with a tiny batch.
 
     Args:
-        raw: The mapping of the YAML.
-        config: The same, checked; None if it has mistakes, of which these are others.
-        begins: Whether the run begins here, from ``resume`` or ``pre_train`` if the config has one.
+        raw: Mapping read from the YAML.
+        config: Checked config; None if it has mistakes, which are reported elsewhere.
+        begins: Whether the run begins now, from ``resume`` or ``pre_train`` if the config has one.
 
     Returns:
-        (the mistakes, one a line; the channels of the images that the model is for).
+        (further mistakes, one per line; number of channels of the images that the model is for).
     """
     model, channels, problems = _make_model(raw.get("model"))
     problems += _optimizer_problems(raw.get("optimizer"))
@@ -58,7 +58,7 @@ def preflight(
 
 
 def unused(config: TrainConfig) -> Iterator[str]:
-    """A line for each key whose value comes to nothing."""
+    """Yield a line for each key whose value has no effect."""
     validates = config.val_dataset is not None and config.epoch_val is not None
     if config.val_dataset is not None and config.epoch_val is None:
         yield "val_dataset is never used: give epoch_val, too"
@@ -73,7 +73,7 @@ def unused(config: TrainConfig) -> Iterator[str]:
 
 def _optimizer_problems(spec: Any) -> list[str]:
     if not isinstance(spec, Mapping) or optimizers.check(spec, "optimizer", ("params",)):
-        return []  # told already
+        return []  # already reported
     try:
         make_optimizer(spec, [nn.Parameter(torch.zeros(2, 2))])
     except UserError as error:
@@ -82,9 +82,9 @@ def _optimizer_problems(spec: Any) -> list[str]:
 
 
 def _make_model(spec: Any) -> tuple[nn.Module | None, int, list[str]]:
-    """The model of a spec, its channels, and what is wrong with it."""
+    """Make the model of a spec, and return it with its channels and any mistakes in it."""
     if not isinstance(spec, Mapping) or models.registry.check(spec, "model"):
-        return None, 3, []  # told already
+        return None, 3, []  # already reported
     try:
         model = models.make(spec)
         if not is_continuous(model):
@@ -95,7 +95,7 @@ def _make_model(spec: Any) -> tuple[nn.Module | None, int, list[str]]:
 
 
 def _data_problems(section: Any, place: str) -> list[str]:
-    """Find files that are not there, and mistakes in the wrapper's arguments."""
+    """Find missing files, and mistakes in the wrapper's arguments."""
     if not isinstance(section, Mapping):
         return []
     dataset, wrapper = section.get("dataset"), section.get("wrapper")
@@ -111,7 +111,7 @@ def _data_problems(section: Any, place: str) -> list[str]:
 
 
 def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
-    """Look for the paths among arguments: root_path.. are folders, .._file are files."""
+    """Find missing paths among arguments: root_path.. are folders, .._file are files."""
     for key, value in args.items():
         if not is_path(key):
             continue
@@ -128,7 +128,7 @@ def _path_problems(args: Mapping[str, Any], place: str) -> Iterator[str]:
 
 
 def _channel_problems(section: Any, place: str, channels: int) -> Iterator[str]:
-    """Find datasets that are to read other channels than the model is for."""
+    """Find datasets configured for another number of channels than the model."""
     dataset = section.get("dataset") if isinstance(section, Mapping) else None
     args = dataset.get("args") if isinstance(dataset, Mapping) else None
     given = args.get("channels", channels) if isinstance(args, Mapping) else channels
@@ -173,7 +173,7 @@ def _check_resume(path: str, config: TrainConfig | None) -> None:
 
 
 def _problem_in(key: str, check: Callable[[], Any]) -> list[str]:
-    """What a check of a key raises."""
+    """Run a check of a key, and return the lines of the error that it raises."""
     try:
         check()
     except UserError as error:
@@ -186,7 +186,7 @@ def _are_texts(value: Any) -> bool:
 
 
 def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list[str]:
-    """What one step with a tiny batch says."""
+    """Try one step with a tiny batch, and return what goes wrong."""
     coord = make_coord((TARGET_SIDE, TARGET_SIDE)).unsqueeze(0)
     batch = {
         "inp": torch.rand(1, channels, SIDE, SIDE),
@@ -209,7 +209,7 @@ def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list
         )
     except UserError as error:
         return _lines("model", error)
-    except Exception as error:  # whatever a model does wrong is said before images are read
+    except Exception as error:  # report whatever a model does wrong before images are read
         return [
             f"model: cannot be trained: {type(error).__name__}: {first_line(error)} "
             f"({_place_of(error)})"
@@ -218,7 +218,7 @@ def _step_problems(config: TrainConfig, model: nn.Module, channels: int) -> list
 
 
 def _place_of(error: Exception) -> str:
-    """The innermost line of this project that an error came from."""
+    """Find the innermost line of this project that an error came from."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [
         f for f in frames if Path(f.filename).is_relative_to(ROOT) and ".venv" not in f.filename
@@ -233,7 +233,7 @@ def _lines(place: str, error: UserError) -> list[str]:
 
 
 class _StandIn(Dataset[Tensor]):
-    """No images: a wrapper is made to check its arguments."""
+    """A dataset without real images, used to check the arguments of a wrapper."""
 
     def __len__(self) -> int:
         return 1

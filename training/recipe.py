@@ -1,4 +1,4 @@
-"""What a config says about optimization: optimizer, loss, learning rate."""
+"""Make what a config says about optimization: optimizer, loss, learning rate, average."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOSSES: Mapping[str, Loss] = {"l1": F.l1_loss, "mse": F.mse_loss, "smooth-l1": F
 def make_optimizer(
     spec: Mapping[str, Any], parameters: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """The optimizer of a spec; all parameters in one kernel ("fused") unless it says otherwise.
+    """Make the optimizer of a spec, with all parameters in one kernel ("fused") by default.
 
     Raises:
         UserError: If its arguments are wrong, or exclude each other.
@@ -54,13 +54,13 @@ def make_optimizer(
 def make_schedule(
     optimizer: torch.optim.Optimizer, config: TrainConfig, steps_per_epoch: int, steps_done: int
 ) -> LambdaLR:
-    """The learning rate as a function of the optimizer step, wherever it is entered.
+    """Make the schedule of the learning rate, a function of the optimizer step alone.
 
-    As the rate is never derived from the one before, a resumed run cannot decay it twice.
+    As no rate is derived from the one before, a resumed run cannot decay it twice.
 
     Args:
-        optimizer: Its rates are the initial ones.
-        steps_done: Steps before the next one.
+        optimizer: Optimizer with the initial rates.
+        steps_done: Number of steps done so far.
     """
     total = steps_per_epoch * config.epoch_max
 
@@ -80,7 +80,7 @@ def make_schedule(
             )
         return rate
 
-    # The schedule goes on where fp16 or max_skipped leave a step out, even the first.
+    # The schedule goes on even if fp16 or max_skipped skips a step, including the first.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -88,7 +88,7 @@ def make_schedule(
 
 
 def _warmup_then_cosine(epoch: int, warmup: WarmupStepLR, epoch_max: int) -> float:
-    """The factor after so many epochs, as SRNO's training has it."""
+    """Compute the factor after ``epoch`` epochs, as in SRNO's training."""
     rising, top = warmup.total_epoch, warmup.multiplier
     if epoch <= rising:
         return 1 + (top - 1) * epoch / rising
@@ -96,11 +96,11 @@ def _warmup_then_cosine(epoch: int, warmup: WarmupStepLR, epoch_max: int) -> flo
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of a model that follows its weights as their exponential moving average.
+    """Copy a model to one whose weights are the exponential moving average of its weights.
 
     After n steps the decay is min(decay, (1 + n) / (10 + n)), as in TensorFlow's
-    ExponentialMovingAverage: with a constant one, the untrained weights would still have a share of
-    0.999^1000 = 0.37 after a thousand steps.
+    ExponentialMovingAverage: with a constant decay of 0.999, the untrained weights would still have
+    a share of 0.999^1000 = 0.37 after a thousand steps.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The state that a run goes on from."""
+"""Restore the state that a run continues from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.state import TrainState, make_state
 def restore(
     config: TrainConfig, group: Group, steps_per_epoch: int, folder: Path
 ) -> tuple[TrainState, dict[str, Any], str]:
-    """The state that the run goes on from: read by the first process, the same in all.
+    """Restore the state to continue from: the first process reads it, and all get the same.
 
     Returns:
         (state, versions that it was saved with, path of the checkpoint or "").
@@ -46,10 +46,10 @@ def restore(
 def first_good(
     config: TrainConfig, device: torch.device, steps_per_epoch: int, folder: Path
 ) -> tuple[TrainState, Mapping[str, Any] | None, str]:
-    """The first checkpoint that can be read, with its state and path; a new state if none is there.
+    """Find the first readable checkpoint, with its state and path; without any, a new state.
 
     Raises:
-        UserError: If there are checkpoints and none is good: a run never silently begins again.
+        UserError: If there are checkpoints but none is good, as a run must never silently restart.
     """
     candidates = [str(path) for path in to_continue(folder)]
     if not candidates and config.resume is not None:

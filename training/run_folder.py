@@ -1,4 +1,4 @@
-"""The folder of a run, save/NAME: who may write to it, and its checkpoints."""
+"""Manage the folder of a run, save/NAME: who may write to it, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from training.state import TrainState
 
 LAST, PREVIOUS, BEST = "epoch-last.pth", "epoch-previous.pth", "epoch-best.pth"
 CONFIG = "config.yaml"
-NEW = ".epoch-new.pth"  # on its way to become the last
+NEW = ".epoch-new.pth"  # about to become the last
 
 
 def checked_name(name: str) -> Path:
-    """The folder below save/ for a name.
+    """Convert a name to a relative path below save/.
 
     Raises:
-        UserError: If it would be save/ itself, or outside.
+        UserError: If it would be save/ itself, or outside it.
     """
     path = Path(name)
     if path.is_absolute() or path.drive or ".." in path.parts or not path.parts:
@@ -34,9 +34,10 @@ def checked_name(name: str) -> Path:
 
 
 def is_own_checkpoint(path: str | None, folder: Path, config_path: str) -> bool:
-    """Whether ``resume: path`` of a config means the end of its own run, there or by its name.
+    """Check whether ``resume: path`` of a config means the last checkpoint of its own run.
 
-    Published YAMLs say so before there is such a run.
+    That is the one in ``folder``, or in the folder named after the config. Published YAMLs name it
+    even before there is such a run.
     """
     if path is None or Path(path).name != LAST:
         return False
@@ -45,16 +46,16 @@ def is_own_checkpoint(path: str | None, folder: Path, config_path: str) -> bool:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a run has got as far as a checkpoint there."""
+    """Check whether a folder has a checkpoint of a run."""
     return any(folder.glob("epoch-*.pth"))
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """The folder, made if need be, as this process's own; a kill gives it back.
+    """Lock the folder for this process, and make it if needed; a kill releases the lock.
 
     Raises:
-        UserError: If another process trains there.
+        UserError: If another process trains there, or the path is not a folder.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is in the way of the run folder; choose another --name")
@@ -69,7 +70,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def move_aside(folder: Path) -> None:
-    """An old run becomes NAME.old-K; nothing is deleted."""
+    """Rename the folder of an old run to NAME.old-K; nothing is deleted."""
     folder.rename(_first_free(lambda number: folder.with_name(f"{folder.name}.old-{number}")))
 
 
@@ -78,10 +79,10 @@ def _first_free(name: Callable[[int], Path]) -> Path:
 
 
 def to_continue(folder: Path) -> list[Path]:
-    """The checkpoints to continue from, the newest first; empty if no run was begun.
+    """List the checkpoints to continue from, the newest first; empty if no run was begun.
 
     Raises:
-        UserError: If there is a run, but only in checkpoints that nothing continues from.
+        UserError: If there is a run, but only with checkpoints that no run continues from.
     """
     found = [folder / name for name in (LAST, PREVIOUS, NEW) if (folder / name).exists()]
     if not found and holds_run(folder):
@@ -93,10 +94,10 @@ def to_continue(folder: Path) -> list[Path]:
 
 
 def set_best_aside(folder: Path) -> list[str]:
-    """Rename the best checkpoint so far, as with another validation there is another best.
+    """Rename the best checkpoint so far, since a changed validation makes PSNRs incomparable.
 
     Returns:
-        A line that says so, if there is such a checkpoint.
+        A list with a line that says so, empty if there is no such checkpoint.
     """
     best = folder / BEST
     if not best.exists():
@@ -112,14 +113,14 @@ def keep_config(folder: Path, text: bytes) -> None:
 
 
 def save(folder: Path, config: TrainConfig, state: TrainState, *names: str) -> None:
-    """Write the state to the files named, and to epoch-last.pth; the one before it is kept.
+    """Write the state to the named files and to epoch-last.pth, and keep the previous one.
 
-    Every file is at every moment whole. epoch-last.pth comes last, so that a kill in between
-    repeats what the others say.
+    Every file is complete at every moment. epoch-last.pth is written last, so that after a kill in
+    between, the resumed run writes the other files again.
 
     Raises:
-        UserError: If the weights are not finite; nothing is written then.
-        OSError: If it cannot be written.
+        UserError: If the weights are not finite; then nothing is written.
+        OSError: If a file cannot be written.
     """
     if not state.is_finite():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Asking a run to stop, or to save."""
+"""Handle the signals that ask a run to stop or to save."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from cli.interrupt import STOPPING, end_at_once
 
 
 class Stopped(SystemExit):
-    """The run has saved what it did and ends because of a signal; holds the exit status."""
+    """Raised to end a saved run because of a signal; holds the exit status."""
 
 
 class Signals:
-    """SIGTERM, SIGINT, SIGHUP and SIGUSR1: noted, and heeded between two steps.
+    """A handler that notes SIGTERM, SIGINT, SIGHUP and SIGUSR1, to act on between two steps.
 
-    Until `begin` there is nothing to save, and those that stop do so at once. A second Ctrl-C
-    interrupts a step. What is ignored, as SIGHUP under nohup, stays so.
+    Until `begin` there is nothing to save, so signals that stop the run do so at once. A second
+    Ctrl-C interrupts a step. Signals that are ignored, as SIGHUP under nohup, stay ignored.
 
     Attributes:
-        stop: Exit status that was asked for, or None.
+        stop: Exit status to stop with, or None.
         save: Whether a save was asked for (SIGUSR1).
     """
 
@@ -40,7 +40,7 @@ class Signals:
         return self
 
     def begin(self) -> None:
-        """Note that from here on there are steps to finish and to save."""
+        """Start to note signals, as from now on there are steps to finish and save."""
         for number in self._before:
             signal.signal(number, self._note)
 

@@ -1,4 +1,4 @@
-"""Everything that a training run is at one moment."""
+"""The complete state of a training run at one moment."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ Record = dict[str, float | int]
 
 @dataclass
 class TrainState:
-    """A training between two optimizer steps: all that the next ones depend on.
+    """The state of a training between two optimizer steps: all that the next ones depend on.
 
     Attributes:
-        average: The averaged model of ``ema``.
-        epoch: Epochs that are complete, with their validation.
-        step: Optimizer steps done in the epoch after these.
+        average: Averaged model of ``ema``.
+        epoch: Number of complete epochs, including their validation.
+        step: Number of optimizer steps done in the current epoch.
         best: Best validation PSNR.
-        loss_sum, samples: Of the epoch so far.
+        loss_sum, samples: Sum of losses, and number of samples, in the current epoch.
         rate: Learning rate of the last step.
-        skipped: Steps left out because a number was not finite.
-        record: What was logged of the last complete epoch.
-        notes: Lines about how it was made, for the log.
+        skipped: Number of steps skipped because a number was not finite.
+        record: Logged values of the last complete epoch.
+        notes: Lines for the log about how the state was made.
     """
 
     model: nn.Module
@@ -66,7 +66,7 @@ class TrainState:
         return self.model if self.average is None else self.average.module
 
     def checkpoint(self, config: TrainConfig) -> dict[str, Any]:
-        """What is written to disk; the contract's keys first."""
+        """Make the checkpoint to write, with the published keys first."""
         saved = {
             "model": {**self.model_spec, "sd": self.rendering.state_dict()},
             "optimizer": {**self.optimizer_spec, "sd": self.optimizer.state_dict()},
@@ -91,13 +91,13 @@ class TrainState:
         return saved
 
     def is_finite(self) -> bool:
-        """Whether all weights are numbers."""
+        """Check whether all weights are finite."""
         floats = [p for p in self.model.state_dict().values() if p.is_floating_point()]
         return all(bool(torch.isfinite(p).all()) for p in floats)
 
 
 def versions() -> dict[str, str | int]:
-    """What the last bits of a result depend on besides config and seed."""
+    """Collect what the last bits of a result depend on, besides config and seed."""
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "torch": str(torch.__version__),
@@ -116,13 +116,13 @@ def make_state(
     checkpoint: Mapping[str, Any] | None = None,
     path: str = "",
 ) -> TrainState:
-    """A new training state, or that of a checkpoint, which may be of the published code.
+    """Make a new training state, or that of a checkpoint, which may be from the published code.
 
-    Of a checkpoint it has the weights, the optimizer's moments and the progress; everything else,
-    such as the learning rate, follows from the config and the steps done.
+    The weights, the optimizer's moments and the progress come from the checkpoint; everything else,
+    such as the learning rate, follows from the config and the number of steps done.
 
     Raises:
-        UserError: If the checkpoint is damaged, holds no training state, or that of another model,
+        UserError: If the checkpoint is damaged, or has no training state, or one of another model,
             optimizer or normalisation.
     """
     if checkpoint is None:

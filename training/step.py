@@ -1,4 +1,4 @@
-"""Take one optimizer step."""
+"""Train a model by one optimizer step."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ def train_step(
     """Take one optimizer step.
 
     Args:
-        model: Called as ``model(inp, coord, cell)``.
+        model: Model, called as ``model(inp, coord, cell)``.
         batch: ``{inp, coord, cell, gt}``, pixels in [0, 1], on the model's device.
-        data_norm: Applied to ``inp`` and ``gt``.
-        loss: Mean over prediction and target, (B, Q, 3) or (B, 3, H, W).
-        grad_clip: Largest norm of all gradients together; longer ones are shortened to it.
-        accumulate: The batch goes through the model in so many parts whose gradients are added.
-        amp: Matrix products and convolutions in "bf16" or "fp16" (`torch.autocast`). Coordinates,
-            ensemble weights, parameters and the loss stay in fp32.
-        scaler: Of the loss, for "fp16"; it skips steps whose scaled gradients overflow.
+        data_norm: Normalisation of ``inp`` and ``gt``.
+        loss: Loss function, a mean over prediction and target, (B, Q, 3) or (B, 3, H, W).
+        grad_clip: Largest norm of all gradients together; larger ones are scaled down to it.
+        accumulate: Number of parts in which the batch goes through the model; their gradients are
+            added.
+        amp: Data type of matrix products and convolutions, "bf16" or "fp16" (`torch.autocast`).
+            Coordinates, ensemble weights, parameters and the loss stay in fp32.
+        scaler: Scaler of the loss, for "fp16"; it skips steps whose scaled gradients overflow.
         skip_bad: Leave the weights as they are if loss or gradients are not finite.
-        weight: Of the batch's loss in the mean over the group: its share of the samples, times the
-            number of processes.
-        group: The processes that have the other parts of the batch; ``model`` averages their
-            gradients (`Group.average_gradients`).
+        weight: Weight of the batch's loss in the mean over the group: its share of the samples,
+            times the number of processes.
+        group: Processes that have the other parts of the batch; ``model`` averages their gradients
+            (`Group.average_gradients`).
 
     Returns:
-        (the loss, whether loss and gradients are finite), both still on the device, of the group.
+        (loss, whether loss and gradients are finite), both for the whole group, on the device.
     """
     scaler = scaler or torch.amp.GradScaler(batch["inp"].device.type, enabled=False)
     optimizer.zero_grad(set_to_none=True)
@@ -61,7 +62,7 @@ def train_step(
         last = number == len(parts)
         inp = normalise(part["inp"], data_norm["inp"], 1)
         gt = normalise(part["gt"], data_norm["gt"], channel_dim(part["gt"]))
-        # Gradients of the group meet once, in the last part.
+        # Gradients are averaged over the group only once, in the last part.
         with nullcontext() if last else getattr(model, "no_sync", nullcontext)():
             with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
                 pred = model(inp, part["coord"], part["cell"])
@@ -91,7 +92,7 @@ def _split(batch: Mapping[str, Tensor], parts: int) -> list[dict[str, Tensor]]:
 
 @contextmanager
 def compile_errors() -> Iterator[None]:
-    """What torch.compile could not do, in one line."""
+    """Turn errors of torch.compile into one line."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""What is said beside the pixels, as parts of files."""
+"""Encode metadata as the parts of files that hold it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rendering.metadata.xmp import digest
 SEGMENT = 65533  # bytes that a segment of a JPEG holds
 JPEG_LIMITS = (("EXIF", SEGMENT - 6), ("XMP", SEGMENT - len(XMP_MARK)), ("texts", SEGMENT))
 EXTENSION_PART = 65400  # bytes of an extension of XMP in a segment
-LONG_TEXT = 1024  # bytes from which texts are compressed
+LONG_TEXT = 1024  # texts with more bytes than this are compressed
 
 
 def jpeg_options(metadata: Metadata) -> dict[str, Any]:
-    """Options of Pillow for a JPEG."""
+    """Make the options with which Pillow saves a JPEG."""
     extra = _segment(0xE1, XMP_MARK + metadata.xmp) if metadata.xmp else b""
     rest = metadata.extension
     for at in range(0, len(rest), EXTENSION_PART):
@@ -28,7 +28,7 @@ def jpeg_options(metadata: Metadata) -> dict[str, Any]:
     block = metadata.photoshop
     for at in range(0, len(block), room):
         extra += _segment(0xED, PHOTOSHOP_MARK + block[at : at + room])
-    # Most programs show the last one only.
+    # Put comments last: most programs show only the last text.
     for keyword, text, *_ in sorted(metadata.texts, key=lambda text: text.keyword == "Comment"):
         extra += _segment(0xFE, (text if keyword == "Comment" else f"{keyword}: {text}").encode())
     exif = {"exif": b"Exif\0\0" + metadata.exif} if metadata.exif else {}
@@ -40,18 +40,18 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 
 def webp_options(metadata: Metadata) -> dict[str, Any]:
-    """Options of Pillow for a WebP."""
+    """Make the options with which Pillow saves a WebP."""
     return {"exif": metadata.exif or b"", "xmp": metadata.xmp or b""}
 
 
 def density_options(metadata: Metadata, largest: int = 2**20) -> dict[str, Any]:
-    """Options of Pillow for formats that have only a density."""
+    """Make the options with which Pillow saves formats that hold only a density."""
     dpi = metadata.dpi
     return {"dpi": dpi} if dpi and min(dpi) > 0.5 and max(dpi) <= largest else {}
 
 
 def png_parts(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of chunks before the pixels."""
+    """Yield the kind and content of the chunks before the pixels of a PNG."""
     if metadata.dpi:
         x, y = (min(round(each / 0.0254), 2**31 - 1) for each in metadata.dpi)
         yield b"pHYs", struct.pack(">IIB", x, y, 1)
@@ -60,7 +60,8 @@ def png_parts(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
     if metadata.xmp:
         yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp
     if block := metadata.photoshop:
-        # As ImageMagick and exiv2 do, and ExifTool reads: hexadecimal digits of Photoshop's block.
+        # Hexadecimal digits of Photoshop's block, as written by ImageMagick and exiv2, and read by
+        # ExifTool.
         digits = "\n".join(block.hex()[at : at + 72] for at in range(0, 2 * len(block), 72))
         profile = f"\niptc\n{len(block):8}\n{digits}\n"
         yield b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(profile.encode())

@@ -1,7 +1,7 @@
-"""EXIF: what a changed picture makes wrong is corrected, and nothing else is touched.
+"""Correct in EXIF what a changed picture makes wrong, and touch nothing else.
 
-EXIF is kept as a TIFF structure. It is edited where it stands, so that maker notes, which tell
-places in it, stay right.
+EXIF is a TIFF structure. It is edited in place, so that maker notes, which may contain offsets in
+it, stay valid.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ WIDTH, LENGTH, ORIENTATION = 256, 257, 274
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
 DENSITY = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 PIXEL_X, PIXEL_Y, USER_COMMENT = 0xA002, 0xA003, 0x9286
-# Where in the picture the subject is, and the image of which this is a part.
+# Positions of the subject in the picture, and the image that this one is a part of.
 PLACES = (0x9214, 0xA214, 0xA20C)
 THUMBNAIL, THUMBNAIL_SIZE, STRIPS, STRIP_SIZES = 513, 514, 273, 279
-# Of the first directory, what describes how pixels are stored.
+# Tags of the first directory that describe how pixels are stored.
 STORAGE = {
     *(254, 255, 258, 259, 262, 263, 264, 265, 266, STRIPS, 277, 278, STRIP_SIZES, 280, 281, 284),
     *(290, 291, 292, 293, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 330, 332, 334, 336),
     *(338, 339, 340, 341, 342, 347, 512, THUMBNAIL, THUMBNAIL_SIZE, *range(515, 533)),
 }
-POSITIONING = {529, 530, 531, 532}  # of the colours of a JPEG; right in every EXIF
+POSITIONING = {529, 530, 531, 532}  # how a JPEG stores colours; right in every EXIF
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
-# The keyword of a text -> the tag that says the same.
+# The keyword of a text -> the tag with the same meaning.
 TAG_OF = {"Title": 269, "Description": 270, "Author": 315, "Copyright": 33432, "Software": 305}
 INCH, CENTIMETRE = 2, 3
 
 
 def checked(blob: bytes) -> tuple[bytes | None, bool]:
-    """EXIF if it has anything in it, and whether some of it is damaged."""
+    """Return EXIF, or None if it is empty or unreadable, and whether some of it is damaged."""
     blob = blob.removeprefix(b"Exif\0\0")
     try:
         structure = Structure(blob)
@@ -62,7 +62,7 @@ def orientation(blob: bytes) -> int | None:
 
 
 def density(structure: Structure) -> tuple[float, float] | None:
-    """Pixels per inch, in x and y, if the first directory says them."""
+    """Read the pixels per inch, in x and y, from the first directory; None if they are missing."""
     first, _ = structure.entries(structure.first)
     values = []
     for tag in (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT):
@@ -76,20 +76,20 @@ def density(structure: Structure) -> tuple[float, float] | None:
 
 
 def density_of(blob: bytes) -> tuple[float, float] | None:
-    """Pixels per inch, in x and y, if EXIF says them."""
+    """Read the pixels per inch, in x and y, from EXIF; None if they are missing."""
     return density(Structure(blob))
 
 
 def corrected(
     blob: bytes | None, size: tuple[int, int], dpi: tuple[float, float] | None, force: bool
 ) -> bytes | None:
-    """EXIF of a picture that is upright and of another size.
+    """Correct EXIF for a picture that was turned upright and resized.
 
     Args:
-        blob: That of the input; None: it has none, and there is only the density.
+        blob: EXIF of the input; None if it has none, so that only the density is written.
         size: (height, width) of the output, in pixels.
         dpi: Pixels per inch, in x and y.
-        force: Write them even where the EXIF has others.
+        force: Write dpi even if the EXIF has another density.
     """
     if blob is None:
         if dpi is None:
@@ -139,7 +139,7 @@ def _with_density(
 
 
 def _erase_thumbnail(structure: Structure, at: int) -> None:
-    """The small picture of the second directory, which shows the input, and the directory."""
+    """Erase the thumbnail in the second directory, as it shows the input, and the directory."""
     entries, _ = structure.entries(at)
     structure.erase(at, len(structure.directory(entries)))
     for entry in entries.values():
@@ -155,13 +155,13 @@ def _erase_thumbnail(structure: Structure, at: int) -> None:
 def with_texts(
     blob: bytes | None, texts: list[tuple[str, str]]
 ) -> tuple[bytes | None, list[tuple[str, str]]]:
-    """EXIF with texts added, for formats that have no other place for them.
+    """Add texts to EXIF, for formats that have no other place for them.
 
-    Those that have a tag of their own go there, a comment to the description, and all others
-    together to the comment of the user. What is there stays.
+    Texts with a tag of their own go there, a comment goes to the description, and all others go
+    together to the user comment. Existing values stay.
 
     Args:
-        blob: EXIF, if there is some.
+        blob: EXIF, or None.
         texts: Keywords and texts.
 
     Returns:
@@ -206,7 +206,7 @@ def _user_comment(text: str, order: str) -> bytes:
 
 
 def without_maker_note(blob: bytes) -> bytes:
-    """The same without what only the maker can read, which is often the largest part."""
+    """Remove the maker note, which only its maker can read and which is often the largest part."""
     structure = Structure(bytearray(blob))
     first, _ = structure.entries(structure.first)
     if EXIF_IFD in first:

@@ -1,4 +1,4 @@
-"""Collecting what is found in a file; what is damaged is left out, and noted."""
+"""Collect the metadata found in a file; damaged parts are left out, with a note."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from rendering.metadata import exif, photoshop, xmp
 from rendering.metadata.parts import Metadata, Text
 
-MOST = 2**24  # bytes of one part; and
-TEXTS = 10_000  # texts; more is taken for damage
+MOST = 2**24  # most bytes of a part, and
+TEXTS = 10_000  # most texts; more is taken for damage
 
 
 @dataclass
 class Found:
-    """Parts of a file as they are met; of a part that comes twice, the first counts.
+    """The parts of a file as they are found; if a part occurs twice, the first one counts.
 
     Attributes:
         dpi: Pixels per inch, in x and y.
-        notes: What is lost.
+        notes: Messages about what is lost.
     """
 
     dpi: tuple[float, float] | None = None
@@ -53,7 +53,7 @@ class Found:
                 self.note("parts of its XMP are damaged: left out")
 
     def add_resources(self, block: bytes) -> None:
-        """Photoshop's, with IPTC among them."""
+        """Add a block of Photoshop's resources, which may include IPTC."""
         if not self._is_small(block, "Photoshop data"):
             return
         found, damaged = photoshop.resources(block)
@@ -83,12 +83,12 @@ class Found:
             self.add_text(Text("Comment", text))
 
     def set_density(self, x: float, y: float) -> None:
-        """Note pixels per inch; the first that make sense count."""
+        """Set the pixels per inch; the first valid values count."""
         if self.dpi is None and 0 < x < 2**31 and 0 < y < 2**31:
             self.dpi = (x, y)
 
     def per_metre(self, x: int, y: int) -> None:
-        """Note pixels per metre, most of which were rounded from inches; see `set_density`."""
+        """Set the pixels per metre, which are mostly rounded from inches; see `set_density`."""
         self.set_density(_inches(x), _inches(y))
 
     def _is_small(self, part: bytes, name: str) -> bool:
@@ -97,7 +97,7 @@ class Found:
         return len(part) <= MOST
 
     def metadata(self) -> Metadata | None:
-        """All of it; None if there is nothing."""
+        """Make the metadata of all parts; None if there are none."""
         if self.dpi is None and self._exif is not None:
             self.dpi = exif.density_of(self._exif)
         resources = tuple(self._resources.items()) if self._iptc or self._resources else ()
@@ -114,7 +114,7 @@ class Found:
 
 
 def decoded(raw: bytes) -> str:
-    """Text of UTF-8, or else of ISO 8859-1."""
+    """Decode text as UTF-8, or else as ISO 8859-1."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What a picture file says beside its pixels, and what another file can hold of it."""
+"""The metadata of a picture file, and how much of it another file can hold."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Text(NamedTuple):
     """A text with a keyword, as in a PNG; the keyword of a comment is "Comment".
 
     Attributes:
-        language: Such as "de", if it is known.
-        translated: The keyword in that language.
+        language: Language of the text, such as "de", if it is known.
+        translated: Keyword in that language.
     """
 
     keyword: str
@@ -26,17 +26,17 @@ class Text(NamedTuple):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a picture file says beside its pixels and their colours.
+    """The metadata of a picture file, besides its pixels and their colours.
 
     Attributes:
-        exif: As a TIFF structure, without the mark in front of it in a JPEG.
-        xmp: A packet in UTF-8.
-        extension: What of the XMP does not fit into the packet, in a JPEG.
-        iptc: The records of IPTC-IIM.
-        resources: Number and content of Photoshop's resources; without IPTC.
+        exif: EXIF as a TIFF structure, without the mark in front of it in a JPEG.
+        xmp: XMP packet in UTF-8.
+        extension: Part of the XMP that does not fit into the packet, in a JPEG.
+        iptc: Records of IPTC-IIM.
+        resources: Numbers and contents of Photoshop's resources, without IPTC.
         texts: Texts and comments.
         dpi: Pixels per inch, in x and y.
-        notes: What of it cannot be kept whatever the output is.
+        notes: Messages about what cannot be kept, whatever the output is.
     """
 
     exif: bytes | None = None
@@ -64,12 +64,12 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Room:
-    """What a file format holds beside pixels.
+    """The metadata that a file format can hold.
 
     Attributes:
-        name: Of the format.
-        parts: Which of "EXIF", "XMP", "IPTC", "texts", "density".
-        limits: The most bytes of one.
+        name: Name of the format.
+        parts: Parts that it can hold, from "EXIF", "XMP", "IPTC", "texts", "density".
+        limits: Names of parts, and the most bytes that each may have.
     """
 
     name: str
@@ -87,18 +87,18 @@ def carried(
     factors: tuple[float, float] | None = None,
     dpi: float | None = None,
 ) -> tuple[Metadata | None, list[str]]:
-    """What a file of a format shall say of a picture that was made upright and of another size.
+    """Convert metadata for an output that was turned upright and resized, in a given format.
 
     Args:
-        metadata: That of the input.
-        room: What the format holds.
+        metadata: Metadata of the input.
+        room: What the format can hold.
         size: (height, width) of the output, in pixels.
         factors: Output pixels per input pixel, in rows and columns; None if the output shows
             another frame than the input.
         dpi: Pixels per inch, if not those of the input.
 
     Returns:
-        What to write, and a note for each part that is lost.
+        The metadata to write, and a note for each part that is lost.
     """
     if metadata is None and dpi is None:
         return None, []
@@ -148,7 +148,7 @@ def carried(
 
 
 def _missing(metadata: Metadata, asked: tuple[float, float] | None, room: Room) -> list[str]:
-    """The parts for which a format has no place."""
+    """List the parts for which a format has no place."""
     there = {
         "EXIF": metadata.exif,
         "XMP": metadata.xmp,
@@ -160,7 +160,7 @@ def _missing(metadata: Metadata, asked: tuple[float, float] | None, room: Room) 
 
 
 def _squeezed(metadata: Metadata, room: Room) -> tuple[Metadata, list[str]]:
-    """What fits into the format, and notes of what does not."""
+    """Reduce metadata to what fits into the format, and make notes about the rest."""
     notes = []
     if metadata.exif and len(metadata.exif) > (limit := room.limit("EXIF")):
         smaller = exif.without_maker_note(metadata.exif)

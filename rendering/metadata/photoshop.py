@@ -1,4 +1,4 @@
-"""IPTC and the resources of Photoshop, which hold it in a JPEG."""
+"""Read and write IPTC and Photoshop's resources, which hold IPTC in a JPEG."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PATHS = range(2000, 2999)
 
 
 def resources(block: bytes) -> tuple[dict[int, bytes], bool]:
-    """Number and content of each resource, and whether the block is damaged."""
+    """Read the number and content of each resource, and whether the block is damaged."""
     found: dict[int, bytes] = {}
     at = 0
     while at + 12 <= len(block):
@@ -29,7 +29,7 @@ def resources(block: bytes) -> tuple[dict[int, bytes], bool]:
 
 
 def block_of(found: dict[int, bytes]) -> bytes:
-    """The block of resources of a number and content each."""
+    """Make the block of resources from their numbers and contents."""
     parts = (
         struct.pack(">4sHHI", b"8BIM", number, 0, len(data)) + data + bytes(len(data) % 2)
         for number, data in found.items()
@@ -38,7 +38,7 @@ def block_of(found: dict[int, bytes]) -> bytes:
 
 
 def unswapped(iptc: bytes) -> bytes:
-    """IPTC of a TIFF, which some programs write as numbers of 32 bits of the other order."""
+    """Fix IPTC of a TIFF that a program wrote as 32-bit numbers in the wrong byte order."""
     if iptc[:1] != b"\x1c" and iptc[3:4] == b"\x1c":
         whole = len(iptc) // 4
         iptc = struct.pack(f">{whole}I", *struct.unpack(f"<{whole}I", iptc[: whole * 4]))

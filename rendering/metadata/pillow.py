@@ -1,4 +1,4 @@
-"""What a Pillow image says beside its pixels, for an image that is made of it."""
+"""Carry the metadata of a Pillow image over to an image made from it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def kept_info(
     factors: tuple[float, float] | None = None,
     dpi: float | None = None,
 ) -> tuple[dict[Any, Any], list[str]]:
-    """The `info` of an image that was made upright and of another size.
+    """Make the `info` of an image that was turned upright and resized.
 
-    Its entries are named as Pillow names them, so that they can be handed to `Image.save`; "exif",
-    "xmp", "comment", "dpi", "photoshop", and each text under its keyword.
+    Its entries have Pillow's names, so that they can be passed to `Image.save`: "exif", "xmp",
+    "comment", "dpi", "photoshop", and each text under its keyword.
 
     Args:
         image: The input.

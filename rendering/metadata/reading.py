@@ -1,4 +1,4 @@
-"""What a file says beside its pixels: JPEG, PNG, WebP, TIFF, BMP; of others what Pillow says."""
+"""Read the metadata of JPEG, PNG, WebP, TIFF and BMP files; for others, take Pillow's."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ EXTENSION_MARK, PHOTOSHOP_MARK = b"http://ns.adobe.com/xmp/extension/\0", b"Phot
 
 
 def read_metadata(data: bytes, info: Mapping[Any, Any] | None = None) -> Metadata | None:
-    """What a picture file says beside its pixels; None if it says nothing.
+    """Read the metadata of a picture file; None if there is none.
 
-    Nothing that is wrong with it is an error: it is left out, and noted.
+    Damaged metadata raises no error: it is left out, with a note.
 
     Args:
-        data: The content of the file.
-        info: What Pillow says of it, for formats that are not read here.
+        data: Content of the file.
+        info: Pillow's `info` of the file, for formats that are not read here.
     """
     found = Found()
     try:
@@ -50,7 +50,7 @@ def read_metadata(data: bytes, info: Mapping[Any, Any] | None = None) -> Metadat
 
 
 def image_metadata(image: Image.Image) -> Metadata | None:
-    """What a Pillow image says beside its pixels; see `read_metadata`."""
+    """Read the metadata of a Pillow image; see `read_metadata`."""
     found = Found()
     if image.format == "TIFF":
         blob = image.getexif().tobytes().removeprefix(b"Exif\0\0")
@@ -64,7 +64,7 @@ def image_metadata(image: Image.Image) -> Metadata | None:
 
 
 def _read_info(info: Mapping[Any, Any], found: Found) -> None:
-    """Entries as Pillow names them."""
+    """Read entries with Pillow's names."""
     for name, add in (
         ("exif", found.add_exif),
         ("xmp", found.add_xmp),
@@ -83,7 +83,7 @@ def _read_info(info: Mapping[Any, Any], found: Found) -> None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of the segments of a JPEG before its first scan."""
+    """Yield the marker and content of each segment of a JPEG before its first scan."""
     at = 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -145,7 +145,7 @@ def _read_png(data: bytes, found: Found) -> None:
 
 
 def without_long_texts(data: bytes) -> bytes:
-    """A PNG without texts of a size at which Pillow refuses the picture."""
+    """Remove texts from a PNG that are so long that Pillow would refuse the picture."""
     kept, start = [], 0
     for at, kind, part in png_chunks(data):
         if kind in (b"zTXt", b"iTXt"):
@@ -182,7 +182,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def _add_png_text(text: Text, found: Found) -> None:
-    """A text, or what the programs that wrote it agree to keep in a text of that keyword."""
+    """Add a text, or the XMP, EXIF or IPTC that programs store in texts with certain keywords."""
     kind = text.keyword.removeprefix("Raw profile type ")
     if text.keyword == "XML:com.adobe.xmp":
         found.add_xmp(text.text.encode())
@@ -209,7 +209,7 @@ def _read_webp(data: bytes, found: Found) -> None:
         at += 8 + size + size % 2
 
 
-# Of the first directory of a TIFF, what describes the picture: as in EXIF, and the times and
+# Tags of the first directory of a TIFF that describe the picture: those of EXIF, and the times and
 # exposures that EXIF has in a directory of its own.
 DESCRIBING = {
     *(269, 270, 271, 272, 274, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432),
@@ -219,8 +219,8 @@ DESCRIBING = {
 }
 ELSEWHERE = {256, 257, 297, exif.XMP, exif.IPTC, exif.PHOTOSHOP, exif.ICC} | exif.STORAGE
 MAPS = {33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
-# Descriptions by programs that would read the sizes of the input from them; the first says no more
-# than those.
+# Beginnings of descriptions from which programs would read the sizes of the input; the first kind
+# contains nothing else.
 SHAPE = b'{"shape"'
 TECHNICAL = (SHAPE, b"ImageJ=", b"<?xml", b"<OME", b"SCANIMAGE")
 

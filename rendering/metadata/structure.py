@@ -1,6 +1,6 @@
-"""Directories of TIFF, of which EXIF is made, too: read, edited in place, copied.
+"""Read TIFF directories, which EXIF uses, too; edit them in place, and copy them.
 
-TIFF revision 6.0; BigTIFF, whose numbers of a directory are twice as wide.
+This follows TIFF revision 6.0, and BigTIFF, whose directories have numbers twice as wide.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 2, 3, 4, 5, 7, 16
 BIG_SIZES = {**SIZES, 16: 8, 17: 8, 18: 8}
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 MAKER_NOTE = 0x927C
-PINNED = 2**16  # a maker note further behind than this is moved
-MOST = 2**16 - 1  # entries of a directory, and
-LARGEST = 2**26  # bytes of a value or of all that is copied; more is taken for damage
+PINNED = 2**16  # a maker note at this offset or beyond is moved
+MOST = 2**16 - 1  # most entries of a directory, and
+LARGEST = 2**26  # most bytes of a value or of all copied values; more is taken for damage
 Order = Literal["<", ">"]
-# Of whole numbers, as `struct` names them.
+# Types of whole numbers, and their codes in `struct`.
 CODES = {1: "B", SHORT: "H", LONG: "I", 6: "b", 8: "h", 9: "i", 13: "I", LONG8: "Q", 18: "Q"}
 
 
 class Entry(NamedTuple):
-    """What a directory says of a tag.
+    """The entry of a tag in a directory.
 
     Attributes:
-        kind: The type of its numbers.
-        length: How many there are.
-        field: The value, or the place where it stands.
+        kind: Type of its numbers.
+        length: Number of them.
+        field: The value, or the offset where it is stored.
     """
 
     kind: int
@@ -41,12 +41,12 @@ class Structure:
     """The bytes of a TIFF structure.
 
     Args:
-        data: It begins with the header.
+        data: Bytes that begin with the header.
 
     Attributes:
-        order: "<" or ">".
+        order: Byte order, "<" or ">".
         big: Whether it is a BigTIFF.
-        damaged: Whether entries were met that cannot be right; they are left out.
+        damaged: Whether invalid entries were found; they are left out.
 
     Raises:
         ValueError: If there is no header.
@@ -64,19 +64,19 @@ class Structure:
 
     @classmethod
     def empty(cls, order: Order, big: bool = False) -> Structure:
-        """A header, and nothing behind it; see `put_first`."""
+        """Make a header with nothing behind it; see `put_first`."""
         mark = b"II" if order == "<" else b"MM"
         rest = struct.pack(order + "HHHQ", 43, 8, 0, 0) if big else struct.pack(order + "HI", 42, 0)
         return cls(bytearray(mark + rest))
 
     @property
     def _width(self) -> int:
-        """Bytes of the field of an entry."""
+        """The number of bytes in the field of an entry."""
         return 8 if self.big else 4
 
     @property
     def first(self) -> int:
-        """The place of the first directory."""
+        """The offset of the first directory."""
         return self.unpack("Q", 8) if self.big else self.unpack("I", 4)
 
     def unpack(self, code: str, at: int) -> int:
@@ -84,7 +84,7 @@ class Structure:
         return struct.unpack(self.order + code, bytes(self.data[at : at + size]))[0]
 
     def entries(self, at: int) -> tuple[dict[int, Entry], int]:
-        """The entries of a directory by tag, and where the next directory is, or 0."""
+        """Read the entries of a directory by tag, and the offset of the next directory, or 0."""
         head, each = ("Q", 20) if self.big else ("H", 12)
         start = at + struct.calcsize(head)
         if at < 8 or start > len(self.data):
@@ -114,27 +114,27 @@ class Structure:
         return 0 < size <= LARGEST and at + size <= len(self.data)
 
     def pointer(self, entry: Entry) -> int:
-        """The field as the place of a value."""
+        """Read the field as the offset of a value."""
         return struct.unpack(self.order + ("Q" if self.big else "I"), entry.field)[0]
 
     def place(self, entry: Entry) -> int | None:
-        """The place of the value; None: in the field."""
+        """Get the offset of the value; None if it is in the field itself."""
         size = BIG_SIZES[entry.kind] * entry.length
         return self.pointer(entry) if size > self._width else None
 
     def target_of(self, entry: Entry) -> int:
-        """The place of the directory that an entry names; 0 if it names none."""
+        """Get the offset of the directory that an entry points to; 0 if it points to none."""
         numbers = self.numbers(entry)
         return int(numbers[0]) if len(numbers) == 1 else 0
 
     def value(self, entry: Entry) -> bytes:
-        """The bytes of the value."""
+        """Get the bytes of the value."""
         size = BIG_SIZES[entry.kind] * entry.length
         at = self.place(entry)
         return entry.field[:size] if at is None else bytes(self.data[at : at + size])
 
     def numbers(self, entry: Entry) -> list[float]:
-        """The values of whole and rational numbers; of other types there are none."""
+        """Read the values of whole and rational numbers; an empty list for other types."""
         raw = self.value(entry)
         if entry.kind in (RATIONAL, 10):
             code = "I" if entry.kind == RATIONAL else "i"
@@ -146,12 +146,12 @@ class Structure:
         return [*map(float, struct.unpack(f"{self.order}{entry.length}{CODES[entry.kind]}", raw))]
 
     def entry(self, kind: int, raw: bytes, at: int | None = None) -> Entry:
-        """A new entry; a value that does not fit into the field is appended.
+        """Make an entry; a value that does not fit into the field is appended.
 
         Args:
-            kind: The type.
-            raw: The value, in this order of bytes.
-            at: Where the value stands already.
+            kind: Type of the value.
+            raw: Value in the byte order of this structure.
+            at: Offset of the value, if it is already stored.
         """
         assert isinstance(self.data, bytearray)
         count = len(raw) // BIG_SIZES[kind]
@@ -163,15 +163,15 @@ class Structure:
         return Entry(kind, count, struct.pack(self.order + ("Q" if self.big else "I"), at))
 
     def of_numbers(self, kind: int, *numbers: int) -> Entry:
-        """A new entry of whole numbers; see `entry`."""
+        """Make an entry of whole numbers; see `entry`."""
         return self.entry(kind, self.packed(kind, *numbers))
 
     def packed(self, kind: int, *numbers: int) -> bytes:
-        """Whole numbers as the value of an entry."""
+        """Pack whole numbers as the value of an entry."""
         return struct.pack(f"{self.order}{len(numbers)}{CODES[kind]}", *numbers)
 
     def fraction(self, number: float) -> bytes:
-        """A positive number as the value of an entry, a fraction."""
+        """Pack a positive number as a fraction, the value of an entry."""
         part = Fraction(min(number, 2.0**31)).limit_denominator(10000 if number < 2**16 else 1)
         return struct.pack(self.order + "II", part.numerator, part.denominator)
 
@@ -181,7 +181,7 @@ class Structure:
         return len(self.data)
 
     def directory(self, entries: dict[int, Entry], after: int = 0) -> bytes:
-        """The bytes of a directory, by tag."""
+        """Make the bytes of a directory, with its entries sorted by tag."""
         wide = "Q" if self.big else "I"
         records = [
             struct.pack(f"{self.order}HH{wide}", tag, entry.kind, entry.length) + entry.field
@@ -191,10 +191,10 @@ class Structure:
         return head + b"".join(records) + struct.pack(self.order + wide, after)
 
     def put(self, entries: dict[int, Entry], at: int | None = None, after: int = 0) -> int:
-        """Write a directory, in the place of the one at ``at`` if it has become no longer.
+        """Write a directory, replacing the one at ``at`` if it is no longer than that.
 
         Returns:
-            Where it is.
+            The offset of the directory.
         """
         assert isinstance(self.data, bytearray)
         raw = self.directory(entries, after)
@@ -214,13 +214,13 @@ class Structure:
         self.point(self.put(entries, at))
 
     def point(self, first: int) -> None:
-        """Write into the header where the first directory is."""
+        """Write the offset of the first directory into the header."""
         code, place = ("Q", 8) if self.big else ("I", 4)
         assert isinstance(self.data, bytearray)
         struct.pack_into(self.order + code, self.data, place, first)
 
     def erase(self, at: int, size: int) -> None:
-        """Overwrite bytes with zeros, or cut them off where they are the last ones."""
+        """Overwrite bytes with zeros, or cut them off if they are the last ones."""
         assert isinstance(self.data, bytearray)
         if size <= 0 or not 8 <= at < len(self.data):
             return
@@ -231,7 +231,7 @@ class Structure:
 
 
 class Copied(NamedTuple):
-    """A structure with nothing but what was asked for, and whether the maker note has moved."""
+    """A structure with only the copied values, their entries, and whether the maker note moved."""
 
     structure: Structure
     entries: dict[int, Entry]
@@ -245,20 +245,20 @@ def copied(
     big: bool = False,
     farthest: int = PINNED,
 ) -> Copied:
-    """The first directory, with those of EXIF, of GPS and of interoperability, in a new structure.
+    """Copy the first directory, and those of EXIF, GPS and interoperability, to a new structure.
 
-    A maker note may tell places within the file. So it stays where it is, if that is not too far
+    A maker note may contain offsets within the file. So it keeps its offset, unless that is too far
     from the beginning.
 
     Args:
-        source: Where they come from.
-        tags: Of the first directory; None: all.
-        without: Tags that are left out of it.
-        big: Whether it shall be a BigTIFF.
-        farthest: From where on a maker note is moved.
+        source: Structure to copy from.
+        tags: Tags of the first directory to copy; None: all.
+        without: Tags of the first directory to leave out.
+        big: Whether the new structure is a BigTIFF.
+        farthest: Offset from which on a maker note is moved.
 
     Returns:
-        What was copied; the first directory is not written yet.
+        The copies; the first directory is not written yet.
     """
     target = Structure.empty(source.order, big)
     first, _ = source.entries(source.first) if source.first else ({}, 0)

@@ -1,6 +1,6 @@
-"""XMP packets: what a changed picture makes wrong is corrected in the text, and the rest stays.
+"""Correct in XMP packets what a changed picture makes wrong, and leave the rest of the text.
 
-ISO 16684-1 and Adobe's XMP specification, part 3.
+This follows ISO 16684-1 and Adobe's XMP specification, part 3.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from xml.sax.saxutils import quoteattr
 TIFF, EXIF = "http://ns.adobe.com/tiff/1.0/", "http://ns.adobe.com/exif/1.0/"
 BASIC, NOTE = "http://ns.adobe.com/xap/1.0/", "http://ns.adobe.com/xmp/note/"
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-NOTE_SIZE = 150  # bytes of what tells of an extension, at most
+NOTE_SIZE = 150  # most bytes of the attributes that announce an extension
 REGIONS = "http://www.metadataworkinggroup.com/schemas/regions/"
 PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
 GOOGLE = "http://ns.google.com/photos/1.0/camera/"
 FILM = ("MicroVideo", "MicroVideoVersion", "MicroVideoOffset", "MotionPhoto", "MotionPhotoVersion")
-# What says that the file has another picture in it, which is not written.
+# Properties of other pictures in the file, which are not written.
 ELSEWHERE: dict[str, list[tuple[str, str | None]]] = {
     "gain map": [
         ("http://ns.adobe.com/hdr-gain-map/1.0/", None),
@@ -34,7 +34,7 @@ ELSEWHERE: dict[str, list[tuple[str, str | None]]] = {
         ("http://ns.google.com/photos/dd/1.0/device/", None),
     ],
 }
-# Pixels of a panorama, in rows and columns.
+# Properties of a panorama that are in pixels, for rows and for columns.
 SPANS = (
     ("FullPanoHeightPixels", "CroppedAreaImageHeightPixels", "CroppedAreaTopPixels"),
     ("FullPanoWidthPixels", "CroppedAreaImageWidthPixels", "CroppedAreaLeftPixels"),
@@ -42,7 +42,7 @@ SPANS = (
 
 
 def checked(packet: bytes) -> bytes | None:
-    """The packet as UTF-8, or None if it is damaged."""
+    """Return the packet as UTF-8, or None if it is damaged."""
     packet = packet.strip(b"\0")
     try:
         if packet[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -69,17 +69,17 @@ def corrected(
     dpi: tuple[float, float] | None,
     factors: tuple[float, float] | None,
 ) -> tuple[bytes | None, list[str]]:
-    """XMP of a picture that is upright and of another size.
+    """Correct XMP for a picture that was turned upright and resized.
 
     Args:
-        packet: That of the input.
+        packet: XMP of the input.
         size: (height, width) of the output, in pixels.
-        dpi: Pixels per inch, in x and y, where they are not those of the input.
+        dpi: Pixels per inch, in x and y, if not those of the input.
         factors: Output pixels per input pixel, in rows and columns, if the output shows the same
             frame as the input with the same side up.
 
     Returns:
-        The new packet, and what of it is lost.
+        The new packet, None if it is damaged, and the names of the parts that are lost.
     """
     height, width = (str(pixels) for pixels in size)
     values = [
@@ -133,7 +133,7 @@ def _prefixes(packet: bytes, uri: str) -> list[bytes]:
 
 
 def value(packet: bytes, uri: str, name: str) -> str | None:
-    """The value of a property, if it has one."""
+    """Read the value of a property; None if it has none."""
     found: list[str] = []
 
     def remember(text: str) -> str:
@@ -145,7 +145,7 @@ def value(packet: bytes, uri: str, name: str) -> str | None:
 
 
 def _replaced(packet: bytes, uri: str, name: str, change: Callable[[str], str]) -> bytes:
-    """The packet with another value of a property."""
+    """Change the value of a property in a packet."""
 
     def changed(match: re.Match[bytes]) -> bytes:
         before, value, after = match.group("before", "value", "after")
@@ -165,13 +165,13 @@ def _replaced(packet: bytes, uri: str, name: str, change: Callable[[str], str]) 
 
 
 def _removed(packet: bytes, uri: str, name: str | None) -> bytes:
-    """The packet without a property, or without all of a namespace."""
+    """Remove a property, or everything in a namespace, from a packet."""
     for prefix in _prefixes(packet, uri):
         tag = prefix + b":" + (name.encode() + rb"(?![\w.-])" if name else rb"[\w.-]+")
         packet = re.sub(rb"\s" + tag + rb"""\s*=\s*("[^"<]*"|'[^'<]*')""", b"", packet)
         kept, at = [], 0
         for match in re.finditer(rb"<(" + tag + rb")(?:\s[^<>]*)?>", packet):
-            if match.start() < at:  # within what is removed
+            if match.start() < at:  # inside a removed part
                 continue
             end = match.end()
             if not match.group().endswith(b"/>"):
@@ -186,7 +186,7 @@ def _removed(packet: bytes, uri: str, name: str | None) -> bytes:
 
 
 def merged(packet: bytes, extension: bytes) -> bytes | None:
-    """A packet and the extension that a JPEG had in further segments as one; None: damaged."""
+    """Join a packet and its extension from further segments of a JPEG; None if it is damaged."""
     inner = re.search(rb"<rdf:RDF(\s[^>]*)?>(.*)</rdf:RDF\s*>", extension, re.DOTALL)
     end = re.search(rb"</rdf:RDF\s*>", packet)
     if inner is None or end is None:
@@ -196,15 +196,15 @@ def merged(packet: bytes, extension: bytes) -> bytes | None:
 
 
 def trimmed(packet: bytes) -> bytes:
-    """The packet without the room that it has for changes in its place."""
+    """Remove from a packet the padding for editing in place."""
     end = packet.rfind(b"<?xpacket end")
     return packet if end < 0 else packet[:end].rstrip() + b"\n" + packet[end:]
 
 
 def split(packet: bytes, limit: int) -> tuple[bytes, bytes] | None:
-    """A packet of at most so many bytes, and the rest as its extension; `merged` undoes it.
+    """Split a packet into one of at most ``limit`` bytes and an extension; `merged` undoes it.
 
-    The largest properties go into the extension. None: the packet cannot be split.
+    The largest properties go into the extension. None means that it cannot be split.
     """
     try:
         document = minidom.parseString(packet)
@@ -237,12 +237,12 @@ def _bytes(node: minidom.Node) -> bytes:
 
 
 def digest(extension: bytes) -> str:
-    """What a packet and the segments of its extension name it by."""
+    """Make the name by which a packet and the segments of its extension refer to the extension."""
     return hashlib.md5(extension, usedforsecurity=False).hexdigest().upper()
 
 
 def _properties(descriptions: list[minidom.Element]) -> Iterator[minidom.Element]:
-    """The elements that are properties; long attributes are made such elements."""
+    """Yield the elements that are properties, after turning long attributes into elements."""
     for description in descriptions:
         for name, text in [*description.attributes.items()]:
             if len(text) > 1000 and not name.startswith("xmlns:"):
@@ -255,7 +255,7 @@ def _properties(descriptions: list[minidom.Element]) -> Iterator[minidom.Element
 
 
 def _described(node: minidom.Element) -> str:
-    """A property in a description of its own, with the names that are known where it stands."""
+    """Put a property in a description of its own, with the namespaces known at its place."""
     known: dict[str, str] = {}
     above = node.parentNode
     while isinstance(above, minidom.Element):

@@ -1,10 +1,10 @@
-"""Average the weights of checkpoints of one architecture.
+"""Average the weights of checkpoints that share one architecture.
 
     python weights/recipe/average.py weights/fast.pth save/a/epoch-last.pth new.pth --shares 1 2
 
-Models that were fine-tuned from the same one are averaged well: Wortsman et al., "Model soups:
-averaging weights of multiple fine-tuned models improves accuracy without increasing inference
-time", ICML 2022.
+Averaging works well for models that were fine-tuned from the same one: Wortsman et al., "Model
+soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
+inference time", ICML 2022.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
         raise UserError(f"{args.output}: is there already; name another file")
     loaded = [load_checkpoint(path) for path in args.checkpoint]
     for path, checkpoint in zip(args.checkpoint, loaded, strict=True):
-        model_from(checkpoint, path)  # it fits this code
+        model_from(checkpoint, path)  # check that it fits this code
         norm_in(checkpoint, path)
         check_same_kind(checkpoint, path, loaded[0], args.checkpoint[0])
     sd = average([checkpoint["model"]["sd"] for checkpoint in loaded], shares)
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def average(weights: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """The weighted mean of state dicts, in float64; what is not of floats is the first's."""
+    """Compute the weighted mean of state dicts in float64; non-float entries are the first's."""
     total = sum(shares)
 
     def mean(key: str, like: Tensor) -> Tensor:

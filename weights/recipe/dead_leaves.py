@@ -2,10 +2,11 @@
 
     python weights/recipe/dead_leaves.py --input photos --output load/compact-copies --count 139
 
-Photographs have few edges as sharp as the pixel grid allows, and a network learns what to do with
-them from these. Sizes of shapes follow a power law, as those of objects in pictures do: Lee,
-Mumford, Huang, "Occlusion Models for Natural Images", IJCV 2001; trained with by Achddou, Gousseau,
-Ladjal, "Synthetic Images as a Regularity Prior for Image Restoration Neural Networks", SSVM 2021.
+Photographs have few edges as sharp as the pixel grid allows, so a network learns from these images
+how to render them. Sizes of shapes follow a power law, like those of objects in pictures: Lee,
+Mumford, Huang, "Occlusion Models for Natural Images", IJCV 2001. Such images were used for training
+by Achddou, Gousseau, Ladjal, "Synthetic Images as a Regularity Prior for Image Restoration Neural
+Networks", SSVM 2021.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from datasets.image_file import read_image, write_pixels
 from datasets.image_folder import ImageFolder
 from errors import UserError
 
-OVERSAMPLING = 3  # drawn so much larger, then shrunk
+OVERSAMPLING = 3  # images are drawn larger by this factor, then shrunk
 SIZES = ((4, 150), (8, 200), (6, 80))  # smallest and largest radius in output pixels
 COUNTS = (250, 500, 900)  # shapes in an image
 FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX)
@@ -64,7 +65,7 @@ def main() -> None:
 
 
 def dead_leaves(photograph: Image.Image, side: int, rng: random.Random) -> Image.Image:
-    """A square picture of shapes in colours of a photograph, or filled with parts of it, on it."""
+    """Draw shapes on a square part of a photograph, in its colours or filled with parts of it."""
     large = side * OVERSAMPLING
     palette = np.asarray(photograph.convert("RGB")).reshape(-1, 3)
     factor = max(OVERSAMPLING, large / min(photograph.size))
@@ -90,20 +91,20 @@ def part_of(image: Image.Image, side: int, rng: random.Random) -> Image.Image:
 
 
 def power_law(smallest: float, largest: float, rng: random.Random) -> float:
-    """A radius r with density r^-3, that of a picture which looks alike at all scales."""
+    """Draw a radius r with density r^-3, as in pictures that look the same at all scales."""
     low, high = smallest**-2, largest**-2
     return (low + (high - low) * rng.random()) ** -0.5
 
 
 def colour(palette: np.ndarray, rng: random.Random) -> tuple[int, ...]:
-    """Draw a colour: that of a pixel of the photograph; every fourth time black, white or any."""
+    """Draw a colour from the photograph's pixels; every fourth time black, white or any."""
     if rng.random() < 0.25:
         return rng.choice([*STARK, tuple(rng.randint(0, 255) for _ in range(3))])
     return tuple(palette[rng.randrange(len(palette))].tolist())
 
 
 def shape(centre: Point, radius: float, rng: random.Random) -> list[Point]:
-    """The outline of an ellipse, a polygon or a curved band."""
+    """Draw the outline of an ellipse, a polygon or a curved band."""
     return rng.choice((ellipse, polygon, band))(centre, radius, rng)
 
 
@@ -132,7 +133,7 @@ def polygon(centre: Point, radius: float, rng: random.Random) -> list[Point]:
 
 
 def band(centre: Point, radius: float, rng: random.Random) -> list[Point]:
-    """A stroke of constant width along an arc."""
+    """Draw the outline of a stroke of constant width along an arc."""
     length, steps = 2.5 * radius, 30
     width = max(OVERSAMPLING * rng.uniform(0.7, 8), radius * rng.uniform(0.02, 0.12))
     angle, bend = rng.uniform(0, 2 * math.pi), rng.uniform(-1.2, 1.2) / steps

@@ -1,9 +1,9 @@
-"""Give the EDSR encoder of a checkpoint more residual blocks that change nothing yet.
+"""Add residual blocks that change nothing yet to the EDSR encoder of a checkpoint.
 
     python weights/recipe/deepen.py weights/fast.pth save/deeper.pth --blocks 2
 
-A new block ends in a convolution of zeros, so it adds nothing to what passes by, and the deeper
-model computes what the old one did. Training goes on from there, with ``pre_train``: Chen,
+A new block ends in a convolution of zeros, so it adds nothing to its input, and the deeper model
+computes the same as the old one. Training continues from there, with ``pre_train``: Chen,
 Goodfellow, Shlens, "Net2Net: Accelerating Learning via Knowledge Transfer", ICLR 2016.
 """
 
@@ -55,10 +55,10 @@ def main() -> None:
 
 
 def deepened(model: nn.Module, spec: dict[str, Any], more: int) -> tuple[nn.Module, dict[str, Any]]:
-    """The model with so many more blocks, which come last, and its spec.
+    """Add ``more`` blocks to a model, after the others, and return it with its new spec.
 
     Raises:
-        UserError: If its encoder is no `edsr-baseline`.
+        UserError: If its encoder is not `edsr-baseline`.
     """
     encoder_spec = spec["args"].get("encoder_spec") or {}
     if encoder_spec.get("name") != "edsr-baseline":

@@ -2,9 +2,9 @@
 
     python weights/recipe/fine_patterns.py --input photos --output load/fine --count 120
 
-A network that has seen photographs only takes a checker of single pixels for something else, and
-may turn it black. Each image here has four patterns. Their cells are 1 to 4.3 pixels wide: after
-shrinking by as much, single pixels of the input.
+A network that has only seen photographs mistakes a checker of single pixels for something else, and
+may turn it black. Each image here has four patterns. Their cells are 1 to 4.3 pixels wide: when an
+image is shrunk by that factor, they become single pixels of the input.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from datasets.image_file import read_image, write_pixels
 from datasets.image_folder import ImageFolder
 from errors import UserError
 
-OVERSAMPLING = 4  # of cells that are no whole number of pixels wide
+OVERSAMPLING = 4  # for cells that are not a whole number of pixels wide
 LARGEST_CELL = 4.3
 LETTERS = string.ascii_letters + string.digits + ".,:;-()%&$  "
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def four_patterns(photograph: Image.Image, side: int, rng: Rng) -> np.ndarray:
-    """uint8 (side, side, 3): a pattern in each quarter, of different sizes."""
+    """Draw four patterns in a picture, uint8 (side, side, 3), cut into four unequal parts."""
     picture = np.empty((side, side, 3), np.uint8)
     row, col = (int(rng.integers(side // 3, side - side // 3)) for _ in range(2))
     for rows in (slice(0, row), slice(row, side)):
@@ -76,7 +76,7 @@ def four_patterns(photograph: Image.Image, side: int, rng: Rng) -> np.ndarray:
 
 
 def pattern(photograph: Image.Image, side: int, rng: Rng) -> np.ndarray:
-    """uint8 (side, side, 3): one of `KINDS`, its cells 1 to `LARGEST_CELL` pixels wide."""
+    """Draw one of `KINDS`, uint8 (side, side, 3), with cells 1 to `LARGEST_CELL` pixels wide."""
     whole = rng.random() < 0.6
     cell = int(rng.integers(1, 5)) if whole else rng.uniform(1, LARGEST_CELL)
     count = math.ceil(side / cell) + 1
@@ -89,7 +89,7 @@ def pattern(photograph: Image.Image, side: int, rng: Rng) -> np.ndarray:
 
 
 def magnified(cells: np.ndarray, cell: float) -> np.ndarray:
-    """Squares of this many pixels, with soft borders where they are not whole."""
+    """Enlarge cells to squares of ``cell`` pixels, with soft borders if that is not whole."""
     if cell == int(cell):
         return cells.repeat(int(cell), 0).repeat(int(cell), 1)
     side = math.floor(len(cells) * cell)
@@ -99,7 +99,7 @@ def magnified(cells: np.ndarray, cell: float) -> np.ndarray:
 
 
 def two_colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
-    """Black and white or the reverse, two grays, or two colours, as floats."""
+    """Draw black and white or the reverse, two grays, or two colours, as floats."""
     kind = rng.integers(4)
     if kind == 0:
         dark, light = np.zeros(3), np.full(3, 255.0)
@@ -113,7 +113,7 @@ def two_colours(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
 
 
 def part(photograph: Image.Image, count: int, rng: Rng) -> tuple[np.ndarray, Rng]:
-    """A square part of a photograph of so many pixels, made smaller first."""
+    """Shrink a photograph, and cut a square of ``count`` pixels a side out of it."""
     factor = max(rng.uniform(0.25, 0.6), (count + 1) / min(photograph.size))
     small = photograph.resize([round(n * factor) for n in photograph.size])
     left, top = (int(rng.integers(n - count + 1)) for n in small.size)
@@ -121,7 +121,7 @@ def part(photograph: Image.Image, count: int, rng: Rng) -> tuple[np.ndarray, Rng
 
 
 def stripes(count: int, rng: Rng) -> np.ndarray:
-    """Lines of one cell, every second to fifth row or column, or a grid or dots of them."""
+    """Draw lines of one cell, every second to fifth row or column, or a grid or dots of them."""
     periods = rng.integers(2, 6, 2)
     y, x = np.mgrid[:count, :count]
     rows, cols = y % periods[0] == 0, x % periods[1] == 0
@@ -130,13 +130,13 @@ def stripes(count: int, rng: Rng) -> np.ndarray:
 
 def checker(count: int, rng: Rng) -> np.ndarray:
     y, x = np.mgrid[:count, :count]
-    if rng.random() < 0.3:  # of colours, each channel another
+    if rng.random() < 0.3:  # in colour, with another pattern in each channel
         return 255.0 * np.stack([(x + y) % 2, y % 2, x % 2], axis=-1)[..., rng.permutation(3)]
     return ((x + y) % 2).astype(float)
 
 
 def screen(count: int, rng: Rng) -> np.ndarray:
-    """Halftone dots that grow from one side to the other."""
+    """Draw halftone dots that grow from one side to the other."""
     period, angle = rng.uniform(3, 9), rng.uniform(0, math.pi / 2)
     y, x = np.mgrid[:count, :count] * 2 * math.pi / period
     u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
@@ -144,14 +144,14 @@ def screen(count: int, rng: Rng) -> np.ndarray:
 
 
 def ramp(count: int, rng: Rng) -> np.ndarray:
-    """A slope from one level to another, in [0, 1], along rows or columns; often a plain level."""
+    """Draw a ramp of levels in [0, 1] along rows or columns; often it is a single level."""
     start, stop = rng.uniform(0, 1, 2) if rng.random() < 0.7 else [rng.uniform(0.1, 0.9)] * 2
     slope = np.broadcast_to(np.linspace(start, stop, count), (count, count))
     return slope.T if rng.random() < 0.5 else slope
 
 
 def thresholds(order: int, count: int) -> np.ndarray:
-    """The thresholds of Bayer's ordered dithering, in [0, 1], repeated over the picture."""
+    """Make the thresholds of Bayer's ordered dithering, in [0, 1], repeated over the picture."""
     matrix = np.zeros((1, 1))
     while len(matrix) < order:
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
@@ -164,7 +164,7 @@ def ordered(count: int, rng: Rng) -> np.ndarray:
 
 
 def diffused(count: int, rng: Rng) -> np.ndarray:
-    """Reduce to one bit by Floyd and Steinberg's error diffusion."""
+    """Reduce a ramp to one bit by Floyd and Steinberg's error diffusion."""
     levels = Image.fromarray(np.uint8(255 * ramp(count, rng)))
     return np.asarray(levels.convert("1")).astype(float)
 
@@ -186,7 +186,7 @@ def dithered_photograph(given: tuple[np.ndarray, Rng]) -> np.ndarray:
 
 
 def text(count: int, rng: Rng) -> np.ndarray:
-    """Letters of one bit or with soft edges, 6 to 20 cells high."""
+    """Draw letters of one bit or with soft edges, 6 to 20 cells high."""
     page = Image.new("1" if rng.random() < 0.6 else "L", (count, count), 0)
     draw, line = ImageDraw.Draw(page), 0
     full = 1 if page.mode == "1" else 255
@@ -199,7 +199,7 @@ def text(count: int, rng: Rng) -> np.ndarray:
 
 
 def code(count: int, rng: Rng) -> np.ndarray:
-    """Black and white at random, with the square eyes of a QR code."""
+    """Draw random black and white cells, with the square eyes of a QR code."""
     modules = (rng.random((count, count)) < rng.uniform(0.1, 0.9)).astype(float)
     eye = np.ones((7, 7))
     eye[1:-1, 1:-1], eye[2:-2, 2:-2] = 0, 1
@@ -211,7 +211,7 @@ def code(count: int, rng: Rng) -> np.ndarray:
 
 
 def lines(count: int, rng: Rng) -> np.ndarray:
-    """A drawing of straight lines, arcs and rectangles, one cell wide, without soft edges."""
+    """Draw straight lines, ellipses and rectangles, one cell wide, without soft edges."""
     page = Image.new("1", (count, count), 0)
     draw = ImageDraw.Draw(page)
     for _ in range(count // 4):
@@ -227,7 +227,7 @@ def lines(count: int, rng: Rng) -> np.ndarray:
 
 
 def pixels_of_few_colours(count: int, rng: Rng) -> np.ndarray:
-    """Pixel art: cells, some of them in groups, of two to eight colours."""
+    """Draw pixel art: single cells or blocks of cells, in two to eight colours."""
     palette = rng.uniform(0, 255, (int(rng.integers(2, 9)), 3))
     coarse = int(rng.integers(1, 4))
     some = rng.integers(len(palette), size=(count // coarse + 1,) * 2)
@@ -235,7 +235,7 @@ def pixels_of_few_colours(count: int, rng: Rng) -> np.ndarray:
 
 
 def noise(count: int, rng: Rng) -> np.ndarray:
-    """Every cell of any level, gray or of any colour."""
+    """Draw cells of random gray levels or random colours."""
     return (
         rng.uniform(0, 255, (count, count, 3)) if rng.random() < 0.5 else rng.random((count,) * 2)
     )

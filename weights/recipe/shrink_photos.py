@@ -2,8 +2,8 @@
 
     python weights/recipe/shrink_photos.py --input photos --output load/compact
 
-Test sets are small images with sharp details, and a photograph gets like that by shrinking. Copies
-whose shorter side would be less than ``--min-side`` are left out.
+Test sets have small images with sharp details, and shrinking makes photographs more like them.
+Copies whose shorter side would be less than ``--min-side`` are left out.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def target(args: argparse.Namespace, file: Path, factor: float) -> Path:
-    """The file to which a copy of an image is written."""
+    """Choose the file to which a copy of an image is written."""
     return args.output / f"{file.stem}-{round(100 * factor):03d}{'-gray' * args.gray}.png"
 
 
