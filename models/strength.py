@@ -6,16 +6,19 @@ This is deep network interpolation (Wang et al., CVPR 2019) of all weights.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from configs.schema import per_channel
 from errors import UserError
 
 Weights = Mapping[str, Tensor]
+EDSR = ("edsr-baseline", "edsr")  # encoders whose residual blocks can be added
 
 
 def read_strength(value: Any, title: str = "strength") -> float:
@@ -66,9 +69,9 @@ def blended(
         path, base_path: Paths of the checkpoints, for messages.
 
     Raises:
-        UserError: As in `check_same_kind`.
+        UserError: As in `fitting_base`.
     """
-    check_same_kind(model, path, base, base_path)
+    base = fitting_base(model, path, base, base_path)
     sd = blend(base["model"]["sd"], model["model"]["sd"], strength)
     return {**model, "model": {**model["model"], "sd": sd}}
 
@@ -89,6 +92,57 @@ def blend(base: Weights, model: Weights, strength: float) -> dict[str, Tensor]:
         )
         for key, value in model.items()
     }
+
+
+def fitting_base(
+    model: Mapping[str, Any], path: str | Path, base: Mapping[str, Any], base_path: str | Path
+) -> Mapping[str, Any]:
+    """Return the base of a model, with as many residual blocks as the model.
+
+    A base whose EDSR encoder has fewer blocks gets those that it lacks: each has the first
+    convolution of the model's block and a second one of zeros. So it adds nothing at strength 0,
+    where the base computes what it did, and fades in with the strength.
+
+    Args:
+        path, base_path: Paths of the checkpoints, for messages.
+
+    Raises:
+        UserError: As in `check_same_kind`.
+    """
+    fitted = _with_blocks(base, _blocks(model), model["model"].get("sd"))
+    check_same_kind(model, path, fitted, base_path)
+    return fitted
+
+
+def _blocks(checkpoint: Mapping[str, Any]) -> int:
+    """Return the number of residual blocks of a checkpoint's EDSR encoder; 0 if it has no other."""
+    spec = (checkpoint["model"].get("args") or {}).get("encoder_spec") or {}
+    count = (spec.get("args") or {}).get("n_resblocks")
+    return count if spec.get("name") in EDSR and isinstance(count, int) else 0
+
+
+def _with_blocks(base: Mapping[str, Any], wanted: int, sd: Any) -> Mapping[str, Any]:
+    """Return a base with blocks that add nothing, up to a number of them.
+
+    Args:
+        sd: State dict of the model, whose first convolutions the new blocks get.
+    """
+    had, spec = _blocks(base), base["model"]
+    last = f"encoder.body.{had}."
+    if not 0 < had < wanted or not isinstance(sd, Mapping) or f"{last}weight" not in spec["sd"]:
+        return base
+    encoder = spec["args"]["encoder_spec"]
+    encoder = {**encoder, "args": {**encoder["args"], "n_resblocks": wanted}}
+    weights = {
+        f"encoder.body.{wanted}.{key.removeprefix(last)}" if key.startswith(last) else key: value
+        for key, value in spec["sd"].items()
+    }
+    for key, value in sd.items():
+        place = re.match(r"encoder\.body\.(\d+)\.body\.(\d+)\.", key)
+        if place is not None and had <= int(place[1]) < wanted:
+            weights[key] = value if place[2] == "0" else torch.zeros_like(value)
+    args = {**spec["args"], "encoder_spec": encoder}
+    return {**base, "model": {**spec, "args": args, "sd": weights}}
 
 
 def check_same_kind(

@@ -31,7 +31,7 @@ from models.checkpoint import (
     norm_in,
     save_checkpoint,
 )
-from models.strength import check_same_kind
+from models.strength import fitting_base
 
 KEPT = ("model", "data_norm", "guard")
 
@@ -73,7 +73,7 @@ def base_name(checkpoint: Mapping[str, Any], path: Path, base: str | Path, outpu
     other = load_checkpoint(base)
     for name, norm in ((path, checkpoint), (base, other)):
         norm_in(norm, name)
-    check_same_kind(checkpoint, path, other, base)
+    fitting_base(checkpoint, path, other, base)
     file = checkpoint_file(base).resolve()
     if file == output.resolve():
         raise UserError(f"{output}: would replace its own base; name another output")

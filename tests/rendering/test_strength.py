@@ -1,5 +1,6 @@
 """Blends of a model and the one that it was fine-tuned from."""
 
+import copy
 import hashlib
 import io
 import itertools
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import models
 import models.checkpoint as module
 from errors import UserError
 from models.checkpoint import load_checkpoint, load_model, save_checkpoint, split_name
@@ -111,6 +113,48 @@ def test_pictures_move_from_one_model_to_the_other(folder):
         assert torch.allclose(picture, literal, rtol=0, atol=1e-5)
     moving = whole.abs() > 1e-3
     assert all((step * whole)[moving].min() > 0 for step in steps)
+
+
+def deeper(folder):
+    """A model ``deep`` of three blocks, tuned from ``shallow`` of one; the file of neither."""
+    specs = []
+    for blocks in (1, 3):
+        spec = copy.deepcopy(SPECS["liif"])
+        args = {"no_upsampling": True, "n_resblocks": blocks, "n_feats": 8}
+        spec["args"]["encoder_spec"] = {"name": "edsr-baseline", "args": args}
+        specs.append(spec)
+    torch.manual_seed(3)
+    for spec, name, more in zip(specs, ("shallow", "deep"), ({}, {"base": "shallow"}), strict=True):
+        spec = {**spec, "sd": models.make(spec).state_dict()}
+        save_checkpoint(folder / f"{name}.pth", {"model": spec, "data_norm": NORM, **more})
+
+
+def test_a_base_with_fewer_blocks_fades_the_others_in(folder):
+    deeper(folder)
+    image = torch.rand(1, 3, 8, 9, generator=torch.Generator().manual_seed(0))
+    coord, cell = queries(1, 50)
+    with torch.no_grad():
+        wanted = {name: load_model(name)[0](image, coord, cell) for name in ("shallow", "deep")}
+        found = {s: load_model("deep", s)[0](image, coord, cell) for s in STRENGTHS}
+    assert torch.equal(found[0], wanted["shallow"])
+    assert torch.equal(found[1], wanted["deep"])
+    half, (shallow, deep) = state_of("deep", 0.5), (state_of(name) for name in ("shallow", "deep"))
+    assert len(half) == len(deep) > len(shallow)
+    for block in (1, 2):
+        for kind in ("weight", "bias"):
+            first, second = (f"encoder.body.{block}.body.{i}.{kind}" for i in (0, 2))
+            assert torch.equal(half[first], deep[first])
+            assert torch.equal(half[second], deep[second] / 2)
+        last = "encoder.body.{}.weight".format
+        torch.testing.assert_close(half[last(3)], (shallow[last(1)] + deep[last(3)]) / 2)
+
+
+def test_a_base_with_more_blocks_is_another_architecture(folder):
+    deeper(folder)
+    checkpoint = load_checkpoint("shallow")
+    save_checkpoint(folder / "shallow.pth", {**checkpoint, "base": "deep"})
+    with pytest.raises(UserError, match=r"they differ in encoder_spec$"):
+        load_model("shallow", 0.5)
 
 
 def test_whole_numbers_are_the_models(folder):
