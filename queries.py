@@ -78,9 +78,11 @@ class Queries:
         """
         if self.known_picture is not None:
             return self.known_picture
-        if self.axes is None or min(map(len, self.axes)) < 2:
+        # In any order, so also flipped or turned.
+        rows, cols = (x.unique() for x in self.coord[0].unbind(-1))
+        if len(rows) * len(cols) != self.coord.shape[1] or min(len(rows), len(cols)) < 2:
             return None
-        height, width = (round(2 * (len(x) - 1) / (x[-1] - x[0]).item()) for x in self.axes)
+        height, width = (round(2 * (len(x) - 1) / (x[-1] - x[0]).item()) for x in (rows, cols))
         return height, width
 
     @property

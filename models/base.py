@@ -95,6 +95,8 @@ class ContinuousModel(nn.Module):
             interpolation where they go astray in pictures finer than photographs. True for models
             from checkpoints of this code, unless the file has ``guard: False``; see `load_model`.
         rendered: Number of queries that rendering decodes at a time on a CPU.
+        rendered_on_cuda: The same on a GPU.
+        keeps_latents: Whether latents stay valid when other images are encoded.
         largest_scale: Largest scale whose cells are used for rendering and evaluation, since the
             model was not trained beyond it; None if pictures always use their own cells.
     """
@@ -105,7 +107,9 @@ class ContinuousModel(nn.Module):
     spans_queries: bool = False
     one_cell: ClassVar[bool] = False
     guarded: bool = False
-    rendered: ClassVar[int] = amounts.RENDERED
+    rendered: int = amounts.RENDERED
+    rendered_on_cuda: int = amounts.RENDERED_ON_CUDA
+    keeps_latents: ClassVar[bool] = True
     largest_scale: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from torch import Tensor, nn
 
 from models.base import ContinuousModel
+from models.reading import amounts
 from models.reading.latent import Latent
 from queries import Queries
 
@@ -14,17 +16,22 @@ from queries import Queries
 class PublishedModel(ContinuousModel):
     """A wrapped model with ``gen_feat(inp)`` and ``query_rgb(coord, cell)``, like published code.
 
-    Such a model remembers only the last image; any other is encoded again when it is queried.
+    Such a model remembers only the last image, whoever encoded it. So latents are for use at once;
+    if this wrapper has encoded another image since, that of the latent is encoded again.
 
     Args:
-        model: The module to wrap.
+        model: The module to wrap. If it has ``spans_queries``, all queries are passed at once.
     """
+
+    rendered_on_cuda = amounts.RENDERED  # as in the published code
+    keeps_latents = False
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.encoder = getattr(model, "encoder", None)
-        self.spans_queries = getattr(model, "spans_queries", False)
+        if getattr(model, "spans_queries", False):
+            self.rendered = self.rendered_on_cuda = sys.maxsize
         self.largest_scale = getattr(model, "largest_scale", None)
         self.remembered: Latent | None = None
 

@@ -20,7 +20,6 @@ from rendering.guard import Guard
 from utils import denormalise, sample_bicubic
 
 # Queries decoded at a time; halved when memory runs out.
-QUERIES_ON_CUDA = 2**18
 FEWEST = 1000
 
 Span = tuple[int, int]
@@ -60,7 +59,7 @@ class Decoder:
 
     def __init__(self, model: ContinuousModel, norm: DataNorm, device: torch.device) -> None:
         self.model, self.norm, self.device = model, norm, device
-        self.queries = QUERIES_ON_CUDA if device.type == "cuda" else model.rendered
+        self.queries = model.rendered_on_cuda if device.type == "cuda" else model.rendered
         self.guarded = model.guarded and not model.spans_queries
 
     @torch.no_grad()

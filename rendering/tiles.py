@@ -190,6 +190,8 @@ class Renderer:
 
     def fits(self, picture: Picture) -> bool:
         """Check whether a picture can be encoded whole and kept for several renderings."""
+        if not self.model.keeps_latents:
+            return False
         if not self.knows_parts or self.tile == 0:
             return True  # it is never encoded in tiles, whatever memory that takes
         height, width = picture.size

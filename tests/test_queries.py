@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import queries
+from models.literal import FORMULAS
 from queries import Queries, whole_picture
 from rendering.grid import output_grid
 from rendering.picture import Picture
@@ -54,7 +55,15 @@ def test_the_picture_behind_some_of_its_pixels():
     assert Queries(coord).picture == (13, 7)
     assert Queries(rows[:, 3:9, 2:5].flatten(1, 2)).picture == (13, 7)
     assert Queries(rows[:, 3:4].flatten(1, 2)).picture is None
+    for turned in (
+        -coord,
+        coord * coord.new_tensor([-1.0, 1.0]),
+        rows.transpose(1, 2).flatten(1, 2),
+    ):
+        assert Queries(turned).picture == (13, 7)
+    assert Queries(coord.flip(-1)).picture == (7, 13)
     assert Queries(coord[:, :50]).picture is None
+    assert Queries(coord[:, [0, 0, 7, 7]]).picture is None
     assert Queries.grid(rows[0, 3:4, 0, 0], rows[0, 0, :, 1], picture=(13, 7)).picture == (13, 7)
 
 
@@ -77,7 +86,7 @@ def test_rendering_knows_its_grid(monkeypatch):
     """And so does not look for it, in whatever model."""
     picture = Picture(torch.rand(6, 7, 3).numpy())
     rows, cols = output_grid((6, 7), scale=(3, 4))
-    names = ("bicubic", "liif", "lte", "metasr", "lmliif", "lmlte", "ciaosr")
+    names = ("bicubic", *FORMULAS)
     renderers = [Renderer(make(name).eval()) for name in names]
     monkeypatch.setattr(queries, "_find_axes", lambda coord: pytest.fail("looked for"))
     for renderer in renderers:

@@ -121,7 +121,9 @@ class CLIT(ContinuousModel):
             return torch.cat(list(items))
 
         def find(coord: Tensor, cell: Tensor | None = None) -> Tensor:
-            return self.stages(latent, plans[0], Queries(coord, cell))[-1]
+            whole = coord.shape == queries.coord.shape  # which may be known to be a grid
+            some = queries if whole else Queries(coord, cell)
+            return self.stages(latent, plans[0], some)[-1]
 
         inputs = (queries.coord,) if queries.cell is None else (queries.coord, queries.cell)
         return in_pieces(find, amounts.CLIT_SHARING, *inputs)

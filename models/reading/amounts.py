@@ -20,7 +20,8 @@ CLIT_SHARING = 2**15  # queries that share codes
 CLIT_TABLE = 2**23  # floats in the decoder's first layer applied to values
 LONGEST_ROW = 64  # queries of one key in a row
 
-# Queries that rendering passes to a model at a time on a CPU.
-RENDERED = 30000
+# Queries that rendering passes to a model at a time.
+RENDERED_ON_CUDA = 2**18
+RENDERED = 30000  # on a CPU
 RENDERED_NARROW = 2**17  # if queries are grouped and each is cheap
 COMPOSED = 2**18  # for one scale of a picture composed of several

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.reading import amounts
-from models.reading.threads import each_alone
+from models.reading.threads import each_alone, threads_for
 from utils import in_inference
 
 
@@ -89,10 +89,14 @@ def pieces(count: int, *inputs: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def in_pieces(function: Callable[..., Tensor], count: int, *inputs: Tensor) -> Tensor:
-    """Apply a function to ``count`` queries at a time: inputs (..., Q, C) -> (B, Q, ...)."""
+    """Apply a function to ``count`` queries at a time: inputs (..., Q, C) -> (B, Q, ...).
+
+    Several threads share them.
+    """
     if not in_inference():
         return function(*inputs)
-    return torch.cat(each_alone(function, pieces(count, *inputs)), dim=1)
+    count = -(-count // threads_for(*inputs))  # pieces that are in memory at the same time
+    return torch.cat(each_alone(function, list(pieces(count, *inputs))), dim=1)
 
 
 def at_all_codes(
@@ -162,5 +166,5 @@ def in_cache(
         own, spare = of_thread.memory
         return function(codes.read(at, own), *part, spare=spare)
 
-    parts = zip(*(x.split(step, dim=2) for x in (index, *inputs)), strict=True)
+    parts = list(zip(*(x.split(step, dim=2) for x in (index, *inputs)), strict=True))
     return torch.cat(each_alone(work, parts), dim=1)

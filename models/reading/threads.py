@@ -9,30 +9,88 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 T = TypeVar("T")
 
+_pools: dict[int, ThreadPoolExecutor] = {}  # by their number of threads, kept for further work
+_lock = threading.Lock()
 
-class _Crew:
-    """A pool of threads kept for further work, as many as the last caller computed with."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.count = 0
-        self.pool: ThreadPoolExecutor | None = None
+def threads_for(*inputs: object) -> int:
+    """Return how many threads may compute a function of these inputs in inference.
 
-    def of(self, count: int) -> ThreadPoolExecutor:
-        with self.lock:
-            if self.pool is None or self.count != count:
-                if self.pool is not None:
-                    self.pool.shutdown(wait=False)  # it still finishes the work it has
-                self.pool, self.count = _started(count), count
-            return self.pool
+    One, the caller's, unless all tensors are on the CPU and nothing in the caller's thread changes
+    or records what operations do: autocast, a tracer, a profiler, or a mode of torch.
+    """
+    tensors = [value for value in inputs if isinstance(value, Tensor)]
+    watched = (
+        torch.is_autocast_enabled("cpu")
+        or torch._C._get_tracing_state() is not None
+        or torch.compiler.is_compiling()
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._autograd._profiler_enabled()
+    )
+    on_cpu = all(tensor.device.type == "cpu" for tensor in tensors)
+    return torch.get_num_threads() if on_cpu and not watched else 1
+
+
+def each_alone(work: Callable[..., T], pieces: Sequence[tuple[object, ...]]) -> list[T]:
+    """Return the results of ``work(*piece)`` for each piece, in order; for inference only.
+
+    It uses as many threads as the caller computes with. The caller does the work itself where that
+    is one, see `threads_for`, or where there are fewer pieces than threads.
+    """
+    count = threads_for(*pieces[0]) if pieces else 1
+    if count == 1 or len(pieces) < count:
+        return [work(*piece) for piece in pieces]
+    inference = torch.is_inference_mode_enabled()
+
+    def compute(piece: tuple[object, ...]) -> T:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(*piece)
+
+    futures: list[Future[T]] = []
+    found: list[T] = []
+    try:
+        _submit(futures, compute, pieces, count)
+        # No variable may hold a future: with its exception it would keep tensors alive.
+        for index in range(len(futures)):
+            found.append(futures[index].result())
+    finally:
+        for index in range(len(futures)):
+            futures[index].cancel()
+        wait(futures)
+        futures.clear()
+    return found + [work(*piece) for piece in pieces[len(found) :]]
+
+
+def _submit(
+    futures: list[Future[T]],
+    compute: Callable[[tuple[object, ...]], T],
+    pieces: Sequence[tuple[object, ...]],
+    count: int,
+) -> None:
+    """Hand over as many pieces as possible: none where there can be no more threads."""
+    try:
+        pool = _pool(count)
+        for piece in pieces:
+            futures.append(pool.submit(compute, piece))
+    except RuntimeError:  # none can be started, or the interpreter is about to end
+        return
+
+
+def _pool(count: int) -> ThreadPoolExecutor:
+    with _lock:
+        if count not in _pools:
+            _pools[count] = _started(count)
+        return _pools[count]
 
 
 def _started(count: int) -> ThreadPoolExecutor:
@@ -45,44 +103,26 @@ def _started(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         all_there.wait()
 
-    for _ in range(count):
-        pool.submit(compute_alone)
-    all_there.wait()
-    # Each thread has its own number, but new threads start with the one that was set last.
-    torch.set_num_threads(before)
+    try:
+        for _ in range(count):
+            pool.submit(compute_alone)
+        all_there.wait()
+    except BaseException:
+        all_there.abort()  # or those that wait would keep the program from ending
+        pool.shutdown()
+        raise
+    finally:
+        # Each thread has its own number, but new threads start with the one that was set last.
+        torch.set_num_threads(before)
     return pool
-
-
-_crew = _Crew()
 
 
 def _forget() -> None:
     """Start afresh in a forked process, whose only thread is the one that forked."""
-    global _crew
-    _crew = _Crew()
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-
-
-def each_alone(work: Callable[..., T], pieces: Iterable[tuple[object, ...]]) -> list[T]:
-    """Return the results of ``work(*piece)`` for each piece, in order; for inference only.
-
-    It uses as many threads as the caller computes with; with one, the caller does the work.
-    """
-    pieces, count = list(pieces), torch.get_num_threads()
-    if count == 1 or len(pieces) < 2:
-        return [work(*piece) for piece in pieces]
-    inference = torch.is_inference_mode_enabled()
-
-    def done(piece: tuple[object, ...]) -> T:
-        with torch.inference_mode(inference), torch.no_grad():
-            return work(*piece)
-
-    futures = [_crew.of(count).submit(done, piece) for piece in pieces]
-    try:
-        return [future.result() for future in futures]
-    finally:
-        for future in futures:
-            future.cancel()

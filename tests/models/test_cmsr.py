@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import batched_predict, clip_cell
+from engine import batched_predict, clip_cell, self_ensemble
 from errors import UserError
 from models.continuous.cmsr import Level, compose, levels, scale_of
 from rendering.grid import output_grid
@@ -97,6 +97,18 @@ def test_without_cells(args):
     model = make("lmliif", cmsr_spec=tables(0.11), cell_decode=False, **args)
     with torch.no_grad():
         assert model(torch.randn(1, 3, 6, 7), *grid((45, 50))).shape == (1, 2250, 3)
+
+
+def test_flipped_and_turned_pictures_are_composed_too(pair):
+    """So in the mean over all eight, too."""
+    inp, (coord, cell) = torch.randn(1, 3, 8, 9), grid((64, 72))
+    found, plain = (self_ensemble(model, inp, coord, cell, None) for model in pair)
+    assert found.shape == plain.shape
+    assert (found - plain).abs().max() > 0.01
+    for flip in ([-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]):
+        with torch.no_grad():
+            composed, plain = (model(inp, coord * coord.new_tensor(flip), cell) for model in pair)
+        assert (composed - plain).abs().max() > 0.01
 
 
 def test_in_float64(pair):

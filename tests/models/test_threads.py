@@ -1,15 +1,26 @@
 """Pieces that threads decode alone: the same results, and nothing left changed."""
 
+import contextlib
+import gc
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+import models.reading.threads as module
 from models.reading.threads import each_alone
 from tests.cases import SPECS, make, queries
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +94,122 @@ def test_an_error_reaches_the_caller_and_the_threads_go_on():
         with pytest.raises(torch.OutOfMemoryError, match="full"):
             each_alone(fail, [(i,) for i in range(9)])
     assert each_alone(fail, [(0,), (1,)]) == [0, 1]
+
+
+def test_after_an_error_nothing_runs_and_nothing_is_held():
+    """So that the memory is free for another try with less."""
+    running, held = [], []
+
+    def fail(number):
+        tensor = torch.zeros(9)
+        held.append(weakref.ref(tensor))
+        running.append(number)
+        time.sleep(0.05 * (number + 1))
+        running.remove(number)
+        if number == 0:
+            raise torch.OutOfMemoryError("full")
+        return tensor
+
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(torch.OutOfMemoryError):
+            each_alone(fail, [(i,) for i in range(6)])
+        assert running == []
+        assert 2 <= len(held) < 6  # some had begun, the others were not
+        assert all(reference() is None for reference in held)
+    finally:
+        gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore")  # of tracing
+@pytest.mark.parametrize("kind", ["autocast", "trace", "mode", "flops", "profile", "meta"])
+def test_where_operations_are_watched_the_caller_computes(kind):
+    found = []
+
+    def note(x):
+        found.append(threading.get_ident())
+        return x + 1
+
+    pieces = [(torch.ones(2),) for _ in range(4)]
+    with torch.no_grad():
+        if kind == "trace":
+            function = lambda x: torch.stack(each_alone(note, [(x,)] * 4))  # noqa: E731
+            torch.jit.trace(function, torch.ones(2), check_trace=False)
+        elif kind == "meta":
+            each_alone(note, [(x.to("meta"),) for (x,) in pieces])
+        else:
+            with {
+                "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
+                "mode": lambda: torch.device("cpu"),
+                "flops": lambda: FlopCounterMode(display=False),
+                "profile": torch.profiler.profile,
+            }[kind]():
+                each_alone(note, pieces)
+    assert set(found) == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("name", ["liif", "metasr", "ciaosr"])
+@pytest.mark.filterwarnings("ignore")  # of tracing
+def test_a_traced_model_follows_its_input(name, monkeypatch):
+    monkeypatch.setattr("models.reading.amounts.CACHED_FLOATS", 2**9)
+    model, (coord, cell) = make(name).eval(), queries(1, 150)
+    cell = cell[:, :1].expand_as(coord)
+    first, second = torch.randn(2, 1, 3, 7, 6)
+    with torch.no_grad():
+        traced = torch.jit.trace(model, (first, coord, cell), check_trace=False)
+        wanted = model(second, coord, cell)
+        torch.testing.assert_close(traced(second, coord, cell), wanted, rtol=0, atol=1e-5)
+
+
+LEAVING = """
+import threading, time
+import torch
+from models.reading.threads import each_alone
+torch.set_num_threads(2)
+
+def late():
+    time.sleep(0.5)  # the main thread has ended
+    print(each_alone(lambda i: i * i, [(i,) for i in range(4)]))
+
+threading.Thread(target=late).start()
+"""
+
+
+def test_work_after_the_main_thread_has_ended():
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("[0, 1, 4, 9]\n", "")
+
+
+def test_threads_that_cannot_be_started(monkeypatch):
+    monkeypatch.setattr(module, "_pools", {})
+    start, started = threading.Thread.start, []
+
+    def refuse(thread):
+        started.append(thread)
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    me = threading.get_ident()
+    assert {thread for thread, _ in each_alone(who, [(i,) for i in range(4)])} == {me}
+    monkeypatch.setattr(threading.Thread, "start", start)
+    started[0].join(10)
+    assert not started[0].is_alive()
+    assert in_a_new_thread(torch.get_num_threads) == 2
+
+
+def test_callers_with_other_numbers_of_threads():
+    def call(count):
+        torch.set_num_threads(count)
+        return [each_alone(lambda i: i, [(i,) for i in range(5)]) for _ in range(50)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(call, (2, 3, 2, 3)):
+            assert found == [list(range(5))] * 50
 
 
 def test_several_callers_at_once():

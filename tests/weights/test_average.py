@@ -10,11 +10,11 @@ from tests.programs import NORM, fails, succeeds
 SCRIPT = "weights/recipe/average.py"
 
 
-def save(path, seed, name="liif", norm=NORM):
+def save(path, seed, name="liif", norm=NORM, **more):
     torch.manual_seed(seed)
     spec = copy.deepcopy(SPECS[name])
     sd = models.make(spec).state_dict()
-    torch.save({"model": {**spec, "sd": sd}, "data_norm": norm, "optimizer": {}}, path)
+    torch.save({"model": {**spec, "sd": sd}, "data_norm": norm, "optimizer": {}, **more}, path)
     return sd
 
 
@@ -42,6 +42,8 @@ def test_mistakes(tmp_path):
     save(tmp_path / "a.pth", 0)
     save(tmp_path / "b.pth", 1, "lte")
     save(tmp_path / "c.pth", 1, norm={key: {"sub": [0.4], "div": [0.5]} for key in NORM})
+    save(tmp_path / "d.pth", 1, guard=False)
+    assert "guard differs" in fails(tmp_path, SCRIPT, "a.pth", "d.pth", "out.pth")
     assert "cannot be blended" in fails(tmp_path, SCRIPT, "a.pth", "b.pth", "out.pth")
     assert "data_norm" in fails(tmp_path, SCRIPT, "a.pth", "c.pth", "out.pth")
     assert "1 for 2" in fails(tmp_path, SCRIPT, "a.pth", "a.pth", "out.pth", "--shares", 1)

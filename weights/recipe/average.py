@@ -53,6 +53,8 @@ def main() -> None:
         model_from(checkpoint, path)  # check that it fits this code
         norm_in(checkpoint, path)
         check_same_kind(checkpoint, path, loaded[0], args.checkpoint[0])
+        if checkpoint.get("guard") != loaded[0].get("guard"):
+            raise UserError(f"{path}: guard differs from that of {args.checkpoint[0]}")
     sd = average([checkpoint["model"]["sd"] for checkpoint in loaded], shares)
     kept = {key: value for key, value in loaded[0].items() if key in ("data_norm", "guard")}
     args.output.parent.mkdir(parents=True, exist_ok=True)
