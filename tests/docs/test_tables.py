@@ -106,7 +106,7 @@ def test_what_is_written_by_hand_is_kept():
     assert files(["utils.py", "engine.py", "errors.py"], before).splitlines() == [
         "1. `utils.py`: moved",
         "2. `engine.py`: by hand",
-        "3. `errors.py`: What is told to the user in place of a traceback.",
+        "3. `errors.py`: Errors shown to the user instead of a traceback.",
     ]
 
 
