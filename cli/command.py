@@ -35,8 +35,8 @@ def add_model_option(parser: argparse.ArgumentParser, several: bool = False) -> 
         nargs="+" if several else None,
         default=[DEFAULT_MODEL] if several else DEFAULT_MODEL,
         metavar="M.pth",
-        help=f"{'checkpoints' if several else 'a checkpoint'}; fast, compact or photo: those in weights/; "
-        f"or bicubic: the baseline; M.pth@0.5: a fine-tuned one at half its strength; "
+        help=f"{'checkpoints' if several else 'a checkpoint'}; fast, compact or photo: those in "
+        f"weights/; or bicubic: the baseline; M.pth@0.5: a fine-tuned one at half its strength; "
         f"default: {DEFAULT_MODEL}",
     )
 

@@ -94,6 +94,8 @@ class ContinuousModel(nn.Module):
         guarded: Whether pictures are rendered with a guard, which pulls colours back to bicubic
             interpolation where they go astray in pictures finer than photographs. True for models
             from checkpoints of this code, unless the file has ``guard: False``; see `load_model`.
+        restores: Whether the model was trained to improve pictures that it does not enlarge. At
+            scale 1 and below rendering skips other models.
         rendered: Number of queries that rendering decodes at a time on a CPU.
         rendered_on_cuda: The same on a GPU.
         keeps_latents: Whether latents stay valid when other images are encoded.
@@ -107,6 +109,7 @@ class ContinuousModel(nn.Module):
     spans_queries: bool = False
     one_cell: ClassVar[bool] = False
     guarded: bool = False
+    restores: bool = False
     rendered: int = amounts.RENDERED
     rendered_on_cuda: int = amounts.RENDERED_ON_CUDA
     keeps_latents: ClassVar[bool] = True

@@ -1,6 +1,7 @@
 """Checkpoints: ``{"model": {name, args, sd}, "optimizer": {name, args, sd}, "epoch": int}``.
 
-``data_norm`` and ``guard`` say how to use the model, ``base`` which one it was fine-tuned from.
+``data_norm``, ``guard`` and ``restores`` say how to use the model, ``base`` which one it was
+fine-tuned from.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from models.registry import registry
 from models.strength import as_number, blended, read_strength
 from models.unpickling import unpickled, unwrapped
 
+USE = ("data_norm", "guard", "restores")  # entries that say how to use the model
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 
 
@@ -298,4 +300,5 @@ def load_model(
     if isinstance(model, ContinuousModel):
         # Files of this code state their normalisation; published ones are rendered as published.
         model.guarded = bool(checkpoint.get("guard", norm is not None))
+        model.restores = bool(checkpoint.get("restores", False)) and strength != 0
     return model, norm

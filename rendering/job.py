@@ -209,7 +209,8 @@ def render_bands(
     if wrap:
         source, rows, cols = wrapped(renderer, picture, rows, cols)
         scene = None
-    if kind == (picture.channels, picture.pixels.dtype) and (seen := _same_pixels(rows, cols)):
+    repeats = kind == (picture.channels, picture.pixels.dtype) and not renderer.model.restores
+    if repeats and (seen := _same_pixels(rows, cols)):
         same = _as_it_is(source, *seen, progress)
         return framed(same, placing.border, placing.size[1], picture.opaque)
     bands = renderer.render(source, rows, cols, scene)

@@ -105,7 +105,7 @@ class Renderer:
                 other images.
         """
         shrinking = Shrinking(rows, cols)
-        if not shrinking.needs_network:
+        if not (shrinking.needs_network or self.model.restores):
             seen = shrinking.rows.span(), shrinking.cols.span()
             yield from shrinking.filter(self._as_they_are(picture, *seen))
             return

@@ -23,6 +23,7 @@ from typing import Any
 from cli.command import outlive_output, run
 from errors import UserError
 from models.checkpoint import (
+    USE,
     WEIGHTS,
     base_file,
     checkpoint_file,
@@ -33,7 +34,7 @@ from models.checkpoint import (
 )
 from models.strength import fitting_base
 
-KEPT = ("model", "data_norm", "guard")
+KEPT = ("model", *USE)
 
 
 def main() -> None:

@@ -85,6 +85,8 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "versions": versions(),
         }
+        if trains_to_restore(config):
+            saved["restores"] = True
         if self.average is not None:
             saved["trained_sd"] = self.model.state_dict()
             saved["averaged"] = int(self.average.n_averaged)
@@ -94,6 +96,14 @@ class TrainState:
         """Check whether all weights are finite."""
         floats = [p for p in self.model.state_dict().values() if p.is_floating_point()]
         return all(bool(torch.isfinite(p).all()) for p in floats)
+
+
+def trains_to_restore(config: TrainConfig) -> bool:
+    """Check whether the inputs of a training are degraded, some of them at scale 1."""
+    wrapper = config.train_dataset.wrapper
+    args = wrapper.get("args") or {}
+    degraded = wrapper["name"] == "sr-implicit-degraded" and (args.get("low") or args.get("high"))
+    return bool(degraded) and args.get("scale_min", 1) == 1
 
 
 def versions() -> dict[str, str | int]:

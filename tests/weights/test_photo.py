@@ -9,6 +9,7 @@ from datasets.degradations.jpeg import Jpeg
 from datasets.image_file import resize_bicubic, to_unit
 from engine import super_resolve
 from models.checkpoint import load_model
+from rendering.upscaler import load
 from utils import calc_psnr
 
 SIDE = 160
@@ -98,6 +99,30 @@ def test_its_strength_is_a_knob(photographs, damage):
     assert moved == sorted(moved)
     assert missing == sorted(missing, reverse=True)
     assert psnr == sorted(psnr)
+
+
+@pytest.mark.parametrize(("scale", "gain"), [(1, 0.5), (0.8, 0.3)])
+def test_rendering_restores_what_it_does_not_enlarge(photographs, scale, gain):
+    """Unlike with other models, and with strength 0, where the picture itself is filtered."""
+    for truth in photographs:
+        image = saved(truth, 15).mul(255).round().byte().permute(1, 2, 0).numpy()
+        found = {
+            name: load(*args).upscale(image, scale=scale)
+            for name, args in {
+                "photo": ("photo",),
+                "none": ("photo", None, None, 0),
+                "fast": ("fast",),
+            }.items()
+        }
+        assert np.array_equal(found["none"], found["fast"])
+        wanted = load("bicubic").upscale(truth.permute(1, 2, 0).numpy(), scale=scale)
+        psnr = {
+            name: calc_psnr(*(to_unit(torch.from_numpy(x)) for x in (picture, wanted)))
+            for name, picture in found.items()
+        }
+        assert psnr["photo"] > psnr["fast"] + gain
+        if scale == 1:
+            assert np.array_equal(found["fast"], image)
 
 
 def test_it_has_no_colour_cast(models):

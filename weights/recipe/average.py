@@ -28,7 +28,7 @@ from torch import Tensor
 
 from cli.command import outlive_output, run
 from errors import UserError
-from models.checkpoint import load_checkpoint, model_from, norm_in, save_checkpoint
+from models.checkpoint import USE, load_checkpoint, model_from, norm_in, save_checkpoint
 from models.strength import check_same_kind
 
 
@@ -53,10 +53,11 @@ def main() -> None:
         model_from(checkpoint, path)  # check that it fits this code
         norm_in(checkpoint, path)
         check_same_kind(checkpoint, path, loaded[0], args.checkpoint[0])
-        if checkpoint.get("guard") != loaded[0].get("guard"):
-            raise UserError(f"{path}: guard differs from that of {args.checkpoint[0]}")
+        for key in ("guard", "restores"):
+            if checkpoint.get(key) != loaded[0].get(key):
+                raise UserError(f"{path}: {key} differs from that of {args.checkpoint[0]}")
     sd = average([checkpoint["model"]["sd"] for checkpoint in loaded], shares)
-    kept = {key: value for key, value in loaded[0].items() if key in ("data_norm", "guard")}
+    kept = {key: value for key, value in loaded[0].items() if key in USE}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, {**kept, "model": {**loaded[0]["model"], "sd": sd}})
     print(f"{args.output}: the average of {len(loaded)}")

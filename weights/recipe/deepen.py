@@ -29,7 +29,7 @@ import models
 from cli.command import outlive_output, run
 from errors import UserError
 from models.base import encoder_of
-from models.checkpoint import load_checkpoint, model_from, save_checkpoint
+from models.checkpoint import USE, load_checkpoint, model_from, save_checkpoint
 from models.encoders.edsr import ResBlock
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     model, spec = deepened(
         model_from(checkpoint, args.checkpoint), checkpoint["model"], args.blocks
     )
-    kept = {key: value for key, value in checkpoint.items() if key in ("data_norm", "guard")}
+    kept = {key: value for key, value in checkpoint.items() if key in USE}
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, {**kept, "model": {**spec, "sd": model.state_dict()}})
     print(f"{args.output}: {spec['args']['encoder_spec']['args']['n_resblocks']} residual blocks")
