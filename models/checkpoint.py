@@ -21,6 +21,7 @@ from errors import UserError
 from files.paths import expand
 from files.whole import written_whole
 from models.base import ContinuousModel
+from models.published import is_continuous
 from models.registry import registry
 from models.strength import as_number, blended, read_strength
 from models.unpickling import unpickled, unwrapped
@@ -192,13 +193,6 @@ def norm_in(checkpoint: Mapping[str, Any], path: str | Path) -> dict[str, Any] |
         _, problems = parse_section(DataNorm, norm)
         raise_problems(f"{path}: data_norm", problems)
     return norm
-
-
-def is_continuous(model: Any) -> bool:
-    """Tell whether a model has the methods of a continuous one: ``gen_feat``, ``query_rgb``."""
-    return callable(getattr(model, "gen_feat", None)) and callable(
-        getattr(model, "query_rgb", None)
-    )
 
 
 def split_name(name: str | Path, strength: float | None = None) -> tuple[str | Path, float | None]:

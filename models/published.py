@@ -52,3 +52,10 @@ class PublishedModel(ContinuousModel):
 def as_continuous(model: nn.Module) -> ContinuousModel:
     """Return the model itself, or wrap one from other code in a `PublishedModel`."""
     return model if isinstance(model, ContinuousModel) else PublishedModel(model)
+
+
+def is_continuous(model: Any) -> bool:
+    """Tell whether a model has the methods of a continuous one: ``gen_feat``, ``query_rgb``."""
+    return callable(getattr(model, "gen_feat", None)) and callable(
+        getattr(model, "query_rgb", None)
+    )

@@ -19,7 +19,8 @@ from engine import check_data_norm
 from errors import UserError
 from files.paths import expand, is_path
 from models.channels import colour_channels
-from models.checkpoint import checkpoint_file, is_continuous, load_checkpoint
+from models.checkpoint import checkpoint_file, load_checkpoint
+from models.published import is_continuous
 from training.beginning import begin, freeze
 from training.changes import norm_of, refuse_other_training
 from training.recipe import LOSSES, make_optimizer, optimizers

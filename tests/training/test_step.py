@@ -82,9 +82,9 @@ def test_amp_sees_exact_coordinates(monkeypatch):
     model = make("liif")
     decode = model.decode
 
-    def look(latent, coord, cell):
-        rgb = decode(latent, coord, cell)
-        seen.append((latent.feat.dtype, coord.dtype, cell.dtype, rgb.dtype))
+    def look(latent, queries):
+        rgb = decode(latent, queries)
+        seen.append((latent.feat.dtype, queries.coord.dtype, queries.cell.dtype, rgb.dtype))
         return rgb
 
     monkeypatch.setattr(model, "decode", look)
