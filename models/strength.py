@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,22 @@ def blend(base: Weights, model: Weights, strength: float) -> dict[str, Tensor]:
     """
     if strength in (0, 1):
         return dict(model if strength else base)
-    return {
-        key: (
-            # In float64, so that values which are equal in both stay exactly as they are.
-            ((1 - strength) * base[key].double() + strength * value.double()).to(value.dtype)
-            if value.is_floating_point()
-            else value
-        )
-        for key, value in model.items()
-    }
+    return average([model, base], [strength, 1 - strength])
+
+
+def average(weights: Sequence[Weights], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Average state dicts by shares; tensors that are not floats are taken from the first.
+
+    It is computed in float64, so that values which are equal in all stay exactly as they are.
+    """
+    total = sum(shares)
+
+    def mean(key: str, like: Tensor) -> Tensor:
+        pairs = zip(shares, weights, strict=True)
+        parts = [state[key].double() * (share / total) for share, state in pairs]
+        return torch.stack(parts).sum(0).to(like.dtype)
+
+    return {k: mean(k, v) if v.is_floating_point() else v for k, v in weights[0].items()}
 
 
 def fitting_base(
@@ -109,7 +116,7 @@ def fitting_base(
     Raises:
         UserError: As in `check_same_kind`.
     """
-    fitted = _with_blocks(base, _blocks(model), model["model"].get("sd"))
+    fitted = with_blocks(base, _blocks(model), model["model"].get("sd"))
     check_same_kind(model, path, fitted, base_path)
     return fitted
 
@@ -121,7 +128,7 @@ def _blocks(checkpoint: Mapping[str, Any]) -> int:
     return count if spec.get("name") in EDSR and isinstance(count, int) else 0
 
 
-def _with_blocks(base: Mapping[str, Any], wanted: int, sd: Any) -> Mapping[str, Any]:
+def with_blocks(base: Mapping[str, Any], wanted: int, sd: Any) -> Mapping[str, Any]:
     """Return a base with blocks that add nothing, up to a number of them.
 
     Args:

@@ -91,7 +91,8 @@ class Renderer:
         """Render bands of output rows, from the top.
 
         An axis that shrinks is filtered (see `Shrinking`), so there is no aliasing, and scale 1
-        gives the picture itself. For pixels finer than the model knows, see `Guard`.
+        gives the picture itself, restored if the model does that. For pixels finer than the model
+        knows, see `Guard`.
 
         Args:
             rows, cols: The output grid.

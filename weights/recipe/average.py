@@ -21,15 +21,11 @@ if __name__ == "__main__":
 
 import argparse
 import math
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor
 
 from cli.command import outlive_output, run
 from errors import UserError
 from models.checkpoint import USE, load_checkpoint, model_from, norm_in, save_checkpoint
-from models.strength import check_same_kind
+from models.strength import average, check_same_kind
 
 
 def main() -> None:
@@ -61,19 +57,6 @@ def main() -> None:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(args.output, {**kept, "model": {**loaded[0]["model"], "sd": sd}})
     print(f"{args.output}: the average of {len(loaded)}")
-
-
-def average(weights: Sequence[dict[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
-    """Compute the weighted mean of state dicts in float64; non-float entries are the first's."""
-    total = sum(shares)
-
-    def mean(key: str, like: Tensor) -> Tensor:
-        parts = [
-            state[key].double() * (s / total) for s, state in zip(shares, weights, strict=True)
-        ]
-        return torch.stack(parts).sum(0).to(like.dtype)
-
-    return {k: mean(k, v) if v.is_floating_point() else v for k, v in weights[0].items()}
 
 
 if __name__ == "__main__":

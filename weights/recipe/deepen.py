@@ -20,6 +20,7 @@ if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from cli.command import outlive_output, run
 from errors import UserError
 from models.base import encoder_of
 from models.checkpoint import USE, load_checkpoint, model_from, save_checkpoint
-from models.encoders.edsr import ResBlock
+from models.strength import with_blocks
 
 
 def main() -> None:
@@ -45,42 +46,34 @@ def main() -> None:
     if args.output.exists():
         raise UserError(f"{args.output}: is there already; name another file")
     checkpoint = load_checkpoint(args.checkpoint)
-    model, spec = deepened(
-        model_from(checkpoint, args.checkpoint), checkpoint["model"], args.blocks
-    )
+    model = deepened(checkpoint, model_from(checkpoint, args.checkpoint), args.blocks)["model"]
     kept = {key: value for key, value in checkpoint.items() if key in USE}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(args.output, {**kept, "model": {**spec, "sd": model.state_dict()}})
-    print(f"{args.output}: {spec['args']['encoder_spec']['args']['n_resblocks']} residual blocks")
+    save_checkpoint(args.output, {**kept, "model": model})
+    print(f"{args.output}: {model['args']['encoder_spec']['args']['n_resblocks']} residual blocks")
 
 
-def deepened(model: nn.Module, spec: dict[str, Any], more: int) -> tuple[nn.Module, dict[str, Any]]:
-    """Add ``more`` blocks to a model, after the others, and return it with its new spec.
+def deepened(checkpoint: Mapping[str, Any], model: nn.Module, more: int) -> Mapping[str, Any]:
+    """Return the checkpoint of a model with so many more blocks, which come last.
 
     Raises:
-        UserError: If its encoder is not `edsr-baseline`.
+        UserError: If its encoder is no `edsr-baseline`.
     """
-    encoder_spec = spec["args"].get("encoder_spec") or {}
-    if encoder_spec.get("name") != "edsr-baseline":
+    spec = checkpoint["model"]
+    encoder = spec["args"].get("encoder_spec") or {}
+    if encoder.get("name") != "edsr-baseline":
         raise UserError(f"{spec['name']}: the encoder is not edsr-baseline, which has such blocks")
-    old = encoder_of(model).body
-    assert isinstance(old, nn.Sequential)
-    had = len(old) - 1  # the last one is a convolution
-    encoder_spec = {**encoder_spec, "args": {**encoder_spec["args"], "n_resblocks": had + more}}
-    spec = {"name": spec["name"], "args": {**spec["args"], "encoder_spec": encoder_spec}}
-    torch.manual_seed(0)
-    deeper = models.make(spec)
-    body = encoder_of(deeper).body
+    body = encoder_of(model).body
     assert isinstance(body, nn.Sequential)
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith("encoder.body.")}
-    deeper.load_state_dict(own, strict=False)
-    for target, source in zip([*body[:had], body[-1]], old, strict=True):
-        target.load_state_dict(source.state_dict())
-    for block in body[had:-1]:
-        assert isinstance(block, ResBlock)
-        for parameter in block.body[-1].parameters():
-            nn.init.zeros_(parameter)
-    return deeper, spec
+    had = len(body) - 1  # the last one is a convolution
+
+    def with_count(blocks: int) -> dict[str, Any]:
+        args = {**(encoder.get("args") or {}), "n_resblocks": blocks}
+        return {**spec, "args": {**spec["args"], "encoder_spec": {**encoder, "args": args}}}
+
+    torch.manual_seed(0)
+    fresh = models.make(with_count(had + more)).state_dict()
+    return with_blocks({**checkpoint, "model": with_count(had)}, had + more, fresh)
 
 
 if __name__ == "__main__":
