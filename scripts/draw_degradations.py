@@ -17,7 +17,6 @@ from cli.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
-import io
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ import datasets
 from cli.command import outlive_output, run
 from configs.source import read_source
 from datasets import degradations
-from files.whole import written_whole
+from scripts.figures import draw_panels, save_figure
 
 OUTPUT = Path("docs/degradations.png")
 SIDE, ZOOM, COLUMNS = 90, 2, 5  # side of a panel in photograph pixels, their size, panels in a row
@@ -99,30 +98,15 @@ def pictures() -> dict[str, np.ndarray]:
 
 def draw() -> Figure:
     """Draw all panels, with each pixel of the photograph as a square of whole pixels."""
-    found = pictures()
-    rows, side = -(-len(found) // COLUMNS), SIDE * ZOOM
-    width, height = COLUMNS * (side + GAP) + GAP, rows * (side + LABEL + GAP)
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    for i, (label, picture) in enumerate(found.items()):
-        row, column = divmod(i, COLUMNS)
-        left, top = GAP + column * (side + GAP), LABEL + row * (side + LABEL + GAP)
-        bottom = height - top - side
-        axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-        axes.imshow(picture, interpolation="nearest")
-        axes.set_axis_off()
-        axes.text(0, 1 + 4 / side, label, transform=axes.transAxes, va="bottom", linespacing=1.1)
-    return figure
+    found = list(pictures().items())
+    rows = [found[i : i + COLUMNS] for i in range(0, len(found), COLUMNS)]
+    return draw_panels(rows, SIDE * ZOOM, LABEL, GAP)
 
 
 def main() -> None:
     outlive_output()
-    OUTPUT.parent.mkdir(exist_ok=True)
     with rc_context({"font.size": 9}):
-        encoded = io.BytesIO()
-        draw().savefig(encoded, pil_kwargs={"optimize": True})
-    with written_whole(OUTPUT) as file:
-        file.write(encoded.getbuffer())
-    print(f"{OUTPUT}: {OUTPUT.stat().st_size // 1024} KiB")
+        save_figure(draw(), OUTPUT, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from cli.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
-import io
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -25,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cli.command import outlive_output, run
-from files.whole import written_whole
+from scripts.figures import save_figure
 from utils import make_cell, make_coord
 
 OUTPUT = Path("docs/liif.png")
@@ -148,13 +147,8 @@ def draw() -> Figure:
 
 def main() -> None:
     outlive_output()
-    OUTPUT.parent.mkdir(exist_ok=True)
     with rc_context({"font.size": 11, "axes.titlesize": 12, "mathtext.fontset": "dejavusans"}):
-        encoded = io.BytesIO()
-        draw().savefig(encoded)
-    with written_whole(OUTPUT) as file:
-        file.write(encoded.getbuffer())
-    print(f"{OUTPUT}: {OUTPUT.stat().st_size // 1024} KiB")
+        save_figure(draw(), OUTPUT)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from cli.interrupt import end_at_once
 if __name__ == "__main__":
     end_at_once()  # before imports that take seconds
 
-import io
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +27,8 @@ from skimage import data
 
 from cli.command import outlive_output, run
 from datasets import degradations
-from files.whole import written_whole
 from rendering.upscaler import load
+from scripts.figures import Panel, draw_panels, save_figure
 
 OUTPUT = Path("docs/photo.png")
 SIDE, SCALE = 96, 2  # side of a picture in its own pixels
@@ -88,34 +87,19 @@ def scenes() -> list[Scene]:
 def draw() -> Figure:
     """Draw a row for each picture, with each pixel as one of the figure's."""
     models = {label: load(name) for label, name in MODELS.items()}
-    side = SIDE * SCALE
-    rows = scenes()
-    width = len(models) * (side + GAP) + GAP
-    height = len(rows) * (side + LABEL + GAP)
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
-    for row, scene in enumerate(rows):
+    rows: list[list[Panel]] = []
+    for scene in scenes():
         chain = degradations.make_all(scene.damage)
         low = degradations.degraded(scene.pixels, chain, np.random.default_rng(0))
-        for column, (label, model) in enumerate(models.items()):
-            left, top = GAP + column * (side + GAP), LABEL + row * (side + LABEL + GAP)
-            bottom = height - top - side
-            axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-            axes.imshow(model.upscale(low, scale=SCALE), interpolation="nearest")
-            axes.set_axis_off()
-            title = scene.label if column == 0 else label
-            axes.text(0, 1 + 4 / side, title, transform=axes.transAxes, va="bottom")
-    return figure
+        row = [(label, model.upscale(low, scale=SCALE)) for label, model in models.items()]
+        rows.append([(scene.label, row[0][1]), *row[1:]])
+    return draw_panels(rows, SIDE * SCALE, LABEL, GAP)
 
 
 def main() -> None:
     outlive_output()
-    OUTPUT.parent.mkdir(exist_ok=True)
     with rc_context({"font.size": 9}):
-        encoded = io.BytesIO()
-        draw().savefig(encoded, pil_kwargs={"optimize": True})
-    with written_whole(OUTPUT) as file:
-        file.write(encoded.getbuffer())
-    print(f"{OUTPUT}: {OUTPUT.stat().st_size // 1024} KiB")
+        save_figure(draw(), OUTPUT, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":
