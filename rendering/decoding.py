@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from cli.command import first_line, is_out_of_memory
 from engine import DataNorm, clip_cell
 from errors import UserError
 from models.base import ContinuousModel
-from models.reading.latent import Latent
+from models.reading.latent import Last, Latent
 from queries import Queries
 from rendering.grid import Axis
 from rendering.guard import Guard
@@ -33,14 +33,14 @@ class Scene(NamedTuple):
         latent: Latent that they were encoded to.
         beyond: Part of the values outside [0, 1], which the model does not get; None if nothing is.
         margins: Rows and columns around the tile.
-        guards: The latest guard, keyed by the output's grid.
+        guard: The guard of the last output, by the output's grid.
     """
 
     planes: int
     latent: Latent
     beyond: Tensor | None
     margins: Span
-    guards: dict[Any, Guard]
+    guard: Last[Guard]
 
     def with_context(self, context: tuple[Tensor, ...] | None) -> Scene:
         """Add the context, what each query needs to know of all others; None adds nothing."""
@@ -116,13 +116,12 @@ class Decoder:
             )
             return torch.cat(list(parts), dim=1).float()
 
-        key = rows.phase, cols.phase
-        if key not in scene.guards:
+        def made() -> Guard:
             pixels = denormalise(latent.inp, self.norm["inp"], 1)
             place = (latent.whole, latent.origin, scene.margins, (rows, cols))
-            scene.guards.clear()  # each is as large as the picture
-            scene.guards[key] = Guard(pixels, *place, colours)
-        return scene.guards[key]
+            return Guard(pixels, *place, colours)
+
+        return scene.guard.get((rows.phase, cols.phase), made)
 
     def pieces(self, scene: Scene, rows: Axis, cols: Axis) -> Iterator[Queries]:
         """Yield the queries of an output, some rows at a time."""

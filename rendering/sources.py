@@ -63,7 +63,7 @@ def is_one_file(inputs: Sequence[str]) -> bool:
     return len(inputs) == 1 and not Path(inputs[0]).is_dir() and not _is_pattern(inputs[0])
 
 
-def find_sources(inputs: Sequence[str], output: str | Path, records: Records) -> Found:
+def find_sources(inputs: Sequence[str], output: str | Path, records: Records | None) -> Found:
     """Find the pictures that inputs name.
 
     Folders are searched recursively. With several inputs, each folder keeps its name below the
@@ -73,7 +73,8 @@ def find_sources(inputs: Sequence[str], output: str | Path, records: Records) ->
         inputs: Files, folders, and patterns such as ``photos/**/*.png``.
         output: Folder of the outputs; files in it are not inputs of a folder around it.
         records: Records of the files that this program made. Such a file is not an input if it lies
-            in the output folder, or if the picture that it was made from is an input.
+            in the output folder, or if the picture that it was made from is an input. None: such
+            files are inputs like all others.
 
     Raises:
         UserError: If there is no picture.
@@ -97,8 +98,10 @@ def find_sources(inputs: Sequence[str], output: str | Path, records: Records) ->
             found.failed.append(f"{given}: no images ({', '.join(sorted(ENDINGS))})")
     # Each file only once, whichever of its names is given.
     every = sorted({(os.path.realpath(s.path), s.place): s for s in found.sources}.values())
-    paths = {os.path.realpath(source.path) for source in every}
-    found.sources = [s for s in every if not _is_made(s.path, paths, folder, records)]
+    found.sources = every
+    if records is not None:
+        paths = {os.path.realpath(source.path) for source in every}
+        found.sources = [s for s in every if not _is_made(s.path, paths, folder, records)]
     found.made = len(every) - len(found.sources)
     if not found.sources and len(found.failed) == len(inputs) == 1:
         raise UserError(found.failed[0])

@@ -20,7 +20,7 @@ from engine import PUBLISHED_NORM, DataNorm, check_data_norm
 from errors import UserError
 from models.channels import colour_channels
 from models.published import as_continuous
-from models.reading.latent import Latent
+from models.reading.latent import Last, Latent
 from queries import Queries
 from rendering.decoding import Decoder, Scene, Span, if_out_of_memory
 from rendering.grid import Axis
@@ -223,7 +223,7 @@ class Renderer:
 
     def _encode_whole(self, picture: Picture) -> Scene:
         planes, beyond = self._planes(picture)
-        return Scene(len(planes), self.model.encode(planes), beyond, (0, 0), {})
+        return Scene(len(planes), self.model.encode(planes), beyond, (0, 0), Last())
 
     def _margins(self, rows: Axis, cols: Axis) -> Span:
         """Count the pixels around a tile that its queries read; output pixels may overhang it."""
@@ -255,7 +255,7 @@ class Renderer:
         latent = self.model.encode_part(planes, (keep[0], keep[1]), origin, sizes)
         if beyond is not None:
             beyond = beyond[..., keep[0], keep[1]].clone()
-        return Scene(len(planes), latent, beyond, margins, {})
+        return Scene(len(planes), latent, beyond, margins, Last())
 
     def _planes(
         self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)

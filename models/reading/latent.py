@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from models.reading.codes import CodeTable
 
-Key = tuple[float, ...]
+T = TypeVar("T")
 
 
-class LastCell:
-    """The codes made for the last cell, kept for further queries with the same cell."""
+class Last(Generic[T]):
+    """The value made for the last key, kept for further requests with the same key.
+
+    Several threads may share one: while one of them makes a value, the others wait.
+    """
 
     def __init__(self) -> None:
-        self.key: Key | None = None
-        self.codes: list[CodeTable] = []
+        self.known: tuple[Any, T] | None = None
+        self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self.codes)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Last, ()
 
-    def get(self, key: Key, make: Callable[[], CodeTable]) -> CodeTable:
-        """Return the codes of a cell, and make them unless it is the last one."""
-        if key != self.key:
-            self.key, self.codes = key, [make()]
-        return self.codes[0]
+    def get(self, key: Any, make: Callable[[], T]) -> T:
+        """Return the value of a key, and make it unless it is the last one."""
+        with self._lock:
+            if self.known is None or self.known[0] != key:
+                self.known = None  # so that the two are never in memory together
+                self.known = key, make()
+            return self.known[1]
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ class ModulatedLatent(Latent):
     """
 
     hidden: Tensor
-    memo: LastCell = field(default_factory=LastCell)
+    memo: Last[CodeTable] = field(default_factory=Last)
 
 
 def _item(made: Any, number: int) -> Any:
@@ -157,7 +163,7 @@ def _item(made: Any, number: int) -> Any:
         return made.item(number)
     if isinstance(made, tuple):
         return tuple(_item(each, number) for each in made)
-    return LastCell() if isinstance(made, LastCell) else made
+    return Last() if isinstance(made, Last) else made
 
 
 def _nbytes(made: Any) -> int:
@@ -165,6 +171,6 @@ def _nbytes(made: Any) -> int:
         return made.nbytes
     if isinstance(made, CodeTable):
         return made.rows.nbytes
-    if isinstance(made, LastCell):
-        return _nbytes(tuple(made.codes))
+    if isinstance(made, Last):
+        return _nbytes(made.known[1]) if made.known else 0
     return sum(map(_nbytes, made)) if isinstance(made, tuple) else 0

@@ -301,7 +301,7 @@ def test_a_zoom_does_not_pile_up_modulations():
         latent = model.encode(torch.randn(1, 3, 6, 7))
         for side in range(1, 9):
             model.query_rgb(torch.zeros(1, 1, 2), torch.full((1, 1, 2), 1 / side), latent)
-    assert len(latent.memo) == 1
+    assert latent.memo.known is not None
 
 
 @pytest.mark.parametrize("name", sorted(SPECS))

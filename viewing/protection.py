@@ -1,0 +1,101 @@
+"""Protect the server from other pages in the same browser, and from too many requests.
+
+A page of somebody else, open in the browser, can send requests to this machine. It cannot read the
+answers, unless it makes its own name resolve to this machine (DNS rebinding): so the name that a
+request is addressed to is checked. And it could make the machine work or store its files: so
+requests that the browser marks as another site's are refused, except for IIIF images, which are
+there for other pages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import sys
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from viewing.answers import refusal
+
+REQUESTS = 256  # at a time
+SLOW = 30  # seconds in which a client must take a part of an answer
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
+
+
+class Protection:
+    """An application around another one, which answers what must not reach that.
+
+    Args:
+        hosts: Names that the server may be addressed by.
+        any_address: Whether it may also be addressed by any IP address. These are as safe as names
+            of ours: nobody can make an address resolve to something else.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], any_address: bool = False) -> None:
+        self.app, self.hosts, self.any_address = app, {*LOOPBACK, *hosts}, any_address
+        self.requests = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        refused = self._refused(scope)
+        if refused is not None:
+            await refusal(*refused)(scope, receive, send)
+            return
+        begun = False
+
+        async def patient_send(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                known = {name for name, _ in message["headers"]}
+                message["headers"] += [each for each in HEADERS if each[0] not in known]
+            await asyncio.wait_for(send(message), SLOW)
+
+        self.requests += 1
+        try:
+            await self.app(scope, receive, patient_send)
+        except Exception as error:  # a mistake of ours: one line here, and an answer
+            print(f"error: {type(error).__name__}: {error}"[:500], file=sys.stderr)
+            if not begun:
+                await refusal("something went wrong in the server", 500)(scope, receive, send)
+        finally:
+            self.requests -= 1
+
+    def _refused(self, scope: Scope) -> tuple[str, int] | None:
+        """Check a request; return what to answer if it is refused."""
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            return f"this server is not {host[:60]!r}: see --allow-host", 421
+        if self.requests >= REQUESTS:
+            return "too many requests at a time", 503
+        if scope["path"].startswith("/iiif/"):
+            return None
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return "this is not for other sites", 403
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "this is not for other sites", 403
+        return None
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self.any_address
