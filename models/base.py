@@ -138,13 +138,22 @@ class ContinuousModel(nn.Module):
             origin: Row and column of the part's first pixel in the image.
             image_size: (h, w) of the image.
         """
+        feat = self.features_within(inp, keep)
+        return self.prepare_part(feat, inp[(..., *keep)].clone(), origin, image_size)
+
+    def features_within(self, inp: Tensor, keep: tuple[slice, slice]) -> Tensor:
+        """Compute the feature map of a part; see `encode_part`."""
         feat = self.features(inp)
         factor = feat.shape[-2] // inp.shape[-2]
         rows, cols = (slice(part.start * factor, part.stop * factor) for part in keep)
-        # Copies, so that what surrounds the part can be freed.
-        feat = feat[..., rows, cols].clone(memory_format=torch.channels_last)
-        part = self.prepare(feat, inp[(..., *keep)].clone())
-        return replace(part, origin=origin, image_size=image_size)
+        # A copy, so that what surrounds the part can be freed.
+        return feat[..., rows, cols].clone(memory_format=torch.channels_last)
+
+    def prepare_part(
+        self, feat: Tensor, inp: Tensor, origin: tuple[int, int], image_size: tuple[int, int]
+    ) -> Latent:
+        """Make the latent of a part; see `prepare` and `encode_part`."""
+        return replace(self.prepare(feat, inp), origin=origin, image_size=image_size)
 
     def prepare(self, feat: Tensor, inp: Tensor) -> Latent:
         """Make the latent from a feature map (B, C, h, w) and the pixels it was made from."""

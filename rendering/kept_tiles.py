@@ -5,38 +5,36 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+
 from engine import DataNorm
+from models.reading.latent import Last
 from rendering.decoding import Scene, Span
-from rendering.grid import Axis
 from rendering.picture import Picture
 from rendering.recent import Recent
-from rendering.tiles import Band, Renderer
+from rendering.tiles import Renderer, widened
 
 SIDE = 256  # of a tile, in input pixels
 
 
 class Tile(NamedTuple):
-    """An encoded tile, with the picture that it is a part of."""
+    """The feature map of a tile, with the picture that it is a part of."""
 
     picture: Picture
-    scene: Scene
-
-    @property
-    def nbytes(self) -> int:
-        return self.scene.latent.nbytes
+    feat: Tensor
 
 
 def kept_tiles(limit: float) -> Recent[Tile]:
-    """Make a memory for encoded tiles, for a number of bytes."""
-    return Recent(limit, lambda tile: tile.nbytes)
+    """Make a memory for tiles, of a number of bytes."""
+    return Recent(limit, lambda tile: tile.feat.nbytes)
 
 
 class TileKeeper(Renderer):
-    """A renderer that keeps the tiles that it encodes.
+    """A renderer that keeps the feature maps of the tiles that it encodes.
 
-    All pictures are divided in the same way, whichever part is rendered, so pixels do not depend on
-    the part that they are rendered with. A model that must see the whole image has one tile.
-    Several threads may render at once.
+    All pictures are divided in the same way, whichever part is rendered. A picture that its model
+    cannot encode in parts has one tile. Several threads may render at once.
 
     Args:
         tiles: The memory for tiles, which several renderers may share.
@@ -56,33 +54,42 @@ class TileKeeper(Renderer):
         down, across = (SIDE, SIDE) if parts else (height, width)
         for top in range(rows[0] - rows[0] % down, rows[1], down):
             for left in range(cols[0] - cols[0] % across, cols[1], across):
-                yield (
-                    (top, min(top + down, height)),
-                    (left, min(left + across, width)),
-                )
+                yield (top, min(top + down, height)), (left, min(left + across, width))
 
-    def keep(self, picture: Picture, rows: Span, cols: Span) -> Scene:
-        """Return a tile of a picture, encoded now or before."""
+    @torch.no_grad()
+    def keep(self, picture: Picture, rows: Span, cols: Span) -> Tensor:
+        """Return the feature map of a tile, encoded now or before."""
 
         def made() -> Tile:
-            one = tuple(Axis.over(size, size) for size in picture.size)
-            return Tile(picture, self._encode(picture, rows, cols, self._margins(*one)))
+            read, kept = self._seen_from(rows, cols, picture.size)
+            return Tile(picture, self.model.features_within(self._planes(picture, *read)[0], kept))
 
         # The tile holds on to the picture, so no other one has the same id.
-        return self.tiles.get((id(picture), self.name, rows, cols), made).scene
+        return self.tiles.get((id(picture), self.name, rows, cols), made).feat
 
-    def _choose_tile(self, count: int, height: int, width: int) -> int:
-        return SIDE
+    def _encode(self, picture: Picture, rows: Span, cols: Span, margins: Span) -> Scene:
+        down, across = widened((rows, cols), margins, picture.size)
+        if not self.knows_parts:
+            down, across = ((0, side) for side in picture.size)
+        planes, beyond = self._planes(picture, slice(*down), slice(*across))
+        feat = self._features(picture, down, across)
+        origin = down[0], across[0]
+        latent = self.model.prepare_part(feat, planes, origin, picture.size)
+        return Scene(len(planes), latent, beyond, margins, Last())
 
-    def _bands(
-        self, picture: Picture, rows: Axis, cols: Axis, tile: int, kept: list[Scene]
-    ) -> Iterator[Band]:
-        parts: dict[Span, list[Span]] = {}
-        for down, across in self.spans(picture, rows.span(), cols.span()):
-            parts.setdefault(down, []).append(across)
-        for down, columns in parts.items():
-            scenes = [self.keep(picture, down, across) for across in columns]
-            yield Band(
-                rows[rows.within(*down)],
-                [(scene, cols.within(*at)) for scene, at in zip(scenes, columns, strict=True)],
-            )
+    def _features(self, picture: Picture, rows: Span, cols: Span) -> Tensor:
+        """Put the feature map of a part together from those of tiles."""
+        lines: dict[Span, list[Tensor]] = {}
+        for down, across in self.spans(picture, rows, cols):
+            feat = self.keep(picture, down, across)
+            factor = feat.shape[-2] // (down[1] - down[0])
+            seen = _common(rows, down, factor), _common(cols, across, factor)
+            lines.setdefault(down, []).append(feat[(..., *seen)])
+        whole = torch.cat([torch.cat(line, dim=-1) for line in lines.values()], dim=-2)
+        return whole.contiguous(memory_format=torch.channels_last)
+
+
+def _common(part: Span, tile: Span, factor: int) -> slice:
+    """Find what a part and a tile have in common: a slice of the tile's feature map."""
+    first, stop = max(part[0], tile[0]) - tile[0], min(part[1], tile[1]) - tile[0]
+    return slice(first * factor, stop * factor)

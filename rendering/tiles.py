@@ -36,6 +36,13 @@ BAND = 2**20  # output pixels
 BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more helps only with a long reach
 
 
+def widened(spans: tuple[Span, Span], margins: Span, sizes: Span) -> tuple[Span, Span]:
+    """Widen the rows and columns of a part by margins, as far as a picture of (h, w) goes."""
+    (top, bottom), (left, right) = spans
+    rows = max(top - margins[0], 0), min(bottom + margins[0], sizes[0])
+    return rows, (max(left - margins[1], 0), min(right + margins[1], sizes[1]))
+
+
 class Band(NamedTuple):
     """A band of output rows, and the tiles that they cross, with the output columns of each."""
 
@@ -240,22 +247,24 @@ class Renderer:
         sizes = picture.size
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
             return self._encode_whole(picture)
-        reach = OVERLAP if self.reach is None else self.reach
-        step = alignment(self.model)
-        read: list[slice] = []
-        keep: list[slice] = []
-        for (start, stop), size, margin in zip((rows, cols), sizes, margins, strict=True):
-            kept = (max(start - margin, 0), min(stop + margin, size))
-            first = max(kept[0] - reach, 0)
-            seen = slice(first - first % step, min(kept[1] + reach, size))
-            read.append(seen)
-            keep.append(slice(kept[0] - seen.start, kept[1] - seen.start))
-        origin = (read[0].start + keep[0].start, read[1].start + keep[1].start)
+        down, across = widened((rows, cols), margins, sizes)
+        read, keep = self._seen_from(down, across, sizes)
         planes, beyond = self._planes(picture, *read)
-        latent = self.model.encode_part(planes, (keep[0], keep[1]), origin, sizes)
+        latent = self.model.encode_part(planes, keep, (down[0], across[0]), sizes)
         if beyond is not None:
-            beyond = beyond[..., keep[0], keep[1]].clone()
+            beyond = beyond[(..., *keep)].clone()
         return Scene(len(planes), latent, beyond, margins, Last())
+
+    def _seen_from(
+        self, rows: Span, cols: Span, sizes: Span
+    ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Find the pixels that the encoder sees from a part, and where the part is among them."""
+        reach = OVERLAP if self.reach is None else self.reach
+        down, across = widened((rows, cols), (reach, reach), sizes)
+        step = alignment(self.model)
+        top, left = down[0] - down[0] % step, across[0] - across[0] % step
+        read = slice(top, down[1]), slice(left, across[1])
+        return read, (slice(rows[0] - top, rows[1] - top), slice(cols[0] - left, cols[1] - left))
 
     def _planes(
         self, picture: Picture, rows: slice = slice(None), cols: slice = slice(None)

@@ -168,7 +168,7 @@ def parse_quality(text: str) -> tuple[str, str]:
 
 def canonical(region: Region, size: Size, rotation: Rotation, image: Size, max_area: int) -> str:
     """Make the canonical form of region, size and rotation."""
-    whole = (region.width, region.height) == (image[1], image[0])
+    whole = region == Region(Fraction(0), Fraction(0), Fraction(image[1]), Fraction(image[0]))
     part = "full" if whole else ",".join(_plain(number) for number in region)
     enlarged = size[0] > math.ceil(region.height) or size[1] > math.ceil(region.width)
     asked = f"{size[1]},{size[0]}"
