@@ -39,12 +39,18 @@ class TileKeeper(Renderer):
     Args:
         tiles: The memory for tiles, which several renderers may share.
         name: Name of the model in this memory.
+        tile: See `Renderer`; how much is prepared at a time.
     """
 
     def __init__(
-        self, model: Any, data_norm: DataNorm | None, tiles: Recent[Tile], name: Hashable
+        self,
+        model: Any,
+        data_norm: DataNorm | None,
+        tiles: Recent[Tile],
+        name: Hashable,
+        tile: int | None = None,
     ) -> None:
-        super().__init__(model, data_norm)
+        super().__init__(model, data_norm, tile)
         self.tiles, self.name = tiles, name
 
     def spans(self, picture: Picture, rows: Span, cols: Span) -> Iterator[tuple[Span, Span]]:

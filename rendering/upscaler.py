@@ -22,6 +22,7 @@ from rendering.decoding import Scene
 from rendering.grid import LARGEST, MAX_PIXELS
 from rendering.inputs import check_target
 from rendering.job import Wanted, into, render_bands, render_picture
+from rendering.kept_tiles import TileKeeper, kept_tiles
 from rendering.metadata.pillow import kept_info
 from rendering.picture import Picture
 from rendering.targets import WRITTEN
@@ -125,7 +126,7 @@ class Upscaler:
         with self._turns.turn(notes):
             given = take(image, wanted.max_input_pixels)
             scenes: Scenes = (None,) * len(given.pictures)
-            result = self._render(given, scenes, wanted, output, overwrite, notes)
+            result = self._render(self.renderer, given, scenes, wanted, output, overwrite, notes)
         _warn(notes)
         return result
 
@@ -139,7 +140,9 @@ class Upscaler:
         Returns:
             The encoded image, which holds the encoder's output on the device of the model: 1.2 kB
             per pixel with ``fast``. If there is no memory for that, or the image is larger than the
-            tile of `load`, a `UserWarning` says so, and each rendering encodes again what it shows.
+            tile of `load`, it is encoded in tiles when they are first shown, and those shown last
+            are kept. If the model is of other code, which keeps only one image, a `UserWarning`
+            says that each rendering encodes again what it shows.
 
         Raises:
             UserError: If the image cannot be rendered.
@@ -150,19 +153,26 @@ class Upscaler:
             given = take(image, limit)
             pictures = tuple(_copy(picture) for picture in given.pictures)
             scenes = tuple(self._encode(picture) for picture in pictures)
-        if None in scenes:
-            notes.append(
-                "the image is too large for the memory, or the tile, to be kept encoded: "
-                "each rendering encodes anew what it shows"
-            )
+        renderer = self.renderer
+        if None in scenes and renderer.model.keeps_latents:
+            renderer = self._keeper()
+        elif None in scenes:
+            notes.append("this model cannot keep an image: each rendering encodes it anew")
         _warn(notes)
-        return Encoded(self, replace(given, pictures=pictures), scenes)
+        return Encoded(self, replace(given, pictures=pictures), scenes, renderer)
 
     def _encode(self, picture: Picture) -> Scene | None:
         return self.renderer.encode(picture) if self.renderer.fits(picture) else None
 
+    def _keeper(self) -> TileKeeper:
+        """Make a renderer that keeps tiles, as many as a quarter of the free memory holds."""
+        own = self.renderer
+        tiles = kept_tiles(own._free_memory())
+        return TileKeeper(own.model, own.norm, tiles, None, own.tile)
+
     def _render(
         self,
+        renderer: Renderer,
         given: CallerImage,
         scenes: Scenes,
         wanted: Wanted,
@@ -179,7 +189,7 @@ class Upscaler:
                 raise UserError(f"{target}: is there already; set overwrite=True, or name another")
             file = into(target)
             picture, scene = given.pictures[0], scenes[0]
-            done = render_picture(self.renderer, picture, file, format, wanted, scene=scene)
+            done = render_picture(renderer, picture, file, format, wanted, scene=scene)
             notes += done.notes
             return given.returned(target)
         if output is not None:
@@ -187,9 +197,9 @@ class Upscaler:
         results = []
         for picture, scene in zip(given.pictures, scenes, strict=True):
             placed = wanted.placed(picture.size)
-            notes += (*picture.notes, *self.renderer.notes(picture), *placed.fitted.notes)
+            notes += (*picture.notes, *renderer.notes(picture), *placed.fitted.notes)
             kind = picture.channels, picture.pixels.dtype
-            bands = render_bands(self.renderer, picture, placed, kind, wanted.wrap, scene=scene)
+            bands = render_bands(renderer, picture, placed, kind, wanted.wrap, scene=scene)
             results.append(np.concatenate(list(bands)))
         result = given.returned(results)
         if given.image is not None and not wanted.strip:
@@ -207,10 +217,13 @@ class Encoded(Generic[Kind]):
     Several threads may share one, as with `Upscaler`.
     """
 
-    def __init__(self, upscaler: Upscaler, given: CallerImage, scenes: Scenes) -> None:
+    def __init__(
+        self, upscaler: Upscaler, given: CallerImage, scenes: Scenes, renderer: Renderer
+    ) -> None:
         self._upscaler = upscaler
         self._given = given
         self._scenes = scenes
+        self._renderer = renderer
 
     def render(
         self,
@@ -233,7 +246,7 @@ class Encoded(Generic[Kind]):
         notes: list[str] = []
         with self._upscaler._turns.turn(notes):
             result = self._upscaler._render(
-                self._given, self._scenes, wanted, output, overwrite, notes
+                self._renderer, self._given, self._scenes, wanted, output, overwrite, notes
             )
         _warn(notes)
         return result

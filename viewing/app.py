@@ -37,6 +37,7 @@ def make_app(site: Site, hosts: Collection[str] = (), any_address: bool = False)
             BusyError: lambda *_: refusal("too much to do at the moment", 503),
             TimeoutError: lambda *_: refusal("this takes too long", 503),
             ClosedError: lambda *_: Response(status_code=499),
+            Exception: lambda *_: refusal("something went wrong in the server", 500),
         },
     )
     app.state.site = site

@@ -15,7 +15,7 @@ CONTEXT = "http://iiif.io/api/image/3/context.json"
 PROFILE = "http://iiif.io/api/image/3/level2.json"
 TILE = 512
 FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
-QUALITIES = ("default", "color", "gray", "bitonic")
+QUALITIES = ("default", "color", "gray", "bitonal")
 FEATURES = (
     "mirroring",
     "regionSquare",
@@ -162,7 +162,7 @@ def parse_quality(text: str) -> tuple[str, str]:
     if not dot or quality not in QUALITIES:
         raise RequestError(f"{text[:60]!r}: expected one of {', '.join(QUALITIES)}, and a format")
     if kind not in FORMATS:
-        raise RequestError(f"format {kind[:60]!r}: expected one of {', '.join(FORMATS)}", 415)
+        raise RequestError(f"format {kind[:60]!r}: expected one of {', '.join(FORMATS)}")
     return quality, kind
 
 
@@ -207,7 +207,7 @@ def information(address: str, image: Size, photograph: Size, max_area: int) -> d
         "tiles": [{"width": TILE, "height": TILE, "scaleFactors": levels}],
         "preferredFormats": ["jpg", "png"],
         "extraFormats": ["webp"],
-        "extraQualities": ["color", "gray", "bitonic"],
+        "extraQualities": ["color", "gray", "bitonal"],
         "extraFeatures": list(FEATURES),
     }
 

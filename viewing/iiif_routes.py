@@ -59,7 +59,7 @@ async def image(request: Request) -> Response:
     async with site.workers.place():
         pixels = await unless_closed(request, site.compose(photograph, site.choice, part))
     pixels = _turned(_coloured(pixels, quality), rotation)
-    gray = quality in ("gray", "bitonic")
+    gray = quality in ("gray", "bitonal")
     data = await asyncio.to_thread(encode_image, pixels, kind, picture, gray)
     plain = iiif.canonical(region, size, rotation, whole, MAX_AREA)
     links = (
@@ -90,7 +90,7 @@ def _image_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def _coloured(pixels: np.ndarray, quality: str) -> np.ndarray:
-    if quality == "bitonic":
+    if quality == "bitonal":
         return in_black_and_white(pixels)
     return in_gray(pixels) if quality == "gray" else pixels
 

