@@ -1,12 +1,8 @@
-"""How tests start view.py and look at its page with a browser."""
+"""How tests look at the page of view.py with a browser."""
 
 import base64
-import contextlib
 import io
 import json
-import shutil
-import subprocess
-import sys
 import time
 from functools import cache
 from pathlib import Path
@@ -16,33 +12,8 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from rendering.upscaler import load
-from tests.programs import ROOT
 
-PROGRAM = ROOT / "view.py"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LONGEST = 120  # seconds that anything may take on a busy machine
-
-
-@contextlib.contextmanager
-def serving(*inputs, port=0):
-    """A server, and the address of its page."""
-    command = [sys.executable, PROGRAM, *inputs, "--port", port, "--no-browser"]
-    server = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-    try:
-        yield server, server.stdout.readline().split()[0]
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
 
 
 @cache

@@ -20,7 +20,8 @@ from tests.programs import succeeds
 
 playwright = pytest.importorskip("playwright.sync_api")
 
-from tests.viewing.browser import ARGS, CHROMIUM, Viewer, serving, until  # noqa: E402
+from scripts.draw_view import CHROMIUM, chromium, serving  # noqa: E402
+from tests.viewing.browser import Viewer, until  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
@@ -62,20 +63,18 @@ def served(folder):
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGS)
+def browser():
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
-def look(chromium, served):
+def look(browser, served):
     """Open the page on a photograph; at the end, nothing may have gone wrong in it."""
     opened = []
 
     def open(path, address=served[1], **options):
-        page = chromium.new_page(**{**WIDE, **options})
+        page = browser.new_page(**{**WIDE, **options})
         opened.append(Viewer(page, address, path))
         return opened[-1]
 
