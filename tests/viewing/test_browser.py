@@ -490,6 +490,21 @@ def test_window_changes(look, cat):
     viewer.check_pixels(cat, "fast", "bicubic")
 
 
+@pytest.mark.parametrize("width", [1045, 1040, 360])
+def test_nothing_overlaps_in_the_bar(look, eye, width):
+    viewer = look(eye, viewport={"width": width, "height": 200})
+    viewer.page.evaluate("choose({ model: 'photo' })")
+    controls = "button:visible, select:visible, input:visible, output:visible, #size:visible"
+    boxes = [
+        element.bounding_box() for element in viewer.page.locator(f"#bar :is({controls})").all()
+    ]
+    assert len(boxes) == (12 if width > 1040 else 6)
+    ends = [box["x"] + box["width"] for box in boxes]
+    assert all(end <= box["x"] for end, box in zip(ends, boxes[1:], strict=False))
+    assert ends[-1] <= width
+    viewer.settle()
+
+
 def test_largest_pictures_stay_precise(look, cat):
     viewer = look(cat)
     viewer.page.evaluate("state.maxScale = 6000")
