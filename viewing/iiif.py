@@ -196,9 +196,7 @@ def information(address: str, image: Size, max_area: int) -> dict[str, Any]:
         "height": height,
         "maxArea": max_area,
         "sizes": [
-            {"width": across, "height": down}
-            for down, across in sizes
-            if down * across <= max_area
+            {"width": across, "height": down} for down, across in sizes if down * across <= max_area
         ],
         "tiles": [{"width": TILE, "height": TILE, "scaleFactors": levels}],
         "preferredFormats": ["jpg", "png"],

@@ -14,13 +14,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from tests.viewing.browser import ARGS, CHROMIUM
 from tests.viewing.test_view import program
 
 VIEWER = "openseadragon@5.0.1"
-BROWSER = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 PAGE = """<!doctype html><html><body style="margin:0">
 <div id="viewer" style="width:512px;height:512px"></div>
 <script src="openseadragon.min.js"></script>
@@ -90,7 +87,7 @@ def test_openseadragon_shows_the_photograph(photograph, elsewhere):
     with program(photograph) as (_, port), sync_playwright() as playwright:
         info = f"http://127.0.0.1:{port[1]}/iiif/photo.png/info.json"
         (folder / "index.html").write_text(PAGE.replace("INFO", info))
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         page = browser.new_page(viewport={"width": 512, "height": 512})
         page.goto(address)
         assert comes_to_show(page, data.astronaut()) < 6
