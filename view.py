@@ -58,7 +58,10 @@ def main() -> None:
         )
     if not args.no_browser and has_desktop():
         threading.Timer(0.5, webbrowser.open, [address]).start()
-    serve(app, listening)
+    try:
+        serve(app, listening)
+    finally:
+        site.workers.close()
 
 
 def check_installed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -51,8 +52,9 @@ class Gallery:
         self._pictures: Recent[Picture] = Recent(PIXEL_BYTES, lambda picture: picture.pixels.nbytes)
         self._lock = threading.Lock()
         for path in paths:
-            id = self._free_id(path.name)
-            self._named[id] = Photograph(id, path.name, path=path)
+            name = os.fsencode(path.name).decode("utf-8", "replace")
+            id = self._free_id(name)
+            self._named[id] = Photograph(id, name, path=path)
 
     def __iter__(self) -> Iterator[Photograph]:
         with self._lock:

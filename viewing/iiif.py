@@ -178,18 +178,14 @@ def canonical(region: Region, size: Size, rotation: Rotation, image: Size, max_a
     return f"{part}/{'^' if enlarged else ''}{asked}/{turn}"
 
 
-def information(address: str, image: Size, photograph: Size, max_area: int) -> dict[str, Any]:
-    """Describe an image: the content of its ``info.json``.
-
-    Args:
-        image, photograph: Their (height, width).
-    """
+def information(address: str, image: Size, max_area: int) -> dict[str, Any]:
+    """Describe an image of (height, width): the content of its ``info.json``."""
     height, width = image
     levels = [1]
     while max(height, width) > TILE * levels[-1]:
         levels.append(levels[-1] * 2)
+    # Only these: viewers take the sizes for the levels of the tiles.
     sizes = [(-(-height // level), -(-width // level)) for level in reversed(levels)]
-    sizes += [photograph] if photograph not in sizes else []
     return {
         "@context": CONTEXT,
         "id": address,
@@ -200,9 +196,7 @@ def information(address: str, image: Size, photograph: Size, max_area: int) -> d
         "height": height,
         "maxArea": max_area,
         "sizes": [
-            {"width": across, "height": down}
-            for down, across in sorted(sizes)
-            if down * across <= max_area
+            {"width": across, "height": down} for down, across in sizes if down * across <= max_area
         ],
         "tiles": [{"width": TILE, "height": TILE, "scaleFactors": levels}],
         "preferredFormats": ["jpg", "png"],

@@ -37,7 +37,7 @@ async def info(request: Request) -> Response:
     site = _site(request)
     picture = await site.picture(site.studio.gallery.named(request.path_params["id"]))
     image = _image_size(picture.size, site.factor)
-    content = iiif.information(_address(request), image, picture.size, MAX_AREA)
+    content = iiif.information(_address(request), image, MAX_AREA)
     linked = "application/ld+json" in request.headers.get("accept", "")
     kind = LINKED if linked else "application/json"
     return JSONResponse(content, media_type=kind, headers={**SHARED, "Vary": "Accept"})
