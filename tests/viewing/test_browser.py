@@ -434,6 +434,7 @@ def test_keyboard_only(look, cat):
     press("Enter")
     assert viewer.focus == "part"
     before = viewer.page.evaluate("part")
+    assert before == {"left": 32, "top": 24, "width": 96, "height": 72}
     press("ArrowRight")
     press("Shift+ArrowDown")
     moved = {"left": before["left"] + 1, "top": before["top"] + 10}
@@ -498,7 +499,7 @@ def test_nothing_overlaps_in_the_bar(look, eye, width):
     boxes = [
         element.bounding_box() for element in viewer.page.locator(f"#bar :is({controls})").all()
     ]
-    assert len(boxes) == (12 if width > 1040 else 6)
+    assert len(boxes) == (13 if width > 1040 else 6)
     ends = [box["x"] + box["width"] for box in boxes]
     assert all(end <= box["x"] for end, box in zip(ends, boxes[1:], strict=False))
     assert ends[-1] <= width
