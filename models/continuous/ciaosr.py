@@ -21,7 +21,7 @@ from models.encoders.blocks import reflect_to_multiple
 from models.reading import amounts
 from models.reading.codes import CodeTable, of_codes
 from models.reading.latent import TablesLatent
-from models.reading.nearest import look_around
+from models.reading.neighbourhood import look_around
 from models.reading.skip import add_input
 from models.registry import register
 from queries import Queries

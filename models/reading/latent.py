@@ -122,6 +122,11 @@ class CodeLatent(Latent):
 
     codes: CodeTable
 
+    def index(self, row: Tensor, col: Tensor) -> Tensor:
+        """Compute the index into ``codes`` of rows and columns (..., B, Q) of the whole map."""
+        top, left = self.grid_origin
+        return self.codes.index(row - top, col - left)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TablesLatent(Latent):
