@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from errors import UserError
-from models.reading.skip import ChannelsError
+from errors import ChannelsError, UserError
 from utils import (
     denormalise,
     make_cell,
