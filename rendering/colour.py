@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rendering.png import png_chunk, png_chunks
+from datasets.png import png_chunk, png_chunks
 
 SRGB_GAMMA = 45455  # in gAMA
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # in cHRM

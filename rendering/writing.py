@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from datasets.png import PNG
+from datasets.png import PNG, png_chunk
 from errors import UserError
 from rendering.metadata.embedding import (
     JPEG_LIMITS,
@@ -26,7 +26,6 @@ from rendering.metadata.embedding import (
     webp_options,
 )
 from rendering.metadata.parts import Metadata, Room
-from rendering.png import png_chunk
 from rendering.tiff import write_tiff
 
 LEVEL = 3  # of zlib: files a fifth larger than at its best, in a tenth of the time
