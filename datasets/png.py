@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
@@ -40,3 +40,14 @@ def png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         size, kind = struct.unpack_from(">I4s", data, at)
         yield at, kind, b"" if kind == b"IDAT" else data[at + 8 : at + 8 + size]
         at += 12 + size
+
+
+def chunks_before_pixels(data: bytes, kinds: Container[bytes]) -> dict[bytes, bytes]:
+    """Map each of the kinds found before the pixels to the content of its first chunk."""
+    found: dict[bytes, bytes] = {}
+    for _, kind, content in png_chunks(data):
+        if kind == b"IDAT":
+            break
+        if kind in kinds:
+            found.setdefault(kind, content)
+    return found

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image, reason_of
-from datasets.png import GRAY, PNG, decoded_png, depth_and_kind
+from datasets.png import GRAY, PNG, chunks_before_pixels, decoded_png, depth_and_kind
 from datasets.tiff import ORIENTATION, TIFF, Tiff, finite, read_tiff, sixteen_bits, turned
 from errors import UserError
-from rendering.colour import Colour, colour_of_info, colour_of_png
+from rendering.colour import COLOUR_CHUNKS, Colour, colour_of_info, colour_of_png
 from rendering.jxl import JXL
 from rendering.kinds import (
     colour_of_avif,
@@ -136,10 +136,11 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     else:
         load(image)
         picture = _plain_picture(image)
-    if image.format == "PNG":
-        colour = colour_of_png(data, picture.icc)
+    gray = picture.channels < 3
+    if image.format == "PNG" and (chunks := chunks_before_pixels(data, COLOUR_CHUNKS)):
+        colour = colour_of_png(chunks, picture.icc, gray)
     elif image.format == "AVIF" and not picture.icc:
-        colour = colour_of_avif(data, picture.channels < 3)
+        colour = colour_of_avif(data, gray)
     else:
         colour = Colour(picture.icc)
     notes += picture.notes + colour.notes
