@@ -25,7 +25,7 @@ from rendering.grid import (
     output_grid,
 )
 from rendering.inputs import check_target
-from rendering.metadata.parts import carried
+from rendering.metadata.parts import Metadata, carried
 from rendering.pace import Progress, counted
 from rendering.picture import Picture
 from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
@@ -288,10 +288,13 @@ def fit(
     cicp = picture.cicp if format.name == "PNG" else None
     if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
         notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
-    said = None if wanted.strip else picture.metadata
-    factors = wanted.factors_of_all(picture.size, size)
-    metadata, lost = carried(said, format.room, size, factors, wanted.dpi)
+    metadata = None if wanted.strip else picture.metadata
+    if metadata is not None or wanted.dpi is not None:
+        factors = wanted.factors_of_all(picture.size, size)
+        found = metadata or Metadata()
+        metadata, lost = carried(found, format.room, size, factors, wanted.dpi)
+        notes += lost
     layout = Layout(
         *size, channels, dtype, icc, wanted.quality, wanted.lossless, metadata=metadata, cicp=cicp
     )
-    return layout, [*notes, *lost]
+    return layout, notes

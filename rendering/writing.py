@@ -99,8 +99,9 @@ def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
     file.write(layout.cicp or b"")
     if layout.icc:
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
-    for kind, data in png_parts(layout.metadata or Metadata()):
-        chunk(kind, data)
+    if layout.metadata is not None:
+        for kind, data in png_parts(layout.metadata):
+            chunk(kind, data)
     deflate = zlib.compressobj(LEVEL)
     above = np.zeros((1, layout.width * layout.channels * layout.dtype.itemsize), np.uint8)
     for band in bands:
