@@ -114,7 +114,9 @@ class Renderer:
         bands = self._decoded(picture, shrinking.rows, shrinking.cols, scene)
         for band in shrinking.filter(bands):
             begun, done = done, done + band.shape[2]
-            yield consistent(picture, band, rows[begun:done], cols)
+            if not picture.opaque:
+                band = consistent(picture, band, rows[begun:done], cols)
+            yield band
 
     def _as_they_are(self, picture: Picture, rows: Span, cols: Span) -> Iterator[Tensor]:
         """Yield bands of the picture's own planes."""
