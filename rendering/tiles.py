@@ -22,13 +22,12 @@ from models.channels import colour_channels
 from models.published import as_continuous
 from models.reading.latent import Latent
 from queries import Queries
+from rendering import tile_size
 from rendering.decoding import Decoder, Scene, Span, if_out_of_memory
 from rendering.grid import Axis
 from rendering.guard import BESIDE, PROBED, REACH
 from rendering.picture import Picture
-from rendering.reach import Memory, alignment, find_memory, find_reach
 from rendering.shrink import Shrinking
-from rendering.tile_size import OVERLAP, SMALLEST, free_memory, side_as_asked, side_that_fits
 from rendering.transparency import consistent
 from utils import normalise
 
@@ -71,12 +70,12 @@ class Renderer:
             raise UserError(f"--tile {tile}: the decoder of this model knows whole images only")
 
     @cached_property
-    def memory(self) -> Memory:
-        return find_memory(self.model, self.channels)
+    def memory(self) -> tile_size.Memory:
+        return tile_size.find_memory(self.model, self.channels)
 
     @cached_property
     def reach(self) -> int | None:
-        return find_reach(self.model)
+        return tile_size.find_reach(self.model)
 
     def notes(self, picture: Picture) -> tuple[str, ...]:
         """Get messages for the user about how a picture is rendered."""
@@ -242,8 +241,8 @@ class Renderer:
         sizes = picture.size
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
             return self._encode_whole(picture)
-        reach = OVERLAP if self.reach is None else self.reach
-        step = alignment(self.model)
+        reach = tile_size.OVERLAP if self.reach is None else self.reach
+        step = self.model.alignment
         read: list[slice] = []
         keep: list[slice] = []
         for (start, stop), size, margin in zip((rows, cols), sizes, margins, strict=True):
@@ -276,23 +275,23 @@ class Renderer:
         if self.tile == 0 or not self.knows_parts:
             return whole
         if self.tile:
-            return side_as_asked(self.tile, whole, self.reach)
+            return tile_size.side_as_asked(self.tile, whole, self.reach)
         free = self._free_memory() / count
         budget = free if self.device.type == "cuda" else min(free, BUDGET / count)
-        return side_that_fits(height, width, self.memory, self.reach, free, budget)
+        return tile_size.side_that_fits(height, width, self.memory, self.reach, free, budget)
 
     def _free_memory(self) -> float:
-        return free_memory(self.device)
+        return tile_size.free_memory(self.device)
 
     def _use_smaller(self, tile: int, whole: int, full: str) -> None:
         """Halve the tiles of this picture and all further ones."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
-            cannot = not self.knows_parts or self.reach is None or tile <= SMALLEST
+            cannot = not self.knows_parts or self.reach is None or tile <= tile_size.SMALLEST
         except (RuntimeError, MemoryError) as error:  # too little even to find the reach
             full, cannot = if_out_of_memory(error), True
         if cannot:
             raise UserError(f"out of memory: {full}")
-        self.largest_tile = max(SMALLEST, min(tile, whole) // 2)
+        self.largest_tile = max(tile_size.SMALLEST, min(tile, whole) // 2)
         print(f"out of memory: going on with tiles of {self.largest_tile} pixels", file=sys.stderr)
