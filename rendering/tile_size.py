@@ -24,7 +24,6 @@ SIDES = (1024, 768, 512, 384, 256, 192, 128, 96, 64, 48, SMALLEST)
 ROWS = 8
 LENGTHS = (128, 512, 2048)
 
-
 Span = tuple[int, int]
 
 
