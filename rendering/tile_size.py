@@ -28,10 +28,14 @@ Span = tuple[int, int]
 
 
 class Memory(NamedTuple):
-    """The bytes per input pixel: the peak while the encoder works, and the latent it leaves."""
+    """The bytes per input pixel: the peak while the encoder works, and what it leaves.
+
+    That is the latent, and the feature map alone.
+    """
 
     encoding: float
     latent: float
+    features: float = 0.0
 
 
 def free_memory(device: torch.device) -> float:
@@ -87,7 +91,7 @@ def find_memory(model: ContinuousModel, channels: int = 3) -> Memory:
     latent = model.prepare(feat, strip)
     model.query_rgb(strip.new_zeros(1, 1, 2), strip.new_ones(1, 1, 2), latent)  # may add to it
     pixels = ROWS * LENGTHS[0]
-    return Memory(memory.peak / pixels, latent.nbytes / pixels)
+    return Memory(memory.peak / pixels, latent.nbytes / pixels, feat.nbytes / pixels)
 
 
 @torch.no_grad()
