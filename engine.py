@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from errors import UserError
-from models.reading.skip import ChannelsError
+from errors import ChannelsError, UserError
 from utils import (
     denormalise,
     make_cell,
@@ -143,11 +142,6 @@ def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
     return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
 
 
-def channel_dim(colours: Tensor) -> int:
-    """Return the channel dimension of colours (B, Q, 3), or of a grid (B, 3, H, W)."""
-    return 1 if colours.ndim == 4 else 2
-
-
 def as_queries(samples: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the queries of a batch or a sample to a list (..., Q, 2), even if they are a grid."""
     if samples["coord"].ndim == samples["cell"].ndim:
@@ -166,10 +160,3 @@ def check_data_norm(norm: DataNorm, channels: int) -> None:
                     f"data_norm: {key}.{name} has {len(numbers)} numbers for {channels} channels: "
                     "give one number, or one per channel"
                 )
-
-
-def check_channels(pred: Tensor, gt: Tensor) -> None:
-    """Raise a `ChannelsError` if predictions and targets differ in shape."""
-    if pred.shape != gt.shape:
-        dim = channel_dim(gt)
-        raise ChannelsError(pred.shape[dim], gt.shape[dim])

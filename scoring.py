@@ -19,13 +19,12 @@ from engine import (
     DataNorm,
     as_queries,
     batched_predict,
-    check_channels,
     check_data_norm,
     progress_bar,
     self_ensemble,
     to_device,
 )
-from errors import UserError
+from errors import ChannelsError, UserError
 from metrics import METRICS, PSNR, border
 from parallel import ALONE, Group, is_failure
 from queries import whole_picture
@@ -149,9 +148,10 @@ def evaluate(
         check_data_norm(norm, batch["inp"].shape[1])
         inp = normalise(batch["inp"], norm["inp"], 1)
         pred = predict(model, inp, batch["coord"], batch["cell"], measure.eval_bsize)
-        check_channels(pred, batch["gt"])
         if batch["coord"].ndim == 4:
             pred, batch = pred.flatten(2).mT, as_queries(batch)
+        if pred.shape != batch["gt"].shape:
+            raise ChannelsError(pred.shape[2], batch["gt"].shape[2])
         pred = denormalise(pred, norm["gt"], 2).clamp(0, 1)
         for sr, hr, *place in zip(pred, batch["gt"], batch["coord"], batch["cell"], strict=True):
             number = next(numbers)

@@ -37,7 +37,7 @@ from engine import batched_predict
 from models.channels import colour_channels
 from models.decoders.mlp import MLP
 from models.literal import FORMULAS
-from models.reading.skip import INPUT_SKIPS
+from models.reading.latent import INPUT_SKIPS
 from utils import make_cell, make_coord
 
 EVAL_BSIZE = 30000  # of the published test configs

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from datasets.image_file import FORMATS, readable
 from datasets.opening import open_image
 from datasets.patience import patiently
-from datasets.tiff import ORIENTATION, ORIENTATIONS, first_page, is_tiff, open_tiff
+from datasets.tiff import ORIENTATION, ORIENTATIONS, TIFF, first_page, open_tiff
 from datasets.tiff import page_orientation as tiff_orientation
 
 # Chunks of a PNG that may hold its orientation; ExifTool writes these after the pixels.
@@ -44,7 +44,7 @@ def _header(path: Path) -> Header:
     with path.open("rb") as file:
         start = file.read(26)
         file.seek(0)
-        if is_tiff(start):
+        if start.startswith(TIFF):
             return _tiff_header(file)
         with open_image(file, FORMATS) as image:
             gray = image.mode in ("1", "L", "LA") or image.mode.startswith("I")

@@ -17,7 +17,7 @@ from torch import Tensor
 from datasets.opening import load, open_image, reason_of
 from datasets.patience import patiently
 from datasets.png import GRAY_ALPHA, decoded_png, depth_and_kind
-from datasets.tiff import ORIENTATION, read_tiff, sixteen_bits, turned
+from datasets.tiff import ORIENTATION, TIFF, read_tiff, sixteen_bits, turned
 from errors import UserError
 from files.whole import written_whole
 
@@ -90,7 +90,7 @@ def read_image(path: str | Path, channels: Channels = 3) -> np.ndarray:
 
 def _decoded(data: bytes) -> np.ndarray:
     """Decode a file to uint8 (H, W, 3), or uint16 (H, W, 1) if it is gray with more than 8 bits."""
-    if (tiff := read_tiff(data)) is not None:
+    if data.startswith(TIFF) and (tiff := read_tiff(data)) is not None:
         if tiff.pixels.dtype == np.float32:
             raise ValueError("floating-point pixels have no agreed range; save it as 8 or 16 bits")
         pixels = tiff.pixels[:, :, : tiff.colours]

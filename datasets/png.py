@@ -1,8 +1,10 @@
-"""Decode PNG files whose pixels Pillow would change."""
+"""Read and write the chunks of PNG files, and decode those whose pixels Pillow would change."""
 
 from __future__ import annotations
 
 import struct
+import zlib
+from collections.abc import Container, Iterator
 
 import numpy as np
 
@@ -23,3 +25,29 @@ def decoded_png(data: bytes) -> np.ndarray:
     import imagecodecs
 
     return np.asarray(imagecodecs.png_decode(data))
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Make a PNG chunk."""
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+def png_chunks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield the offset, kind and content of each chunk; of pixels, for their size, no content."""
+    at = len(PNG)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        yield at, kind, b"" if kind == b"IDAT" else data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def chunks_before_pixels(data: bytes, kinds: Container[bytes]) -> dict[bytes, bytes]:
+    """Map each of the kinds found before the pixels to the content of its first chunk."""
+    found: dict[bytes, bytes] = {}
+    for _, kind, content in png_chunks(data):
+        if kind == b"IDAT":
+            break
+        if kind in kinds:
+            found.setdefault(kind, content)
+    return found

@@ -18,6 +18,7 @@ from datasets.raw import refuse_raw
 if TYPE_CHECKING:
     import tifffile
 
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes of a file
 MAX_SAMPLES = 8  # per pixel
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 # Value of the tag -> whether rows and columns are swapped, then which axes are flipped.
@@ -50,10 +51,6 @@ class Tiff:
     icc: bytes | None
     frames: int
     left_out: int
-
-
-def is_tiff(data: bytes) -> bool:
-    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 _reading: ContextVar[bool] = ContextVar("reading", default=False)
@@ -92,8 +89,6 @@ def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
     Raises:
         ValueError: If it is the raw file of a camera, too large, or has unsupported pixels.
     """
-    if not is_tiff(data):
-        return None
     import tifffile
 
     with open_tiff(io.BytesIO(data)) as file:
@@ -117,7 +112,7 @@ def read_tiff(data: bytes, max_pixels: int = MAX_PIXELS) -> Tiff | None:
             raise ValueError(f"TIFF with axes {page.axes} is not supported")
         extra, frames = page.extrasamples, len(file.pages)
         orientation, icc = page_orientation(page), page.iccprofile
-    pixels = with_channels(pixels)
+    pixels = np.atleast_3d(pixels)
     colours = 1 if gray else 3
     alpha = colours < pixels.shape[2] and bool(extra) and extra[0] != 0
     left_out = pixels.shape[2] - colours - alpha
@@ -181,14 +176,9 @@ def unmultiplied(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([colour.astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
-def with_channels(pixels: np.ndarray) -> np.ndarray:
-    """Convert pixels (H, W) or (H, W, C) to (H, W, C)."""
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn pixels (H, W[, C]) upright; returns (H, W, C)."""
-    pixels = with_channels(pixels)
+    pixels = np.atleast_3d(pixels)
     swapped, flipped = ORIENTATIONS.get(orientation, (False, ()))
     if swapped:
         pixels = pixels.swapaxes(0, 1)

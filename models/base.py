@@ -119,6 +119,11 @@ class ContinuousModel(nn.Module):
         """Return the state without the remembered latent, whose gradients cannot be copied."""
         return {**self.__dict__, "latent": None}
 
+    @property
+    def alignment(self) -> int:
+        """The `alignment` of the encoder; 1 for encoders of other classes than `Encoder`."""
+        return getattr(self.encoder, "alignment", 1)
+
     def encode(self, inp: Tensor) -> Latent:
         """Encode a normalised image (B, 3, h, w) into its latent."""
         return self.prepare(self.features(inp), inp)

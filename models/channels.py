@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from errors import UserError
+from errors import ChannelsError, UserError
 from models.base import ContinuousModel
 from models.published import as_continuous
-from models.reading.skip import ChannelsError
 
 
 @torch.no_grad()

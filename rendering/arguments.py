@@ -10,9 +10,8 @@ from typing import Any, TypedDict
 import numpy as np
 
 from errors import UserError
-from rendering.grid import Region
+from rendering.grid import FITS, Fit, Region
 from rendering.job import Wanted
-from rendering.prints import FITS, Fit
 
 FLAGS = ("strip", "lossless", "wrap")
 

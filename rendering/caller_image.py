@@ -13,7 +13,6 @@ from PIL import Image
 from torch import Tensor
 
 from datasets.opening import MAX_PIXELS
-from datasets.tiff import with_channels
 from errors import UserError
 from rendering.picture import Picture
 from rendering.reading import from_pillow, read_picture
@@ -91,7 +90,7 @@ def _take_array(image: np.ndarray) -> CallerImage:
 
 
 def _picture(image: np.ndarray) -> Picture:
-    pixels = np.asarray(with_channels(image))
+    pixels = np.asarray(image[..., None] if image.ndim == 2 else image)
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 2, 3, 4) or not pixels.size:
         raise UserError(f"an array (h, w) or (h, w, 1 to 4) is wanted, got {image.shape}")
     if pixels.dtype.kind == "f":

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rendering.png import png_chunk, png_chunks
+from datasets.png import png_chunk
 
 SRGB_GAMMA = 45455  # in gAMA
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # in cHRM
 UNIT = 100000  # what gAMA and cHRM store for 1
 NEARLY = 100  # stored numbers at most this far apart count as equal
 HDR_CHUNKS = (b"cICP", b"mDCV", b"cLLI")
+COLOUR_CHUNKS = (*HDR_CHUNKS, b"sRGB", b"gAMA", b"cHRM")
 HDR_CURVES = {16: "PQ", 18: "HLG"}
 D50 = np.array([0.9642, 1.0, 0.8249])
 BRADFORD = np.array(
@@ -61,14 +62,13 @@ class Colour(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def colour_of_png(data: bytes, icc: bytes | None) -> Colour:
-    """Read the colour space of a PNG.
+def colour_of_png(chunks: Mapping[bytes, bytes], icc: bytes | None, gray: bool) -> Colour:
+    """Read the colour space of a PNG from its `COLOUR_CHUNKS`.
 
     Args:
+        chunks: Content of each kind of chunk.
         icc: Profile from its iCCP chunk.
     """
-    chunks = _chunks_before_pixels(data)
-    gray = data[25] in (0, 4)
     cicp = chunks.get(b"cICP", b"")
     if len(cicp) == 4:
         colour = colour_of_codes(cicp[0], cicp[1], gray, full=cicp[3] == 1)
@@ -124,16 +124,6 @@ def only_in_png(cicp: bytes) -> str | None:
     if full and primaries in PRIMARIES and _curve(transfer) is not None:
         return None
     return HDR_CURVES.get(transfer, f"cICP {primaries}, {transfer}")
-
-
-def _chunks_before_pixels(data: bytes) -> dict[bytes, bytes]:
-    """Map each kind of chunk before the pixels to the content of its first chunk."""
-    found: dict[bytes, bytes] = {}
-    for _, kind, content in png_chunks(data):
-        if kind == b"IDAT":
-            break
-        found.setdefault(kind, content)
-    return found
 
 
 def _colour_of_numbers(gamma: int | None, points: tuple[int, ...] | None, gray: bool) -> Colour:

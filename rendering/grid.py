@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ MAX_PIXELS = 2**30  # 32768 x 32768
 LARGEST = 2**31 - 1  # largest scale or side
 FINEST = 2**20  # most pixels along an image whose centres float32 can tell apart well
 
+Fit = Literal["crop", "pad", "stretch"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+
 
 class Region(NamedTuple):
     """A part of the input, in input pixels, which may be fractions."""
@@ -26,6 +29,37 @@ class Region(NamedTuple):
     left: float
     height: float
     width: float
+
+
+class Border(NamedTuple):
+    """The widths, in output pixels, of the border around a picture."""
+
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+
+class Fitted(NamedTuple):
+    """The placement of a picture in an output.
+
+    Attributes:
+        part: Part of the input that is rendered.
+        counts: Rows and columns that this part becomes.
+        border: Border around them.
+        notes: Messages for the user.
+    """
+
+    part: Region
+    counts: tuple[int, int]
+    border: Border = Border()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The size (H, W) of the output."""
+        top, bottom, left, right = self.border
+        return self.counts[0] + top + bottom, self.counts[1] + left + right
 
 
 @dataclass(frozen=True)
@@ -194,3 +228,43 @@ def checked_region(region: Region | None, size: tuple[int, int]) -> Region:
         numbers = ",".join(f"{number:g}" for number in region)
         raise UserError(f"region {numbers}: not within the image of {size[0]}x{size[1]} pixels")
     return region
+
+
+def keeps_shape(shape: tuple[float, float], counts: tuple[int, int]) -> bool:
+    """Check whether one side is in proportion to the other, rounded up or down.
+
+    Args:
+        shape: (h, w) of the input.
+        counts: (H, W) of the output.
+    """
+    rows, cols = counts[1] * shape[0] / shape[1], counts[0] * shape[1] / shape[0]
+    return abs(rows - counts[0]) < 1 or abs(cols - counts[1]) < 1
+
+
+def fitted(part: Region, counts: tuple[int, int], fit: Fit | None = None) -> Fitted:
+    """Fit a part of the input to an output of (H, W) pixels.
+
+    Args:
+        fit: crop: the largest part of the middle that has the output's shape; pad: all of it, in
+            the middle, with borders; stretch, or None: all of it, distorted to fill the output.
+    """
+    shape = (part.height, part.width)
+    factors = [count / side for count, side in zip(counts, shape, strict=True)]
+    if keeps_shape(shape, counts):
+        return Fitted(part, counts)
+    if fit == "crop":
+        height, width = (count / max(factors) for count in counts)
+        note = f"cropped to {height:.6g}x{width:.6g} of {part.height:g}x{part.width:g} pixels"
+        top, left = part.top + (part.height - height) / 2, part.left + (part.width - width) / 2
+        return Fitted(Region(top, left, height, width), counts, notes=(note,))
+    if fit == "pad":
+        rows, cols = (max(1, round(side * min(factors))) for side in shape)
+        above, before = (counts[0] - rows) // 2, (counts[1] - cols) // 2
+        border = Border(above, counts[0] - rows - above, before, counts[1] - cols - before)
+        return Fitted(part, (rows, cols), border)
+    more = 100 * (max(factors) / min(factors) - 1)
+    side = "height" if factors[0] > factors[1] else "width"
+    note = f"stretched by {more:.3g}% in {side} to {counts[0]}x{counts[1]} pixels"
+    if fit is None:
+        note += "; --fit crop or --fit pad would keep its shape"
+    return Fitted(part, counts, notes=(note,))

@@ -18,17 +18,20 @@ from rendering.decoding import Scene
 from rendering.grid import (
     MAX_PIXELS,
     Axis,
+    Fit,
+    Fitted,
     Region,
     check_count,
     checked_region,
+    fitted,
     output_counts,
     output_grid,
 )
 from rendering.inputs import check_target
-from rendering.metadata.parts import carried
+from rendering.metadata.parts import Metadata, carried
 from rendering.pace import Progress, counted
 from rendering.picture import Picture
-from rendering.prints import Fit, Fitted, Paper, fitted, framed, printed
+from rendering.prints import Paper, framed, printed
 from rendering.reading import read_picture
 from rendering.tiles import Renderer
 from rendering.wrapping import wrapped
@@ -211,13 +214,15 @@ def render_bands(
         scene = None
     repeats = kind == (picture.channels, picture.pixels.dtype) and not renderer.model.restores
     if repeats and (seen := _same_pixels(rows, cols)):
-        same = _as_it_is(source, *seen, progress)
-        return framed(same, placing.border, placing.size[1], picture.opaque)
-    bands = renderer.render(source, rows, cols, scene)
+        pixels = _as_it_is(source, *seen)
+    else:
+        bands = renderer.render(source, rows, cols, scene)
+        pixels = (picture.rows(band, *kind) for band in bands)
     if progress is not None:
-        bands = counted(bands, len(rows), progress)
-    pixels = (picture.rows(band, *kind) for band in bands)
-    return framed(pixels, placing.border, placing.size[1], picture.opaque)
+        pixels = counted(pixels, len(rows), progress)
+    if any(placing.border):
+        pixels = framed(pixels, placing.border, placing.size[1], picture.opaque)
+    return pixels
 
 
 def _same_pixels(rows: Axis, cols: Axis) -> tuple[slice, slice] | None:
@@ -230,16 +235,10 @@ def _same_pixels(rows: Axis, cols: Axis) -> tuple[slice, slice] | None:
     return (slice(top, top + len(rows)), slice(left, left + len(cols))) if inside else None
 
 
-def _as_it_is(
-    picture: Picture, rows: slice, cols: slice, progress: Progress | None
-) -> Iterator[np.ndarray]:
+def _as_it_is(picture: Picture, rows: slice, cols: slice) -> Iterator[np.ndarray]:
     """Yield bands of the input unchanged, including the colours under transparent pixels."""
-    count = rows.stop - rows.start
     for top in range(rows.start, rows.stop, SAME_ROWS):
-        stop = min(top + SAME_ROWS, rows.stop)
-        yield picture.pixels[top:stop, cols].copy()
-        if progress is not None:
-            progress(stop - rows.start, count)
+        yield picture.pixels[top : min(top + SAME_ROWS, rows.stop), cols].copy()
 
 
 @contextmanager
@@ -288,10 +287,13 @@ def fit(
     cicp = picture.cicp if format.name == "PNG" else None
     if picture.cicp and not cicp and (name := only_in_png(picture.cicp)):
         notes.append(f"{format.name} cannot hold its colours, {name}: left out; .png keeps them")
-    said = None if wanted.strip else picture.metadata
-    factors = wanted.factors_of_all(picture.size, size)
-    metadata, lost = carried(said, format.room, size, factors, wanted.dpi)
+    metadata = None if wanted.strip else picture.metadata
+    if metadata is not None or wanted.dpi is not None:
+        factors = wanted.factors_of_all(picture.size, size)
+        found = metadata or Metadata()
+        metadata, lost = carried(found, format.room, size, factors, wanted.dpi)
+        notes += lost
     layout = Layout(
         *size, channels, dtype, icc, wanted.quality, wanted.lossless, metadata=metadata, cicp=cicp
     )
-    return layout, [*notes, *lost]
+    return layout, notes

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rendering.colour import Colour, colour_of_codes
 
 BARE = b"\xff\x0a"
-STARTS = (BARE, b"\0\0\0\x0cJXL \r\n\x87\n")
+JXL = (BARE, b"\0\0\0\x0cJXL \r\n\x87\n")  # the first bytes of a file
 HEADER = 4096  # bytes that are examined
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 ALPHA, SPOT, CFA = 0, 2, 5  # kinds of further channels
@@ -54,10 +54,6 @@ class _Bits:
     def choose(self, choices: Choices) -> int:
         bits, offset = choices[self.read(2)]
         return self.read(bits) + offset
-
-
-def is_jxl(data: bytes) -> bool:
-    return data.startswith(STARTS)
 
 
 def read_jxl_header(data: bytes) -> JxlHeader:

@@ -13,7 +13,8 @@ from models.reading.latent import Last
 from rendering.decoding import Scene, Span
 from rendering.picture import Picture
 from rendering.recent import Recent
-from rendering.tiles import Renderer, widened
+from rendering.tile_size import widened
+from rendering.tiles import Renderer
 
 SIDE = 256  # of a tile, in input pixels
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.opening import check_size
 from datasets.raw import RAW
-from datasets.tiff import finite, scaled, unmultiplied, with_channels
+from datasets.tiff import finite, scaled, unmultiplied
 from errors import UserError
 from rendering.colour import Colour, colour_of_codes
 from rendering.jxl import jxl_info, read_jxl_header
@@ -95,8 +95,7 @@ def read_heif(data: bytes, max_pixels: int) -> Picture:
     image = file[file.primary_index]
     check_size(image.size, max_pixels)
     info: dict[str, Any] = image.info
-    pixels, bits = np.asarray(image), int(info["bit_depth"])
-    pixels = with_channels(pixels)
+    pixels, bits = np.atleast_3d(np.asarray(image)), int(info["bit_depth"])
     if bits > 8:
         pixels = scaled(pixels, bits)
     icc, nclx = info.get("icc_profile"), info.get("nclx_profile")
@@ -117,8 +116,7 @@ def read_deep_avif(data: bytes) -> np.ndarray:
     """Read the pixels of an AVIF of more than 8 bits as uint16 (h, w, C), as stored."""
     import imagecodecs
 
-    pixels = np.asarray(imagecodecs.avif_decode(data, index=0))
-    pixels = with_channels(pixels)
+    pixels = np.atleast_3d(imagecodecs.avif_decode(data, index=0))
     return scaled(pixels, _avif_bits(data))
 
 
@@ -141,10 +139,9 @@ def read_jxl(data: bytes, max_pixels: int) -> Picture:
 
     header = read_jxl_header(data)
     check_size((header.width, header.height), max_pixels)
-    pixels: Any = np.asarray(imagecodecs.jpegxl_decode(data, index=0))
+    pixels: Any = np.atleast_3d(imagecodecs.jpegxl_decode(data, index=0))
     if pixels.dtype.kind == "f":
         pixels = finite(pixels.astype(np.float32))
-    pixels = with_channels(pixels)
     metadata = read_metadata(data, jxl_info(data))
     return Picture(pixels, header.colour.icc, header.colour.notes, header.colour.cicp, metadata)
 

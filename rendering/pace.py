@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from torch import Tensor
+import numpy as np
 
 from engine import progress_bar
 from parallel import ALONE, Group, LostProcessError
@@ -115,10 +115,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def counted(bands: Iterator[Tensor], total: int, progress: Progress) -> Iterator[Tensor]:
-    """Pass on bands of rows (B, C, rows, W); each is reported when the next is requested."""
+def counted(bands: Iterator[np.ndarray], total: int, progress: Progress) -> Iterator[np.ndarray]:
+    """Pass on bands of rows (rows, W, C); each is reported when the next is requested."""
     done = 0
     for band in bands:
         yield band
-        done += band.shape[2]
+        done += len(band)
         progress(done, total)

@@ -2,19 +2,88 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rendering.levels import UNIT, Levels, find_levels
 from rendering.metadata.parts import Metadata
 
 WHITES = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 # With alpha below half a level of 8 bits, what is left of a colour is only rounding error.
 TRANSPARENT = 0.5 / 255
+
+# Of the range of floating-point pixels, which may be any:
+RARE = 1000  # one in this many pixels may lie beyond the range, at either end
+LEAST_SPAN = 0.5  # span from which on pixels in [0, 1] are taken as they are
+FEW = 64  # fewer pixels than this say little about a range
+MOST = 2**22  # largest number of pixels that are examined
+
+
+class Levels(NamedTuple):
+    """The levels of floating-point pixels that become 0 and 1, the range that a network knows."""
+
+    low: float
+    high: float
+
+    @property
+    def span(self) -> float:
+        return self.high - self.low
+
+    def as_unit(self, planes: Tensor, colours: int) -> Tensor:
+        """Scale planes so that these levels become 0 and 1.
+
+        Args:
+            planes: Planes (K, C, h, w).
+            colours: Number of planes that are colours; if there is another after them, it is the
+                alpha, which the colours are multiplied by.
+        """
+        if self == UNIT:
+            return planes
+        colour, alpha = planes[:colours], planes[colours:]
+        return torch.cat([(colour - self._low_under(alpha)) / self.span, alpha])
+
+    def from_unit(self, planes: Tensor, colours: int) -> Tensor:
+        """Undo `as_unit`."""
+        if self == UNIT:
+            return planes
+        colour, alpha = planes[:colours], planes[colours:]
+        return torch.cat([colour * self.span + self._low_under(alpha), alpha])
+
+    def _low_under(self, alpha: Tensor) -> Tensor | float:
+        """Get the lowest level, multiplied by the alpha if there is one."""
+        return self.low * alpha if len(alpha) else self.low
+
+
+UNIT = Levels(0.0, 1.0)
+
+
+def find_levels(colours: np.ndarray) -> Levels:
+    """Find the range of floating-point colours (N, C), ignoring rare extremes.
+
+    Colours in [0, 1] are taken as they are if they span half of it, or if there are few of them.
+    Otherwise one pixel in a thousand, but at least one, is ignored at either end, so that a single
+    highlight or dead pixel does not decide. Scaling the colours by a factor above 0, or adding an
+    offset, changes the range accordingly.
+    """
+    if len(colours) > MOST:
+        colours = colours[:: -(-len(colours) // MOST)]
+    if not len(colours):
+        return UNIT
+    least, most = colours.min(1), colours.max(1)
+    rare = min(math.ceil(len(least) / RARE), (len(least) - 1) // 2)
+    low, high = (float(np.partition(x, k)[k]) for x, k in ((least, rare), (most, -1 - rare)))
+    if high <= low:  # all one level, except for rare pixels
+        low, high = float(least.min()), float(most.max())
+    inside = least.min() >= 0 and most.max() <= 1
+    if inside and (high - low >= LEAST_SPAN or high <= low or len(least) < FEW):
+        return UNIT
+    # If there is one level only, add 1, or the least that floats of its size can tell apart well.
+    return Levels(low, high if high > low else low + max(1.0, abs(low) * 2.0**-20))
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from datasets.opening import MAX_PIXELS, TooLargeError, load, open_image, reason_of
-from datasets.png import GRAY, PNG, decoded_png, depth_and_kind
-from datasets.tiff import ORIENTATION, Tiff, finite, read_tiff, sixteen_bits, turned, with_channels
+from datasets.png import GRAY, PNG, chunks_before_pixels, decoded_png, depth_and_kind
+from datasets.tiff import ORIENTATION, TIFF, Tiff, finite, read_tiff, sixteen_bits, turned
 from errors import UserError
-from rendering.colour import Colour, colour_of_info, colour_of_png
-from rendering.jxl import is_jxl
+from rendering.colour import COLOUR_CHUNKS, Colour, colour_of_info, colour_of_png
+from rendering.jxl import JXL
 from rendering.kinds import (
     colour_of_avif,
     gain_map_notes,
@@ -107,11 +107,11 @@ def read_bytes(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Picture:
             raise ValueError("it is truncated")
         if _is_deep_ppm(data):
             raise ValueError("16-bit PPM with colours is not supported; save it as PNG or TIFF")
-        if (tiff := read_tiff(data, max_pixels)) is not None:
+        if data.startswith(TIFF) and (tiff := read_tiff(data, max_pixels)) is not None:
             return replace(_from_tiff(tiff), metadata=read_metadata(data))
         if is_heif(data):
             return read_heif(data, max_pixels)
-        if is_jxl(data):
+        if data.startswith(JXL):
             return read_jxl(data, max_pixels)
         try:
             # Other files may look like a TGA.
@@ -136,10 +136,11 @@ def _from_file(image: ImageFile.ImageFile, data: bytes) -> Picture:
     else:
         load(image)
         picture = _plain_picture(image)
-    if image.format == "PNG":
-        colour = colour_of_png(data, picture.icc)
+    gray = picture.channels < 3
+    if image.format == "PNG" and (chunks := chunks_before_pixels(data, COLOUR_CHUNKS)):
+        colour = colour_of_png(chunks, picture.icc, gray)
     elif image.format == "AVIF" and not picture.icc:
-        colour = colour_of_avif(data, picture.channels < 3)
+        colour = colour_of_avif(data, gray)
     else:
         colour = Colour(picture.icc)
     notes += picture.notes + colour.notes
@@ -203,7 +204,7 @@ def _plain_picture(image: Image.Image) -> Picture:
         pixels = sixteen_bits(np.asarray(upright))
     else:
         pixels = np.array(upright if upright.mode == mode else upright.convert(mode))
-    return Picture(with_channels(pixels), icc, tuple(notes))
+    return Picture(np.atleast_3d(pixels), icc, tuple(notes))
 
 
 def _to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bool]:

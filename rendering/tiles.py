@@ -22,25 +22,17 @@ from models.channels import colour_channels
 from models.published import as_continuous
 from models.reading.latent import Last, Latent
 from queries import Queries
+from rendering import tile_size
 from rendering.decoding import Decoder, Scene, Span, if_out_of_memory
 from rendering.grid import Axis
 from rendering.guard import BESIDE, PROBED, REACH
 from rendering.picture import Picture
-from rendering.reach import Memory, alignment, find_memory, find_reach
 from rendering.shrink import Shrinking
-from rendering.tile_size import OVERLAP, SMALLEST, free_memory, side_as_asked, side_that_fits
 from rendering.transparency import consistent
 from utils import normalise
 
 BAND = 2**20  # output pixels
 BUDGET = 512 * 2**20  # bytes for tiles on a CPU, where more helps only with a long reach
-
-
-def widened(spans: tuple[Span, Span], margins: Span, sizes: Span) -> tuple[Span, Span]:
-    """Widen the rows and columns of a part by margins, as far as a picture of (h, w) goes."""
-    (top, bottom), (left, right) = spans
-    rows = max(top - margins[0], 0), min(bottom + margins[0], sizes[0])
-    return rows, (max(left - margins[1], 0), min(right + margins[1], sizes[1]))
 
 
 class Band(NamedTuple):
@@ -78,12 +70,12 @@ class Renderer:
             raise UserError(f"--tile {tile}: the decoder of this model knows whole images only")
 
     @cached_property
-    def memory(self) -> Memory:
-        return find_memory(self.model, self.channels)
+    def memory(self) -> tile_size.Memory:
+        return tile_size.find_memory(self.model, self.channels)
 
     @cached_property
     def reach(self) -> int | None:
-        return find_reach(self.model)
+        return tile_size.find_reach(self.model)
 
     def notes(self, picture: Picture) -> tuple[str, ...]:
         """Get messages for the user about how a picture is rendered."""
@@ -121,7 +113,9 @@ class Renderer:
         bands = self._decoded(picture, shrinking.rows, shrinking.cols, scene)
         for band in shrinking.filter(bands):
             begun, done = done, done + band.shape[2]
-            yield consistent(picture, band, rows[begun:done], cols)
+            if not picture.opaque:
+                band = consistent(picture, band, rows[begun:done], cols)
+            yield band
 
     def _as_they_are(self, picture: Picture, rows: Span, cols: Span) -> Iterator[Tensor]:
         """Yield bands of the picture's own planes."""
@@ -247,7 +241,7 @@ class Renderer:
         sizes = picture.size
         if not self.knows_parts or (rows, cols) == ((0, sizes[0]), (0, sizes[1])):
             return self._encode_whole(picture)
-        down, across = widened((rows, cols), margins, sizes)
+        down, across = tile_size.widened((rows, cols), margins, sizes)
         read, keep = self._seen_from(down, across, sizes)
         planes, beyond = self._planes(picture, *read)
         latent = self.model.encode_part(planes, keep, (down[0], across[0]), sizes)
@@ -259,9 +253,9 @@ class Renderer:
         self, rows: Span, cols: Span, sizes: Span
     ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
         """Find the pixels that the encoder sees from a part, and where the part is among them."""
-        reach = OVERLAP if self.reach is None else self.reach
-        down, across = widened((rows, cols), (reach, reach), sizes)
-        step = alignment(self.model)
+        reach = tile_size.OVERLAP if self.reach is None else self.reach
+        down, across = tile_size.widened((rows, cols), (reach, reach), sizes)
+        step = self.model.alignment
         top, left = down[0] - down[0] % step, across[0] - across[0] % step
         read = slice(top, down[1]), slice(left, across[1])
         return read, (slice(rows[0] - top, rows[1] - top), slice(cols[0] - left, cols[1] - left))
@@ -283,23 +277,23 @@ class Renderer:
         if self.tile == 0 or not self.knows_parts:
             return whole
         if self.tile:
-            return side_as_asked(self.tile, whole, self.reach)
+            return tile_size.side_as_asked(self.tile, whole, self.reach)
         free = self._free_memory() / count
         budget = free if self.device.type == "cuda" else min(free, BUDGET / count)
-        return side_that_fits(height, width, self.memory, self.reach, free, budget)
+        return tile_size.side_that_fits(height, width, self.memory, self.reach, free, budget)
 
     def _free_memory(self) -> float:
-        return free_memory(self.device)
+        return tile_size.free_memory(self.device)
 
     def _use_smaller(self, tile: int, whole: int, full: str) -> None:
         """Halve the tiles of this picture and all further ones."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         try:
-            cannot = not self.knows_parts or self.reach is None or tile <= SMALLEST
+            cannot = not self.knows_parts or self.reach is None or tile <= tile_size.SMALLEST
         except (RuntimeError, MemoryError) as error:  # too little even to find the reach
             full, cannot = if_out_of_memory(error), True
         if cannot:
             raise UserError(f"out of memory: {full}")
-        self.largest_tile = max(SMALLEST, min(tile, whole) // 2)
+        self.largest_tile = max(tile_size.SMALLEST, min(tile, whole) // 2)
         print(f"out of memory: going on with tiles of {self.largest_tile} pixels", file=sys.stderr)

@@ -25,14 +25,13 @@ def consistent(picture: Picture, band: Tensor, rows: Axis, cols: Axis) -> Tensor
     not opaque all around, each colour is limited to the range of those visible there.
 
     Args:
+        picture: A picture that is not opaque.
         band: Rendered `planes` (K, C, r, W).
         rows, cols: Grid of the band.
 
     Returns:
         The same band, changed in place.
     """
-    if picture.opaque:
-        return band
     read = len(cols) * (cols.cell * cols.size / 2) * (rows.cell * rows.size / 2)
     step = max(1, int(PIXELS / read))
     for start in range(0, len(rows), step):

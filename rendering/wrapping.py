@@ -9,7 +9,6 @@ import numpy as np
 
 from rendering.grid import Axis
 from rendering.picture import Picture
-from rendering.reach import alignment
 from rendering.tiles import Renderer
 
 AROUND = 16  # pixels beyond those that a model sees
@@ -27,7 +26,7 @@ def wrapped(
     step = 1
     if renderer.knows_parts and renderer.reach is not None:
         reach = renderer.reach + renderer.margin + AROUND
-        step = alignment(renderer.model)
+        step = renderer.model.alignment
     around = []
     for axis in (rows, cols):
         filtered = math.ceil(2 * axis.step) + 1 if axis.step > 1 else 0

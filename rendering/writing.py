@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from datasets.png import PNG
+from datasets.png import PNG, png_chunk
 from errors import UserError
 from rendering.metadata.embedding import (
     JPEG_LIMITS,
@@ -26,7 +26,6 @@ from rendering.metadata.embedding import (
     webp_options,
 )
 from rendering.metadata.parts import Metadata, Room
-from rendering.png import png_chunk
 from rendering.tiff import write_tiff
 
 LEVEL = 3  # of zlib: files a fifth larger than at its best, in a tenth of the time
@@ -100,8 +99,9 @@ def _write_png(file: BinaryIO, layout: Layout, bands: Iterator[np.ndarray]) -> N
     file.write(layout.cicp or b"")
     if layout.icc:
         chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
-    for kind, data in png_parts(layout.metadata or Metadata()):
-        chunk(kind, data)
+    if layout.metadata is not None:
+        for kind, data in png_parts(layout.metadata):
+            chunk(kind, data)
     deflate = zlib.compressobj(LEVEL)
     above = np.zeros((1, layout.width * layout.channels * layout.dtype.itemsize), np.uint8)
     for band in bands:

@@ -8,7 +8,7 @@ from models.literal import FORMULAS
 from queries import Queries, whole_picture
 from rendering.grid import output_grid
 from rendering.picture import Picture
-from rendering.reach import Memory
+from rendering.tile_size import Memory
 from rendering.tiles import Renderer
 from tests.cases import make
 from utils import make_cell, make_coord, pixel_centres

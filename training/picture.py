@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from datasets.wrappers import SampleWrapper
-from engine import DataNorm, as_queries, batched_predict, check_channels
+from engine import DataNorm, as_queries, batched_predict
+from errors import ChannelsError
 from queries import size_by_cell
 from utils import denormalise, normalise, sample_bicubic, sample_nearest
 
@@ -50,7 +51,8 @@ def comparison(
         size = sample["coord"].shape[:2]
         ours = batched_predict(model, normalise(inp, data_norm["inp"], 1), coord, cell, bsize)
         truth = sample["gt"].flatten(0, 1).unsqueeze(0)
-        check_channels(ours, truth)
+        if ours.shape != truth.shape:
+            raise ChannelsError(ours.shape[2], truth.shape[2])
         shown = [
             sample_nearest(inp, coord),
             sample_bicubic(inp, coord),

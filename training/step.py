@@ -8,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from engine import DataNorm, channel_dim, check_channels
-from errors import UserError
+from engine import DataNorm
+from errors import ChannelsError, UserError
 from parallel import ALONE, Group
 from utils import normalise
 
@@ -58,15 +58,17 @@ def train_step(
     size = len(batch["inp"])
     total = torch.zeros((), device=batch["inp"].device)
     parts = _split(batch, accumulate)
+    channel_dim = 1 if batch["gt"].ndim == 4 else 2
     for number, part in enumerate(parts, 1):
         last = number == len(parts)
         inp = normalise(part["inp"], data_norm["inp"], 1)
-        gt = normalise(part["gt"], data_norm["gt"], channel_dim(part["gt"]))
+        gt = normalise(part["gt"], data_norm["gt"], channel_dim)
         # Gradients are averaged over the group only once, in the last part.
         with nullcontext() if last else getattr(model, "no_sync", nullcontext)():
             with torch.autocast(inp.device.type, AMP_TYPES[amp or "bf16"], enabled=amp is not None):
                 pred = model(inp, part["coord"], part["cell"])
-            check_channels(pred, gt)
+            if pred.shape != gt.shape:
+                raise ChannelsError(pred.shape[channel_dim], gt.shape[channel_dim])
             share = loss(pred.to(gt.dtype), gt) * (len(inp) / size * weight)
             scaler.scale(share).backward()
         total += share.detach()

@@ -121,7 +121,7 @@ class Studio:
         """
         picture, renderer = self.gallery.picture(photograph), self.renderer(choice)
         pixels = picture.size[0] * picture.size[1] * picture.count(renderer.channels)
-        if choice.model == PLAIN or pixels * renderer.memory.latent > self.tiles.limit / 2:
+        if choice.model == PLAIN or pixels * renderer.memory.features > self.tiles.limit / 2:
             return []
         whole = ((0, picture.size[0]), (0, picture.size[1]))
         return [

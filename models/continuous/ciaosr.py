@@ -21,8 +21,7 @@ from models.encoders.blocks import reflect_to_multiple
 from models.reading import amounts
 from models.reading.codes import CodeTable, of_codes
 from models.reading.latent import TablesLatent
-from models.reading.nearest import look_around
-from models.reading.skip import add_input
+from models.reading.neighbourhood import look_around
 from models.registry import register
 from queries import Queries
 
@@ -195,7 +194,7 @@ class CiaoSR(ContinuousModel):
         rgb = look_around(
             self.f, amounts.CIAOSR_QUERIES, latent.tables, coord, moves, rel_cell.expand_as(coord)
         )
-        return add_input(rgb, latent, queries, "bilinear")
+        return latent.add_input(rgb, queries, "bilinear")
 
     def f(self, query: Tensor, codes: list[Tensor], rel_coord: Tensor, rel_cell: Tensor) -> Tensor:
         """Compute the colours (B, q, 3) of queries from the T codes around them.

@@ -24,7 +24,6 @@ from models.reading.attention import Attention, Seen, attend, by_heads
 from models.reading.codes import CodeTable, in_pieces
 from models.reading.latent import TablesLatent
 from models.reading.neighbourhood import Grid, Window, around, only_inside, resample
-from models.reading.skip import add_input
 from models.registry import make_ours, register
 from queries import Queries, size_by_cell
 
@@ -151,7 +150,7 @@ class CLIT(ContinuousModel):
             network = Attention(self.imnets[stage], self.pb_encoder, self.head)
             own = attend(partial(self.f, stage), network, seen)
             found.append(own + FADING * found[-1] if found else own)
-        return [add_input(rgb, latent, queries, "bilinear") for rgb in found]
+        return [latent.add_input(rgb, queries, "bilinear") for rgb in found]
 
     def _see(self, stage: int, latent: TablesLatent, grid: Grid, queries: Queries) -> Seen:
         """Collect what a stage sees: the whole map for the first, else what its queries read."""

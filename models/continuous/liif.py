@@ -15,7 +15,6 @@ from models.base import ContinuousModel, make_decoder, make_encoder
 from models.reading.decoder import CodeDecoder, code_decoder
 from models.reading.ensemble import blend
 from models.reading.latent import CodeLatent, Latent
-from models.reading.skip import add_input
 from models.registry import register
 from queries import Queries
 from utils import sample_nearest
@@ -73,7 +72,7 @@ class LIIF(ContinuousModel):
             assert isinstance(latent, CodeLatent)
             queries = queries.with_cell(self.cell_decode)
             rgb = blend(self.f, latent, queries, self.local_ensemble)
-        return add_input(rgb, latent, queries, self.input_skip)
+        return latent.add_input(rgb, queries, self.input_skip)
 
     @property
     def f(self) -> CodeDecoder:

@@ -22,7 +22,6 @@ from models.reading.codes import CodeTable
 from models.reading.decoder import apply_decoder
 from models.reading.ensemble import blend
 from models.reading.latent import CodeLatent
-from models.reading.skip import add_input
 from models.reading.waves import FastWaves
 from models.registry import register
 from queries import Queries
@@ -102,7 +101,7 @@ class Texture(ContinuousModel):
         f = FastWaves(self.f, self.phase, self.decoder)
         width = 2 * self.phase.out_features
         rgb = blend(f, latent, queries.with_cell(), self.local_ensemble, width)
-        return add_input(rgb, latent, queries, "bilinear")
+        return latent.add_input(rgb, queries, "bilinear")
 
     def f(self, z: Tensor, rel_coord: Tensor, rel_cell: Tensor | None) -> Tensor:
         """Apply the decoder to the waves of codes; the phase depends on the cell."""

@@ -28,7 +28,6 @@ from models.reading import amounts
 from models.reading.codes import CodeTable
 from models.reading.ensemble import blend
 from models.reading.latent import ModulatedLatent
-from models.reading.skip import add_input
 from models.registry import make_ours
 from queries import Queries
 from utils import in_inference, is_recorded, sample_bilinear
@@ -163,7 +162,7 @@ class Modulated(ContinuousModel):
             self.local_ensemble,
             width=self.imnet.hidden_dim,
         )
-        return add_input(rgb, latent, queries, self.input_skip)
+        return latent.add_input(rgb, queries, self.input_skip)
 
     def _codes(self, latent: ModulatedLatent, queries: Queries) -> CodeTable:
         """Make the table that decoding reads, or reuse it for queries with the same cell."""

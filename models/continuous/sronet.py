@@ -22,7 +22,6 @@ from models.reading import amounts
 from models.reading.codes import CodeTable, in_pieces, pieces
 from models.reading.ensemble import read_corners
 from models.reading.latent import CodeLatent
-from models.reading.skip import add_input
 from models.registry import register
 from queries import Queries
 from utils import in_inference
@@ -151,7 +150,7 @@ class SRNO(ContinuousModel):
             latent = replace(latent, context=self.summarise(lambda: [(latent, queries)]))
         f = partial(self._colours, latent)
         rgb = in_pieces(f, amounts.SRNO_QUERIES, queries.coord, queries.required_cell)
-        return add_input(rgb, latent, queries, "bilinear")
+        return latent.add_input(rgb, queries, "bilinear")
 
     def _colours(self, latent: CodeLatent, coord: Tensor, cell: Tensor) -> Tensor:
         context = [None, None] if latent.context is None else latent.context

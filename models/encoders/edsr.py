@@ -6,11 +6,74 @@ Workshops 2017.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from models.encoders.blocks import ResidualEncoder, conv3x3
+from models.base import Encoder
+from models.encoders.blocks import RGB_MEAN, Upsampler, conv3x3
 from models.registry import register
+
+
+class MeanShift(nn.Conv2d):
+    """A frozen layer that computes x + sign * rgb_range * mean per channel.
+
+    No forward pass here uses it; it exists because published checkpoints hold its parameters.
+    """
+
+    def __init__(self, rgb_range: float, sign: int) -> None:
+        super().__init__(3, 3, 1)
+        with torch.no_grad():
+            self.weight.copy_(torch.eye(3).view(3, 3, 1, 1))
+            assert self.bias is not None
+            self.bias.copy_(sign * rgb_range * torch.tensor(RGB_MEAN))
+        self.requires_grad_(False)
+
+
+class ResidualEncoder(Encoder):
+    """A convolution, blocks with a long skip around them, and optionally an upsampler.
+
+    RCAN differs from EDSR only in the blocks.
+
+    Args:
+        blocks: Modules that keep (B, n_feats, h, w).
+        n_feats: Number of channels.
+        scale: Factor of the upsampler: a power of two, or 3.
+        no_upsampling: Return the features (B, n_feats, h, w) rather than the image
+            (B, 3, scale*h, scale*w).
+        rgb_range: Largest pixel value; affects only the unused mean shift.
+    """
+
+    optional_keys = ("sub_mean.", "add_mean.")
+    surplus_keys = ("tail.",)
+
+    def __init__(
+        self,
+        blocks: Iterable[nn.Module],
+        n_feats: int,
+        scale: int,
+        no_upsampling: bool,
+        rgb_range: float,
+    ) -> None:
+        super().__init__()
+        # In the published order: optimizers in checkpoints count the parameters.
+        self.sub_mean = MeanShift(rgb_range, sign=-1)
+        self.add_mean = MeanShift(rgb_range, sign=1)
+        self.head = nn.Sequential(conv3x3(3, n_feats))
+        self.body = nn.Sequential(*blocks, conv3x3(n_feats, n_feats))
+        if no_upsampling:
+            self.tail = None
+            self.out_dim = n_feats
+        else:
+            self.tail = nn.Sequential(Upsampler(scale, n_feats), conv3x3(n_feats, 3))
+            self.out_dim = 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        x = self.body(x).add_(x)
+        return x if self.tail is None else self.tail(x)
 
 
 class ResBlock(nn.Module):

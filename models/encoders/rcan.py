@@ -9,7 +9,8 @@ from __future__ import annotations
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from models.encoders.blocks import ResidualEncoder, conv3x3
+from models.encoders.blocks import conv3x3
+from models.encoders.edsr import ResidualEncoder
 from models.registry import register
 
 

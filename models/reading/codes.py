@@ -16,7 +16,12 @@ from torch import Tensor
 
 from models.reading import amounts
 from models.reading.threads import each_alone, threads_for
-from utils import in_inference
+from utils import in_inference, nearest_index, pixel_centres
+
+# Queries are moved by this much, so that points between two codes take the same one on any machine.
+EPS = 1e-6
+
+Move = Tensor | float | None
 
 
 class CodeTable:
@@ -68,6 +73,18 @@ class CodeTable:
         out = None if memory is None else memory[: index.numel()]
         rows = torch.index_select(self.rows, 0, index.flatten(), out=out)
         return rows.view(*index.shape, self.channels)
+
+
+def nearest_code(x: Tensor, n: int, move: Move = None) -> tuple[Tensor, Tensor]:
+    """Find the code nearest to coordinates along an axis of n codes: its index and its centre.
+
+    Args:
+        x: fp32 or wider; indices are computed in its dtype.
+        move: Distance by which to move the coordinates, in addition to `EPS`; None for no move.
+    """
+    moved = x if move is None else x + (move + EPS)
+    index = nearest_index(moved.clamp(-1 + EPS, 1 - EPS), n)
+    return index, pixel_centres(n, dtype=x.dtype, device=x.device)[index]
 
 
 def of_codes(weight: Tensor, bias: Tensor | None, feat: Tensor, unfold: bool) -> Tensor:

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from models.reading import amounts
-from models.reading.codes import fits_cache, in_cache
+from models.reading.codes import fits_cache, in_cache, nearest_code
 from models.reading.decoder import CodeFunction
 from models.reading.latent import CodeLatent
-from models.reading.nearest import nearest_code
 from queries import Queries
 from utils import Size
 
@@ -120,11 +119,9 @@ def read_corners(latent: CodeLatent, coord: Tensor) -> tuple[Tensor, Tensor, Ten
     Returns:
         The codes (T, B, Q, C), rel_coord (T, B, Q, 2) and the weights (T, B, Q, 1).
     """
-    codes = latent.codes
     rows, cols = (find_side(x, n) for x, n in zip(coord.unbind(-1), latent.grid, strict=True))
     row, col, y, x = corners(rows, cols)
-    top, left = latent.grid_origin
-    found = codes.read(codes.index(row - top, col - left))
+    found = latent.codes.read(latent.index(row, col))
     return found, torch.cat([y, x], dim=-1), ensemble_weights(y, x)
 
 
@@ -205,9 +202,8 @@ def _blend_cells(
         rel_cell: (1, B, K or 1, 1, 2).
     """
     codes = latent.codes
-    top, left = latent.grid_origin
     row, col, y, x = (part.flatten(2, rows.code.ndim - 1) for part in corners(rows, cols))
-    index = codes.index(row - top, col - left)
+    index = latent.index(row, col)
     inputs = [part.expand(-1, index.shape[1], -1, -1) for part in (y, x)]
     if rel_cell is not None:
         inputs.append(rel_cell.expand(-1, -1, index.shape[2], -1, -1))

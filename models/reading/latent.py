@@ -1,4 +1,4 @@
-"""Encoded images."""
+"""Encoded images: what decoding needs of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
+from errors import ChannelsError
 from models.reading.codes import CodeTable
+from queries import Queries
+from utils import sample_bicubic, sample_bilinear
+
+# Interpolations of the input that are added to colours, by name.
+INPUT_SKIPS = {"bilinear": sample_bilinear, "bicubic": sample_bicubic}
 
 T = TypeVar("T")
 
@@ -112,6 +118,19 @@ class Latent:
         query = torch.arange(h * w, device=cell.device).clamp(max=cell.shape[1] - 1)
         return rel_cell[:, query].unflatten(1, (h, w))
 
+    def add_input(self, rgb: Tensor, queries: Queries, kind: str) -> Tensor:
+        """Add an interpolation of the input to colours (B, Q, 3): one of `INPUT_SKIPS`, or "none".
+
+        Raises:
+            ChannelsError: If the two have different numbers of channels.
+        """
+        if kind == "none":
+            return rgb
+        if rgb.shape[-1] != self.inp.shape[1]:
+            raise ChannelsError(rgb.shape[-1], self.inp.shape[1])
+        place = self.whole, self.origin, queries.fast_axes
+        return rgb + INPUT_SKIPS[kind](self.inp, queries.coord, *place)
+
     def with_codes(self, codes: CodeTable) -> CodeLatent:
         """Return the latent for queries that read these codes."""
         place = self.origin, self.image_size
@@ -127,6 +146,11 @@ class CodeLatent(Latent):
     """
 
     codes: CodeTable
+
+    def index(self, row: Tensor, col: Tensor) -> Tensor:
+        """Compute the index into ``codes`` of rows and columns (..., B, Q) of the whole map."""
+        top, left = self.grid_origin
+        return self.codes.index(row - top, col - left)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -10,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.reading import amounts
-from models.reading.codes import CodeTable
-from utils import pixel_centres, pixel_position
+from models.reading.codes import CodeTable, Move, in_pieces, nearest_code
+from utils import nearest_index, pixel_centres, pixel_position
 
 Grid = tuple[int, int]
 
@@ -105,6 +106,57 @@ class Window(NamedTuple):
             taps = self.table.read(index)
             found.append(taps * weight.to(taps.dtype).unsqueeze(-1))
         return torch.stack(found).sum(0)
+
+
+def look_around(
+    function: Callable[..., Tensor],
+    count: int,
+    tables: Sequence[CodeTable],
+    coord: Tensor,
+    moves: Sequence[Sequence[Move]],
+    *inputs: Tensor,
+) -> Tensor:
+    """Apply a function f(own, codes, rel_coord, *inputs) to the codes nearest to moved queries.
+
+    Args:
+        function: Function of the codes (B, q, C) nearest to the queries themselves, in the first
+            table; the codes (T, B, q, C) nearest to the moved queries, in each table; their
+            rel_coord (T, B, q, 2); and inputs. Its results are (B, q, ...).
+        count: Queries at a time.
+        tables: Tables of a whole image.
+        coord: (B, Q, 2).
+        moves: Moves along each axis; T counts all pairs of them.
+        inputs: (B, Q, D) each.
+    """
+    grid = tables[0].grid
+    axes: list[list[tuple[Tensor, Tensor]]] = []
+    for x, n, ways in zip(coord.unbind(-1), grid, moves, strict=True):
+        found = (nearest_code(x, n, move) for move in ways)
+        axes.append([(code, (x - centre) * n) for code, centre in found])
+    pairs = list(product(*axes))
+    places = torch.stack([torch.stack([row, col], -1) for (row, _), (col, _) in pairs])
+    rel_coord = torch.stack([torch.stack([y, x], -1) for (_, y), (_, x) in pairs])
+
+    def read(
+        places: Tensor, rel_coord: Tensor, own: Tensor, inside: Tensor, *inputs: Tensor
+    ) -> Tensor:
+        codes = [table.read(table.index(*places.unbind(-1))) for table in tables]
+        nearest = tables[0].read(tables[0].index(*own.unbind(-1)))
+        return function(nearest * inside.to(nearest.dtype), codes, rel_coord, *inputs)
+
+    return in_pieces(read, count, places, rel_coord, *_unmoved(coord, grid), *inputs)
+
+
+def _unmoved(coord: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Find each query's own code (B, Q, 2), and whether it is inside the grid (B, Q, 1).
+
+    A query on the border at +1 is between the last code and nothing; rounding to even decides.
+    """
+    index, inside = [], torch.ones_like(coord[..., 0], dtype=torch.bool)
+    for x, n in zip(coord.unbind(-1), grid, strict=True):
+        index.append(nearest_index(x, n))
+        inside = inside & (pixel_position(x, n).round() < n)
+    return torch.stack(index, dim=-1), inside.unsqueeze(-1)
 
 
 def resample(

@@ -81,12 +81,12 @@ class Room:
 
 
 def carried(
-    metadata: Metadata | None,
+    metadata: Metadata,
     room: Room,
     size: tuple[int, int],
     factors: tuple[float, float] | None = None,
     dpi: float | None = None,
-) -> tuple[Metadata | None, list[str]]:
+) -> tuple[Metadata, list[str]]:
     """Convert metadata for an output that was turned upright and resized, in a given format.
 
     Args:
@@ -100,9 +100,6 @@ def carried(
     Returns:
         The metadata to write, and a note for each part that is lost.
     """
-    if metadata is None and dpi is None:
-        return None, []
-    metadata = metadata or Metadata()
     asked = (dpi, dpi) if dpi else None
     notes = list(metadata.notes)
     lost = _missing(metadata, asked, room)

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from rendering.metadata.parts import Room, carried
+from rendering.metadata.parts import Metadata, Room, carried
 from rendering.metadata.photoshop import IPTC
 from rendering.metadata.reading import image_metadata
 
@@ -32,9 +32,8 @@ def kept_info(
     Returns:
         The entries, and a note for each part that is lost.
     """
-    metadata, notes = carried(image_metadata(image), IMAGE, size, factors, dpi)
-    if metadata is None:
-        return {}, notes
+    found = image_metadata(image) or Metadata()
+    metadata, notes = carried(found, IMAGE, size, factors, dpi)
     info: dict[Any, Any] = {
         "exif": metadata.exif and b"Exif\0\0" + metadata.exif,
         "xmp": metadata.xmp,

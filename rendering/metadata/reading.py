@@ -9,12 +9,11 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
-from datasets.png import PNG
+from datasets.png import PNG, png_chunks
 from rendering.metadata import exif
 from rendering.metadata.found import MOST, Found
 from rendering.metadata.parts import Metadata, Text
 from rendering.metadata.structure import Structure, copied
-from rendering.png import png_chunks
 
 JPEG = b"\xff\xd8\xff"
 EXIF_MARK, XMP_MARK = b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0"

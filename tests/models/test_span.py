@@ -14,7 +14,7 @@ import models
 from benchmarks.count_model import multiply_adds
 from errors import UserError
 from models.checkpoint import begin_with
-from rendering.reach import find_reach
+from rendering.tile_size import find_reach
 from tests.cases import IMNET, SMALL_ARGS
 from tests.golden import rules
 from tests.models.test_family import fill, queries

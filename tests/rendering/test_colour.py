@@ -10,10 +10,10 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms
 
+from datasets.png import PNG, png_chunk
 from models import make
 from rendering.job import Wanted, fit, render_file
 from rendering.picture import Picture
-from rendering.png import PNG, png_chunk
 from rendering.reading import from_pillow, read_bytes, read_picture
 from rendering.tiles import Renderer
 from rendering.writing import format_of

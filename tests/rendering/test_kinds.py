@@ -9,9 +9,9 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from datasets.png import png_chunk
 from errors import UserError
 from rendering import kinds
-from rendering.png import png_chunk
 from rendering.reading import ENDINGS, read_bytes
 from tests.rendering.corpus import levels, of_mode
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from rendering.levels import UNIT, Levels, find_levels
+from rendering.picture import UNIT, Levels, find_levels
 from rendering.upscaler import load
 
 

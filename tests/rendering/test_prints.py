@@ -1,15 +1,13 @@
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from errors import UserError
 from rendering import prints
-from rendering.grid import Region, output_counts
+from rendering.grid import Region
 from rendering.job import Wanted, render_file
-from rendering.prints import Border, Paper, fitted, keeps_shape, parse_paper
+from rendering.prints import Paper, parse_paper
 from tests.programs import fails, run, succeeds
 from tests.rendering.corpus import levels
 
@@ -56,45 +54,6 @@ def test_a_named_paper_lies_as_the_picture_and_numbers_stay():
     assert not numbers.hint((1000, 1010))  # as good as square
     assert not Paper(10, 10, "cm").hint((3, 2))
     assert not Paper(10, 10, "cm").hint((5, 5))
-
-
-@given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0.6, 40), st.integers(1, 9000))
-def test_sizes_in_proportion_are_never_taken_for_another_shape(height, width, scale, side):
-    shape = (height, width)
-    assert keeps_shape(shape, output_counts(shape, long_side=side))
-    assert keeps_shape(shape, output_counts(shape, scale=(scale, scale)))
-    whole = (max(1, int(height * scale)), max(1, int(width * scale)))  # rounded down
-    assert keeps_shape(shape, whole) or min(whole) == 1
-
-
-@pytest.mark.parametrize("counts", [(100, 152), (102, 150), (50, 77), (200, 302), (4, 8)])
-def test_other_shapes_are_known(counts):
-    """In proportion to 100 x 150 are a width of 150, 75, 300 and 6."""
-    assert not keeps_shape((100, 150), counts)
-
-
-def test_a_crop_is_the_middle_of_the_right_shape():
-    found = fitted(Region(10, 20, 100, 200), (300, 300), "crop")
-    assert found.part == Region(10, 70, 100, 100)
-    assert found.counts == found.size == (300, 300)
-    assert found.notes == ("cropped to 100x100 of 100x200 pixels",)
-
-
-def test_a_pad_has_all_of_the_picture_and_the_shape():
-    found = fitted(Region(0, 0, 100, 200), (301, 300), "pad")
-    assert found.part == Region(0, 0, 100, 200)
-    assert found.counts == (150, 300)
-    assert found.border == Border(75, 76, 0, 0)
-    assert found.size == (301, 300)
-
-
-def test_a_stretch_is_said():
-    whole = Region(0, 0, 100, 200)
-    (note,) = fitted(whole, (300, 300)).notes
-    assert note.startswith("stretched by 100% in height") and "--fit crop" in note
-    (note,) = fitted(whole, (100, 250), "stretch").notes
-    assert note == "stretched by 25% in width to 100x250 pixels"
-    assert not fitted(whole, (300, 600)).notes
 
 
 @pytest.mark.parametrize("kind", ["RGB", "LA", "I;16", "float"])

@@ -12,8 +12,8 @@ from engine import super_resolve
 from errors import UserError
 from rendering.grid import Axis, Region, output_grid
 from rendering.picture import Picture
-from rendering.reach import find_memory, find_reach
-from rendering.tiles import OVERLAP, Renderer
+from rendering.tile_size import OVERLAP, find_memory, find_reach
+from rendering.tiles import Renderer
 from rendering.transparency import consistent
 from tests.cases import CONTINUOUS, ENCODER, IMNET, SMALL_ARGS, SPECS, make
 
