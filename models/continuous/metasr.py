@@ -14,7 +14,7 @@ from torch import Tensor
 from configs.spec import SpecOf
 from models.base import ContinuousModel, make_encoder
 from models.decoders.mlp import MLP
-from models.reading.codes import CodeTable, in_cache, nearest_code, of_codes
+from models.reading.codes import CodeTable, of_codes
 from models.reading.latent import CodeLatent
 from models.registry import register
 from queries import Queries
@@ -58,17 +58,14 @@ class MetaSR(ContinuousModel):
         cell = queries.required_cell
         corner = queries.coord - cell / 2
         size = corner.new_tensor(latent.grid)
-        axes = zip(corner.unbind(-1), latent.grid, strict=True)
-        # A corner between two codes takes the second.
-        (row, y), (col, x) = (nearest_code(at, n, 0.0) for at, n in axes)
-        rel_coord = (corner - (torch.stack([y, x], dim=-1) - 1 / size)) * (size / 2)
-        inputs = torch.cat([rel_coord, cell[..., :1] * (size[0] / 2)], dim=-1)
 
-        def f(z: Tensor, inputs: Tensor, spare: Tensor | None) -> Tensor:
+        def inputs(v: Tensor) -> Tensor:
+            rel_coord = (corner - (v - 1 / size)) * (size / 2)
+            return torch.cat([rel_coord, cell[..., :1] * (size[0] / 2)], dim=-1)
+
+        def f(z: Tensor, inputs: Tensor) -> Tensor:
             vectors, constant = z.split([3 * HIDDEN, 3], dim=-1)
             hidden = F.relu(self.imnet.linears[0](inputs.to(z.dtype))).unsqueeze(-1)
-            rgb = (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
-            return rgb.squeeze(0)
+            return (vectors.unflatten(-1, (3, HIDDEN)) @ hidden).squeeze(-1) + constant
 
-        index = latent.index(row, col).unsqueeze(0)
-        return in_cache(f, latent.codes, index, inputs.unsqueeze(0))
+        return latent.at_nearest(f, corner, inputs)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from errors import ChannelsError
-from models.reading.codes import CodeTable
+from models.reading.codes import CodeTable, in_cache, nearest_code
 from queries import Queries
 from utils import sample_bicubic, sample_bilinear
 
@@ -151,6 +151,30 @@ class CodeLatent(Latent):
         """Compute the index into ``codes`` of rows and columns (..., B, Q) of the whole map."""
         top, left = self.grid_origin
         return self.codes.index(row - top, col - left)
+
+    def at_nearest(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        point: Tensor,
+        inputs: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Apply a function f(z, inputs(v)) to the code z nearest to each point, whose centre is v.
+
+        A point between two codes takes the second.
+
+        Args:
+            function: Function of (B, q, C) and (B, q, D), with results (B, q, ...).
+            point: (B, Q, 2).
+            inputs: Function of the centres of all queries at once: (B, Q, 2) to (B, Q, D).
+        """
+        axes = zip(point.unbind(-1), self.grid, strict=True)
+        (row, y), (col, x) = (nearest_code(at, n, 0.0) for at, n in axes)
+
+        def predict(z: Tensor, x: Tensor, spare: Tensor | None) -> Tensor:
+            return function(z.squeeze(0), x.squeeze(0))
+
+        given = inputs(torch.stack([y, x], dim=-1)).unsqueeze(0)
+        return in_cache(predict, self.codes, self.index(row, col).unsqueeze(0), given)
 
 
 @dataclass(frozen=True, kw_only=True)
