@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from tests.viewing.browser import ARGS, CHROMIUM
 from tests.viewing.test_view import program
 
 VIEWER = "openseadragon@5.0.1"
@@ -81,13 +80,12 @@ def comes_to_show(page, expected):
 
 @pytest.mark.browser
 def test_openseadragon_shows_the_photograph(photograph, elsewhere):
-    from playwright.sync_api import sync_playwright
+    from scripts.draw_view import chromium
 
     folder, address = elsewhere
-    with program(photograph) as (_, port), sync_playwright() as playwright:
+    with program(photograph) as (_, port), chromium() as browser:
         info = f"http://127.0.0.1:{port[1]}/iiif/photo.png/info.json"
         (folder / "index.html").write_text(PAGE.replace("INFO", info))
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         page = browser.new_page(viewport={"width": 512, "height": 512})
         page.goto(address)
         assert comes_to_show(page, data.astronaut()) < 6
@@ -97,7 +95,6 @@ def test_openseadragon_shows_the_photograph(photograph, elsewhere):
         near = image.resize((512, 512), Image.Resampling.BICUBIC, box)
         assert comes_to_show(page, np.asarray(near)) < 6
         assert page.evaluate("document.body.dataset.failed") is None
-        browser.close()
 
 
 @pytest.mark.slow
