@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from cli.command import choose_devices, outlive_output, run
 from errors import UserError
-from viewing.options import LOOPBACK, parse_args
+from viewing.options import parse_args
 
 if TYPE_CHECKING:
     from viewing.site import Site
@@ -39,15 +39,16 @@ def main() -> None:
     with ending_at_once():  # imported here, as torch takes seconds and --help should be quick
         check_installed()
         from viewing.app import make_app
+        from viewing.protection import LOOPBACK
         from viewing.server import listen, serve
 
         listening = listen(args.host, args.port)
         site = make_site(args)
     local = args.host in LOOPBACK
     names = [] if local else [args.host, socket.gethostname(), socket.getfqdn()]
-    app = make_app(site, [*names, *args.allow_host], any_address=not local)
+    app = make_app(site, [*names, *args.allow_host], any_address=not local, iiif=not args.no_iiif)
     port = listening.getsockname()[1]
-    shown = "127.0.0.1" if args.host in ("0.0.0.0", "::", "") else args.host
+    shown = "127.0.0.1" if args.host in ("0.0.0.0", "::") else args.host
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
     print(f"{address} (Ctrl-C ends it)", flush=True)
     if not local:
@@ -58,10 +59,9 @@ def main() -> None:
         )
     if not args.no_browser and has_desktop():
         threading.Timer(0.5, webbrowser.open, [address]).start()
-    try:
-        serve(app, listening)
-    finally:
-        site.workers.close()
+    serve(app, listening)
+    sys.stdout.flush()
+    os._exit(0)  # what is being rendered is not waited for
 
 
 def check_installed() -> None:

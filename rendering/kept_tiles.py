@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,16 +19,9 @@ from rendering.tiles import Renderer
 SIDE = 256  # of a tile, in input pixels
 
 
-class Tile(NamedTuple):
-    """The feature map of a tile, with the picture that it is a part of."""
-
-    picture: Picture
-    feat: Tensor
-
-
-def kept_tiles(limit: float) -> Recent[Tile]:
-    """Make a memory for tiles, of a number of bytes."""
-    return Recent(limit, lambda tile: tile.feat.nbytes)
+def kept_tiles(limit: float) -> Recent[Tensor]:
+    """Make a memory for the feature maps of tiles, of a number of bytes."""
+    return Recent(limit, lambda feat: feat.nbytes)
 
 
 class TileKeeper(Renderer):
@@ -47,7 +40,7 @@ class TileKeeper(Renderer):
         self,
         model: Any,
         data_norm: DataNorm | None,
-        tiles: Recent[Tile],
+        tiles: Recent[Tensor],
         name: Hashable,
         tile: int | None = None,
     ) -> None:
@@ -67,12 +60,11 @@ class TileKeeper(Renderer):
     def keep(self, picture: Picture, rows: Span, cols: Span) -> Tensor:
         """Return the feature map of a tile, encoded now or before."""
 
-        def made() -> Tile:
+        def made() -> Tensor:
             read, kept = self._seen_from(rows, cols, picture.size)
-            return Tile(picture, self.model.features_within(self._planes(picture, *read)[0], kept))
+            return self.model.features_within(self._planes(picture, *read)[0], kept)
 
-        # The tile holds on to the picture, so no other one has the same id.
-        return self.tiles.get((id(picture), self.name, rows, cols), made).feat
+        return self.tiles.get((picture.token, self.name, rows, cols), made)
 
     def _encode(self, picture: Picture, rows: Span, cols: Span, margins: Span) -> Scene:
         down, across = widened((rows, cols), margins, picture.size)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -98,6 +99,8 @@ class Picture:
         cicp: PNG chunks that describe the colours; see `rendering.colour`.
         metadata: Metadata of the file.
         quantisation: Luma quantisation table of a JPEG, 64 numbers, row by row.
+        token: What stands for the pixels where something is remembered of them: pictures with equal
+            tokens have equal pixels.
     """
 
     pixels: np.ndarray
@@ -106,6 +109,7 @@ class Picture:
     cicp: bytes | None = None
     metadata: Metadata | None = None
     quantisation: tuple[int, ...] | None = None
+    token: Hashable = field(default_factory=object, compare=False)
 
     @property
     def size(self) -> tuple[int, int]:

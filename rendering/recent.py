@@ -41,10 +41,12 @@ class Recent(Generic[V]):
                     return self._values[key]
             try:
                 value = make()
-            finally:
+            except BaseException:
                 with self._lock:
                     self._making.pop(key, None)
+                raise
             with self._lock:
+                self._making.pop(key, None)
                 self.made += 1
                 self._values[key] = value
                 self._shrink()

@@ -37,4 +37,4 @@ def wrapped(
         Axis.over(axis.size + 2 * n, len(axis), axis.start + n, len(axis) * axis.step)
         for axis, n in zip((rows, cols), around, strict=True)
     )
-    return replace(picture, pixels=pixels), lines, places
+    return replace(picture, pixels=pixels, token=object()), lines, places

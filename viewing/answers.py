@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 PATIENCE = 120  # seconds that an answer may take
 UPLOAD_BYTES = 2**28
+UPLOAD_TIME = 600  # seconds that an upload may take
 SLOW = 15  # seconds without a byte of an upload
 
 
@@ -32,16 +33,20 @@ def refusal(message: str, status: int) -> Response:
     return JSONResponse({"error": message}, status, headers)
 
 
-async def unless_closed(request: Request, work: Coroutine[Any, Any, T]) -> T:
+async def unless_closed(request: Request, work: Coroutine[Any, Any, T], patient: bool = False) -> T:
     """Await some work, but cancel it when the sender of the request goes.
+
+    Args:
+        patient: Whether it may take as long as it takes.
 
     Raises:
         ClosedError: If the sender has gone.
         TimeoutError: If it takes longer than `PATIENCE`.
     """
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_closed(request))
+    timeout = None if patient else PATIENCE
     try:
-        await asyncio.wait({task, gone}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         if gone.done():
@@ -57,19 +62,23 @@ async def receive_body(request: Request) -> bytes:
 
     Raises:
         TooMuchError: If it is more than `UPLOAD_BYTES`.
-        TimeoutError: If nothing comes for `SLOW` seconds.
+        TimeoutError: If nothing comes for `SLOW` seconds, or not all within `UPLOAD_TIME`.
         ClosedError: If the sender has gone.
     """
+    told = request.headers.get("content-length", "0")
+    if told.isdecimal() and int(told[:20]) > UPLOAD_BYTES:
+        raise TooMuchError
     received = bytearray()
-    while True:
-        message = await asyncio.wait_for(request.receive(), SLOW)
-        if message["type"] == "http.disconnect":
-            raise ClosedError
-        received += message.get("body", b"")
-        if len(received) > UPLOAD_BYTES:
-            raise TooMuchError
-        if not message.get("more_body"):
-            return bytes(received)
+    async with asyncio.timeout(UPLOAD_TIME):
+        while True:
+            message = await asyncio.wait_for(request.receive(), SLOW)
+            if message["type"] == "http.disconnect":
+                raise ClosedError
+            received += message.get("body", b"")
+            if len(received) > UPLOAD_BYTES:
+                raise TooMuchError
+            if not message.get("more_body"):
+                return bytes(received)
 
 
 async def _closed(request: Request) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-import psutil
 import torch
 
 from errors import UserError
 from models.checkpoint import load_model
 from rendering.kept_tiles import TileKeeper, kept_tiles
 from rendering.recent import Recent
+from rendering.tile_size import free_memory
 from viewing.gallery import Gallery, Photograph
 from viewing.lattice import Grid, Lattice, Part
 from viewing.offer import PLAIN, Choice, Offered
 
+MAX_AREA = 2**24  # pixels of one answer
 BLOCK_BYTES = 256 * 2**20  # of blocks that are kept
 MODELS = 6  # that are kept
 UINT8 = np.dtype(np.uint8)
@@ -55,13 +57,32 @@ def _along(lattice: Lattice, pixels: range) -> Iterator[tuple[range, tuple[slice
         yield whole, (within, target)
 
 
+def check_work(counts: tuple[int, int], seen: tuple[float, float]) -> None:
+    """Check how much there is to compute for an output, which may be more than its pixels.
+
+    An axis that shrinks is computed for all pixels of the photograph before it is filtered.
+
+    Args:
+        counts: (H, W) of the output.
+        seen: (h, w) of what is seen of the photograph.
+
+    Raises:
+        UserError: If it is too much.
+    """
+    enlarges = any(count >= pixels for count, pixels in zip(counts, seen, strict=True))
+    if enlarges and math.prod(map(max, counts, seen)) > MAX_AREA:
+        raise UserError(
+            f"{counts[0]}x{counts[1]} pixels: too much to compute at once, at most {MAX_AREA}"
+        )
+
+
 class Studio:
     """Renders blocks of the photographs of a gallery. Several threads may use it at once.
 
     Args:
         models: What each model's name stands for.
         device: Device of the models.
-        memory: Bytes for encoded tiles; None: a quarter of what is free now.
+        memory: Bytes for encoded tiles; None: a part of what is free now.
     """
 
     def __init__(
@@ -73,7 +94,7 @@ class Studio:
     ) -> None:
         self.gallery, self.models = gallery, models
         self.device = device or torch.device("cpu")
-        self.tiles = kept_tiles(memory or psutil.virtual_memory().available / 4)
+        self.tiles = kept_tiles(memory or free_memory(self.device))
         self.blocks: Recent[np.ndarray] = Recent(BLOCK_BYTES, lambda pixels: pixels.nbytes)
         self._renderers: Recent[TileKeeper] = Recent(MODELS, lambda _: 1)
 
@@ -105,13 +126,14 @@ class Studio:
         """
         choice = self.shown(choice, grid)
 
+        picture = self.gallery.picture(photograph)
+
         def rendered() -> np.ndarray:
-            picture = self.gallery.picture(photograph)
             axes = grid.rows.axis(block.rows), grid.cols.axis(block.cols)
             bands = self.renderer(choice).render(picture, *axes)
             return np.concatenate([picture.rows(band, picture.channels, UINT8) for band in bands])
 
-        key = (photograph.id, choice, grid, block.rows, block.cols)
+        key = (picture.token, choice, grid, block.rows, block.cols)
         return self.blocks.get(key, rendered)
 
     def encoding(self, photograph: Photograph, choice: Choice) -> list[Callable[[], object]]:

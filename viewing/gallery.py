@@ -7,10 +7,12 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from datasets.opening import MAX_PIXELS
+from errors import UserError
 from rendering.picture import Picture
 from rendering.reading import read_bytes, read_picture
 from rendering.recent import Recent
@@ -18,6 +20,10 @@ from rendering.recent import Recent
 RECEIVED = 8  # photographs from pages that are kept
 RECEIVED_BYTES = 2**30  # of their files
 PIXEL_BYTES = 2**31  # of all decoded pixels
+
+
+class UnknownError(Exception):
+    """The error of a name that stands for nothing here."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +70,23 @@ class Gallery:
         """Return a photograph that was named at the start.
 
         Raises:
-            KeyError: If there is none.
+            UnknownError: If there is none.
         """
+        if id not in self._named:
+            raise UnknownError(id)
         return self._named[id]
 
     def find(self, id: str) -> Photograph:
         """Return a photograph.
 
         Raises:
-            KeyError: If there is none, or a page sent it but so many others came since.
+            UnknownError: If there is none, or a page sent it but so many others came since.
         """
         with self._lock:
-            return self._named.get(id) or self._received[id]
+            found = self._named.get(id) or self._received.get(id)
+        if found is None:
+            raise UnknownError(id)
+        return found
 
     def picture(self, photograph: Photograph) -> Picture:
         """Return the pixels of a photograph.
@@ -84,13 +95,21 @@ class Gallery:
             UserError: If it cannot be read.
         """
 
-        def read() -> Picture:
-            if photograph.data is not None:
-                return read_bytes(photograph.data, photograph.name, self.max_pixels)
-            assert photograph.path is not None
-            return read_picture(photograph.path, self.max_pixels)
+        token = photograph.id, _stamp(photograph)
 
-        return self._pictures.get(photograph.id, read)
+        def read() -> Picture:
+            if photograph.path is None:
+                picture = read_bytes(photograph.data or b"", photograph.name, self.max_pixels)
+            else:
+                try:
+                    picture = read_picture(photograph.path, self.max_pixels)
+                except UserError as error:  # where the file is, is nobody's business
+                    raise UserError(
+                        str(error).replace(str(photograph.path), photograph.name)
+                    ) from None
+            return replace(picture, token=token)
+
+        return self._pictures.get(token, read)
 
     def receive(self, name: str, data: bytes) -> Photograph:
         """Add a photograph that a page has sent; the oldest of these make room for it.
@@ -105,8 +124,8 @@ class Gallery:
         with self._lock:
             self._received[photograph.id] = photograph
             while len(self._received) > 1 and self._too_many():
-                gone = self._received.popitem(last=False)[0]
-                self._pictures.drop(gone)
+                _, gone = self._received.popitem(last=False)
+                self._pictures.drop((gone.id, _stamp(gone)))
         return photograph
 
     @property
@@ -127,3 +146,13 @@ class Gallery:
             number += 1
             id = f"{path.stem}-{number}{path.suffix}"
         return id
+
+
+def _stamp(photograph: Photograph) -> object:
+    """Return what changes when the file of a photograph does."""
+    if photograph.path is None:
+        return None
+    with suppress(OSError):
+        status = photograph.path.stat()
+        return status.st_mtime_ns, status.st_size
+    return None

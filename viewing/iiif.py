@@ -18,7 +18,6 @@ FORMATS = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 QUALITIES = ("default", "color", "gray", "bitonal")
 FEATURES = (
     "mirroring",
-    "regionSquare",
     "sizeUpscaling",
     "canonicalLinkHeader",
     "profileLinkHeader",
@@ -74,7 +73,13 @@ def parse_region(text: str, image: Size) -> Region:
         raise RequestError(f"region {text[:60]!r}: expected full, square, x,y,w,h or pct:x,y,w,h")
     if text.startswith("pct:"):
         sides = (width, height, width, height)
-        parts = [part * side / 100 for part, side in zip(parts, sides, strict=True)]
+        shares = [part * side / 100 for part, side in zip(parts, sides, strict=True)]
+        # In whole pixels, as the canonical address has no others; at least one.
+        parts = [Fraction(_rounded(share)) for share in shares]
+        parts[2:] = [
+            max(part, Fraction(1)) if share else part
+            for part, share in zip(parts[2:], shares[2:], strict=True)
+        ]
     left, top, across, down = parts
     across, down = min(across, width - left), min(down, height - top)
     if min(across, down) <= 0:
@@ -97,6 +102,8 @@ def parse_size(text: str, region: Region, image: Size, max_area: int) -> Size:
             max(1, math.floor(float(side) * factor)) for side in (region.height, region.width)
         )
         return down, across
+    if wanted.startswith("!"):
+        return _confined(wanted, region, most if enlarge else min(1.0, most))
     size = _asked(wanted, region)
     if size is None:
         raise RequestError(
@@ -112,23 +119,37 @@ def parse_size(text: str, region: Region, image: Size, max_area: int) -> Size:
     return size
 
 
+def _confined(text: str, region: Region, most: float) -> Size:
+    """Parse a size of the form ``!w,h``: as large as fits into that, with a factor up to ``most``.
+
+    Raises:
+        RequestError: If it is malformed.
+    """
+    numbers = _numbers(text[1:], 2, whole=True)
+    if numbers is None or min(numbers) < 1:
+        raise RequestError(f"size {text[:60]!r}: expected !w,h")
+    factor = min(numbers[0] / region.width, numbers[1] / region.height)
+    if factor > most:
+        down, across = (
+            max(1, math.floor(float(side) * most)) for side in (region.height, region.width)
+        )
+    else:
+        down, across = (max(1, _rounded(side * factor)) for side in (region.height, region.width))
+    return down, across
+
+
 def _asked(text: str, region: Region) -> Size | None:
-    """Parse a size without ``^`` other than ``max``; None if it is malformed."""
+    """Parse a size without ``^``, other than ``max`` and ``!w,h``; None if it is malformed."""
     height, width = region.height, region.width
     if text.startswith("pct:"):
         share = _numbers(text[4:], 1)
         if share is None:
             return None
         return _rounded(height * share[0] / 100), _rounded(width * share[0] / 100)
-    match = re.fullmatch(r"(!?)(\d{0,9}),(\d{0,9})", text, re.ASCII)
+    match = re.fullmatch(r"(\d{0,9}),(\d{0,9})", text, re.ASCII)
     if match is None:
         return None
-    confined, across, down = match.groups()
-    if confined:
-        if not (across and down):
-            return None
-        factor = min(int(across) / width, int(down) / height)
-        return _rounded(height * factor), _rounded(width * factor)
+    across, down = match.groups()
     if across and down:
         return int(down), int(across)
     if across:
@@ -169,11 +190,10 @@ def parse_quality(text: str) -> tuple[str, str]:
 def canonical(region: Region, size: Size, rotation: Rotation, image: Size, max_area: int) -> str:
     """Make the canonical form of region, size and rotation."""
     whole = region == Region(Fraction(0), Fraction(0), Fraction(image[1]), Fraction(image[0]))
-    part = "full" if whole else ",".join(_plain(number) for number in region)
+    part = "full" if whole else ",".join(map(str, region))
     enlarged = size[0] > math.ceil(region.height) or size[1] > math.ceil(region.width)
-    asked = f"{size[1]},{size[0]}"
-    if not enlarged and size == parse_size("max", region, image, max_area):
-        asked = "max"
+    most = parse_size("^max" if enlarged else "max", region, image, max_area)
+    asked = "max" if size == most else f"{size[1]},{size[0]}"
     turn = f"{'!' if rotation.mirrored else ''}{rotation.turns * 90}"
     return f"{part}/{'^' if enlarged else ''}{asked}/{turn}"
 
@@ -216,7 +236,3 @@ def _numbers(text: str, count: int, whole: bool = False) -> list[Fraction] | Non
 
 def _rounded(number: Fraction) -> int:
     return math.floor(number + Fraction(1, 2))
-
-
-def _plain(number: Fraction) -> str:
-    return str(number) if number.denominator == 1 else f"{float(number):.6f}".rstrip("0")

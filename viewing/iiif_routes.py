@@ -11,25 +11,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from rendering.writing import format_of
 from viewing import iiif
 from viewing.answers import unless_closed
+from viewing.blocks import MAX_AREA
 from viewing.images import encode_image, in_black_and_white, in_gray
 from viewing.lattice import part_over
-from viewing.site import MAX_AREA, Site
+from viewing.site import Site
 
 LINKED = f'application/ld+json;profile="{iiif.CONTEXT}"'
-# Any page may show these images; see `protection` for what else pages of others may not do.
-SHARED = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Link",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
 
 
 async def base(request: Request) -> Response:
     """Lead from the address of an image to its description."""
     _site(request).studio.gallery.named(request.path_params["id"])
-    return RedirectResponse(f"{_address(request)}/info.json", 303, SHARED)
+    return RedirectResponse(f"{_address(request)}/info.json", 303)
 
 
 async def info(request: Request) -> Response:
@@ -38,9 +34,10 @@ async def info(request: Request) -> Response:
     picture = await site.picture(site.studio.gallery.named(request.path_params["id"]))
     image = _image_size(picture.size, site.factor)
     content = iiif.information(_address(request), image, MAX_AREA)
-    linked = "application/ld+json" in request.headers.get("accept", "")
-    kind = LINKED if linked else "application/json"
-    return JSONResponse(content, media_type=kind, headers={**SHARED, "Vary": "Accept"})
+    accepted = request.headers.get("accept", "")
+    plain = "application/json" in accepted and "application/ld+json" not in accepted
+    kind = "application/json" if plain else LINKED
+    return JSONResponse(content, media_type=kind, headers={"Vary": "Accept"})
 
 
 async def image(request: Request) -> Response:
@@ -56,23 +53,33 @@ async def image(request: Request) -> Response:
     down, across = (Fraction(own, full) for own, full in zip(picture.size, whole, strict=True))
     seen = (region.top * down, region.left * across, region.height * down, region.width * across)
     part = part_over(picture.size, seen, size)
+    longest = format_of(f"image.{kind}").max_side
+    if max(size) > longest:
+        raise iiif.RequestError(f"{kind} has at most {longest} pixels a side")
+
+    async def rendered() -> bytes:
+        pixels = await site.compose(photograph, site.choice, part)
+        return await asyncio.to_thread(finish, pixels)
+
+    def finish(pixels: np.ndarray) -> bytes:
+        gray = quality in ("gray", "bitonal")
+        return encode_image(_turned(_coloured(pixels, quality), rotation), kind, picture, gray)
+
     async with site.workers.place():
-        pixels = await unless_closed(request, site.compose(photograph, site.choice, part))
-    pixels = _turned(_coloured(pixels, quality), rotation)
-    gray = quality in ("gray", "bitonal")
-    data = await asyncio.to_thread(encode_image, pixels, kind, picture, gray)
+        data = await unless_closed(request, rendered())
     plain = iiif.canonical(region, size, rotation, whole, MAX_AREA)
+    plain_quality = "default" if quality == "color" and picture.channels > 2 else quality
     links = (
         f'<{iiif.PROFILE}>;rel="profile", '
-        f'<{_address(request)}/{plain}/{quality}.{kind}>;rel="canonical"'
+        f'<{_address(request)}/{plain}/{plain_quality}.{kind}>;rel="canonical"'
     )
-    return Response(data, media_type=iiif.FORMATS[kind], headers={**SHARED, "Link": links})
+    return Response(data, media_type=iiif.FORMATS[kind], headers={"Link": links})
 
 
 async def allow(request: Request) -> Response:
     """Answer a browser that asks whether a page of others may read."""
     allowed = {"Access-Control-Allow-Methods": "GET, HEAD", "Access-Control-Allow-Headers": "*"}
-    return Response(status_code=204, headers={**SHARED, **allowed})
+    return Response(status_code=204, headers=allowed)
 
 
 def _site(request: Request) -> Site:

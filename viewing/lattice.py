@@ -91,6 +91,12 @@ class Part(NamedTuple):
     def shape(self) -> tuple[int, int]:
         return len(self.rows), len(self.cols)
 
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The rows and columns of input pixels that it shows."""
+        rows, cols = self.grid
+        return float(len(self.rows) * rows.step), float(len(self.cols) * cols.step)
+
 
 def part_over(
     size: tuple[int, int],

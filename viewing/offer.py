@@ -43,14 +43,17 @@ def offer(named: str | Path) -> tuple[dict[str, Offered], Choice]:
     find_source(named)
     source, strength = split_name(named)
     models: dict[str, Offered] = {}
+    first = PLAIN
     if str(source) != PLAIN:
-        name = Path(source).stem if str(source).endswith(".pth") else str(source)
-        models[name] = _offered(source)
+        inside = {PLAIN, *(file.stem for file in WEIGHTS.glob("*.pth"))}
+        first = Path(source).stem
+        if first in inside and str(source) != first:  # a file with the name of one of ours
+            first += "-2"
+        models[first] = _offered(source)
     for file in sorted(WEIGHTS.glob("*.pth")):
         with suppress(UserError):  # such as for a damaged file
             models.setdefault(file.stem, _offered(file.stem))
     models[PLAIN] = Offered(PLAIN, False)
-    first = PLAIN if str(source) == PLAIN else next(iter(models))
     return models, Choice(first, strength)
 
 

@@ -8,7 +8,6 @@ import math
 from cli.command import add_gpu_option, add_model_option
 
 HOST = "127.0.0.1"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +31,11 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar="NAME",
         help="a further name of this server, such as behind a proxy",
+    )
+    parser.add_argument(
+        "--no-iiif",
+        action="store_true",
+        help="no IIIF, which lets pages of others in the browser read the photographs",
     )
     parser.add_argument(
         "--factor",

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -23,11 +24,12 @@ from rendering.picture import Picture
 from rendering.tiles import Renderer
 from rendering.writing import format_of
 from viewing.answers import ClosedError, receive_body, refusal, unless_closed
-from viewing.gallery import Photograph
+from viewing.blocks import MAX_AREA, check_work
+from viewing.gallery import Photograph, UnknownError
 from viewing.images import encode_image
 from viewing.lattice import BLOCK, Grid, Part
 from viewing.offer import PLAIN, Choice
-from viewing.site import MAX_AREA, Site
+from viewing.site import Site
 
 PAGE = Path(__file__).with_name("page.html")
 PREVIEW = 2048  # longer side of what a page shows first
@@ -68,7 +70,7 @@ async def state(request: Request) -> Response:
             "models": models,
             "model": site.choice.model,
             "strength": site.choice.strength,
-            "factor": site.factor,
+            "instance": site.instance,
             "maxScale": site.factor * FARTHEST,
             "block": BLOCK,
             "maxArea": MAX_AREA,
@@ -86,8 +88,9 @@ async def photograph(request: Request) -> Response:
 async def upload(request: Request) -> Response:
     """Take a photograph that was dropped on the page."""
     site, name = site_of(request), request.query_params.get("name", "")
-    data = await receive_body(request)
-    received = await asyncio.to_thread(site.studio.gallery.receive, name, data)
+    async with site.receiving:  # few at a time, as each takes memory
+        data = await receive_body(request)
+        received = await asyncio.to_thread(site.studio.gallery.receive, name, data)
     return JSONResponse(await _described(site, received), 201)
 
 
@@ -100,10 +103,8 @@ async def preview(request: Request) -> Response:
     factor = min(1.0, longest / max(picture.size))
     height, width = (max(1, round(side * factor)) for side in picture.size)
     part = Part(Grid.whole(picture.size, (height, width)), range(height), range(width))
-    async with site.workers.place():
-        pixels = await unless_closed(request, site.compose(found, Choice(PLAIN), part))
     kind = "jpg" if picture.opaque else "png"
-    return _image(encode_image(pixels, kind, picture), kind)
+    return await _composed(request, found, Choice(PLAIN), part, kind)
 
 
 async def block(request: Request) -> Response:
@@ -116,18 +117,15 @@ async def block(request: Request) -> Response:
     if max(height / picture.size[0], width / picture.size[1]) > site.factor * FARTHEST * 1.01 + 1:
         raise UserError(f"{height}x{width} pixels: zoomed in too far")
     grid = Grid.whole(picture.size, (height, width))
+    numbers = (int(asked[name]) if len(asked[name]) < 10 else LARGEST for name in ("row", "col"))
     rows, cols = (
         range(number * BLOCK, min((number + 1) * BLOCK, count))
-        for number, count in ((asked["row"], height), (asked["col"], width))
+        for number, count in zip(numbers, (height, width), strict=True)
     )
     if not (rows and cols):
         return refusal("there is no such block", 404)
     site.encode_ahead(found, choice)
-    part = Part(grid, rows, cols)
-    async with site.workers.place():
-        pixels = await unless_closed(request, site.compose(found, choice, part))
-    data = await asyncio.to_thread(encode_image, pixels, "png", picture)
-    return _image(data, "png")
+    return await _composed(request, found, choice, Part(grid, rows, cols), "png")
 
 
 async def saved_part(request: Request) -> Response:
@@ -139,21 +137,39 @@ async def saved_part(request: Request) -> Response:
     if height * width > MAX_AREA:
         raise UserError(f"{height}x{width} pixels are more than the {MAX_AREA} allowed here")
     region = Region(*(_number(text, "region") for text in _split(query, "region", 4)))
+    check_work((height, width), (region.height, region.width))
     wanted = Wanted(resolution=(height, width), region=region)
     picture = await site.picture(found)
     unwanted = threading.Event()
 
     def render() -> bytes:
         kept = site.studio.renderer(choice)
-        return _file(Renderer(kept.model, kept.norm), picture, wanted, unwanted)
+        renderer = Renderer(kept.model, kept.norm)
+        renderer.memory = kept.memory  # measured while nothing else ran
+        return _file(renderer, picture, wanted, unwanted)
 
     async with site.workers.place():
         try:
-            data = await unless_closed(request, site.workers.run(render))
+            data = await unless_closed(request, site.workers.run(render), patient=True)
         finally:
             unwanted.set()
     name = quote(f"{PurePath(found.name).stem}-{height}x{width}.png")
     return _image(data, "png", {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
+
+
+async def _composed(
+    request: Request, photograph: Photograph, choice: Choice, part: Part, kind: str
+) -> Response:
+    """Answer with a part of a photograph, as it is shown."""
+    site = site_of(request)
+    picture = await site.picture(photograph)
+
+    async def rendered() -> bytes:
+        pixels = await site.compose(photograph, choice, part)
+        return await asyncio.to_thread(encode_image, pixels, kind, picture)
+
+    async with site.workers.place():
+        return _image(await unless_closed(request, rendered()), kind)
 
 
 async def status(request: Request) -> Response:
@@ -200,9 +216,11 @@ def _choice(site: Site, model: str, strength: str | None) -> Choice:
     """Check a model and its strength.
 
     Raises:
-        KeyError: If the model is not offered.
+        UnknownError: If the model is not offered.
         UserError: If the strength is not from 0 to 1, or the model has none.
     """
+    if model not in site.studio.models:
+        raise UnknownError(model)
     offered = site.studio.models[model]
     if strength is None:
         return Choice(model)
@@ -244,6 +262,20 @@ def _image(data: bytes, kind: str, headers: dict[str, str] | None = None) -> Res
     return Response(data, media_type=kinds[kind], headers=headers)
 
 
+class Digits(Convertor[str]):
+    """A number of any length in an address."""
+
+    regex = "[0-9]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("digits", Digits())
+
 ROUTES = [
     Route("/", index),
     Route("/api/state", state),
@@ -252,5 +284,5 @@ ROUTES = [
     Route("/api/photos/{id}", photograph),
     Route("/api/photos/{id}/preview", preview),
     Route("/api/photos/{id}/part", saved_part),
-    Route("/api/photos/{id}/blocks/{model}/{height}x{width}/{row:int}/{col:int}", block),
+    Route("/api/photos/{id}/blocks/{model}/{height}x{width}/{row:digits}/{col:digits}", block),
 ]

@@ -23,10 +23,13 @@ from viewing.answers import refusal
 REQUESTS = 256  # at a time
 SLOW = 30  # seconds in which a client must take a part of an answer
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-HEADERS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
+IIIF = "/iiif/"
+HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+OWN_HEADERS = [(b"cross-origin-resource-policy", b"same-origin")]
+IIIF_HEADERS = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"Link, Retry-After"),
+    (b"cross-origin-resource-policy", b"cross-origin"),
 ]
 
 
@@ -40,24 +43,25 @@ class Protection:
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], any_address: bool = False) -> None:
-        self.app, self.hosts, self.any_address = app, {*LOOPBACK, *hosts}, any_address
+        self.hosts = {*LOOPBACK, *(_name_in(host) for host in hosts)}
+        self.app, self.any_address = app, any_address
         self.requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refused = self._refused(scope)
-        if refused is not None:
-            await refusal(*refused)(scope, receive, send)
-            return
+        more = [*HEADERS, *(IIIF_HEADERS if scope["path"].startswith(IIIF) else OWN_HEADERS)]
 
         async def patient_send(message: Message) -> None:
             if message["type"] == "http.response.start":
-                known = {name for name, _ in message["headers"]}
-                message["headers"] += [each for each in HEADERS if each[0] not in known]
+                message["headers"] += more
             await asyncio.wait_for(send(message), SLOW)
 
+        refused = self._refused(scope)
+        if refused is not None:
+            await refusal(*refused)(scope, receive, patient_send)
+            return
         self.requests += 1
         try:
             await self.app(scope, receive, patient_send)
@@ -74,20 +78,17 @@ class Protection:
             return f"this server is not {host[:60]!r}: see --allow-host", 421
         if self.requests >= REQUESTS:
             return "too many requests at a time", 503
-        if scope["path"].startswith("/iiif/"):
+        followed = scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
+        if scope["path"].startswith(IIIF) or followed:  # a link to the page shows nothing to others
             return None
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return "this is not for other sites", 403
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if headers.get("origin", f"http://{host}").partition("://")[2] != host:
             return "this is not for other sites", 403
         return None
 
     def _is_ours(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            return False
+        name = _name_in(host)
         if name in self.hosts:
             return True
         try:
@@ -95,3 +96,11 @@ class Protection:
         except ValueError:
             return False
         return self.any_address
+
+
+def _name_in(host: str) -> str:
+    """Return the name of a host in lower case, without a port; nothing if it is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

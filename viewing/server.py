@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
 from typing import Any
@@ -13,9 +14,11 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cli.command import first_line
 from errors import UserError
 
 SLOW = 10.0  # seconds in which a request must have come, without what it sends
+READ = 60.0  # seconds in which an answer must have been read
 KEPT = 5  # seconds that a connection is kept without a request
 FILES = 16384  # connections at a time, where the system allows so many
 BACKLOG = 2048
@@ -37,6 +40,15 @@ class ImpatientProtocol(H11Protocol):
             self._stop_waiting()
         elif self._waiting is None:
             self._wait()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.loop.call_later(READ, self._end_unread)
+
+    def _end_unread(self) -> None:
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -62,11 +74,12 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listening = socket.socket(kind, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # there it would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(BACKLOG)  # now, so that whoever is told the address can connect
-    except OSError as error:
-        why = error.strerror or error
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"--host {host} --port {port}: cannot listen there: {why}") from None
     return listening
 

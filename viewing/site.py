@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -10,13 +11,13 @@ import numpy as np
 
 from errors import UserError
 from rendering.picture import Picture
-from viewing.blocks import Block, Studio, blocks_of
+from viewing.blocks import Block, Studio, blocks_of, check_work
 from viewing.gallery import Photograph
 from viewing.lattice import Part
 from viewing.offer import Choice
 from viewing.work import Workers
 
-MAX_AREA = 2**24  # pixels of one answer
+RECEIVING = 2  # photographs at a time
 PAUSE = 0.05  # seconds until the next look whether a thread is free
 
 
@@ -32,6 +33,8 @@ class Site:
         self, studio: Studio, workers: Workers, choice: Choice, factor: float = 30.0
     ) -> None:
         self.studio, self.workers, self.choice, self.factor = studio, workers, choice, factor
+        self.instance = secrets.token_hex(8)  # pages that were shown by another one begin anew
+        self.receiving = asyncio.Semaphore(RECEIVING)
         self._ahead: asyncio.Task[None] | None = None
         self._ahead_of: tuple[str, Choice] | None = None
 
@@ -49,6 +52,7 @@ class Site:
         Raises:
             UserError: If the photograph cannot be read, or the model not loaded.
         """
+        check_work(part.shape, part.seen)
         turns = asyncio.Semaphore(self.workers.count)
 
         async def render(block: Block) -> np.ndarray:
@@ -58,7 +62,12 @@ class Site:
                 )
 
         blocks = list(blocks_of(part))
-        rendered = await asyncio.gather(*map(render, blocks))
+        tasks = [asyncio.ensure_future(render(block)) for block in blocks]
+        try:
+            rendered = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:  # where one has failed, nobody wants the others
+                task.cancel()
         whole = np.empty((*part.shape, rendered[0].shape[2]), np.uint8)
         for block, pixels in zip(blocks, rendered, strict=True):
             whole[block.target] = pixels[block.within]

@@ -86,7 +86,7 @@ def test_threads_share_tiles():
         return rendered(keeper, picture, counts, (slice(top, top + 50), slice(70)))
 
     expected = [job(*each) for each in jobs]
-    tiles.drop((id(picture), "fast", (0, SIDE), (0, SIDE)))
+    tiles.drop((picture.token, "fast", (0, SIDE), (0, SIDE)))
     found = {}
     threads = [
         threading.Thread(target=lambda each=each: found.update({each: job(*each)})) for each in jobs

@@ -1,17 +1,21 @@
 import io
 import json
 import re
+import time
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.testclient import TestClient
 
+from errors import UserError
 from rendering.upscaler import load
 from tests.programs import succeeds
-from tests.viewing.conftest import PIXELS
+from tests.viewing.conftest import PIXELS, new_site
 from viewing import answers, work
+from viewing.app import make_app
 from viewing.blocks import Studio
 from viewing.lattice import BLOCK
 
@@ -87,10 +91,11 @@ def test_state(client):
     assert (state["photos"][0]["height"], state["photos"][0]["width"]) == PIXELS.shape[:2]
     has_strength = {model["name"]: model["strength"] for model in state["models"]}
     assert has_strength == {"fast": False, "photo": True, "compact": False, "bicubic": False}
-    assert (state["model"], state["factor"], state["block"]) == ("fast", 8, BLOCK)
+    assert (state["model"], state["maxScale"], state["block"]) == ("fast", 32, BLOCK)
     photo = client.get("/api/photos/gray.jpg").json()
     assert (photo["height"], photo["width"]) == PIXELS.shape[:2]
-    assert "broken.png" in client.get("/api/photos/broken.png").json()["error"]
+    error = client.get("/api/photos/broken.png").json()["error"]
+    assert error.startswith("broken.png: "), "not the path"
 
 
 def test_an_upload_can_be_viewed(client):
@@ -139,6 +144,8 @@ def test_wrong_uploads(client, site, monkeypatch):
         ("/api/photos/a%20b.png/blocks/..%2F..%2Fm/300x440/0/0", 404),
         ("/api/photos/a%20b.png/blocks/fast/300x440/2/0", 404),
         ("/api/photos/a%20b.png/blocks/fast/300x440/-1/0", 404),
+        (f"/api/photos/a%20b.png/blocks/fast/300x440/{'1' * 5000}/0", 404),
+        ("/api/photos/a%20b.png/part?model=fast&region=0,0,150,1&resolution=1,160000", 400),
         ("/api/photos/a%20b.png/blocks/fast/0x440/0/0", 400),
         ("/api/photos/a%20b.png/blocks/fast/999999x999999/0/0", 400),
         ("/api/photos/a%20b.png/blocks/fast/9999999999999x4/0/0", 400),
@@ -175,11 +182,19 @@ def test_own_names_are_served(client, host):
 
 
 def test_other_sites_are_refused_but_for_iiif(client):
-    for headers in ({"Origin": "http://evil.com"}, {"Sec-Fetch-Site": "cross-site"}):
+    for headers in (
+        {"Origin": "http://evil.com"},
+        {"Origin": "http://["},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
         assert client.get("/api/state", headers=headers).status_code == 403
         assert client.post("/api/photos", content=b"x", headers=headers).status_code == 403
         response = client.get("/iiif/gray.jpg/info.json", headers=headers)
         assert response.headers["access-control-allow-origin"] == "*"
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
+    assert client.get("/api/state", headers=link).status_code == 403
     own = {"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}
     response = client.get("/api/state", headers=own)
     assert response.status_code == 200
@@ -195,18 +210,50 @@ def test_the_page_may_run_nothing_but_itself(client):
     assert nonce not in client.get("/").text
 
 
+def test_after_a_failure_no_more_blocks_are_tried(fresh, monkeypatch):
+    tried = []
+
+    def fails(*_):
+        tried.append(1)
+        raise UserError("no")
+
+    monkeypatch.setattr(Studio, "block", fails)
+    assert iiif(fresh, "full/^1500,/0/default.png").status_code == 400
+    time.sleep(0.3)
+    assert len(tried) <= 4
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "x.png")
+    site = new_site(tmp_path)
+    with TestClient(make_app(site), base_url="http://localhost") as client:
+        before = pixels_of(client.get("/api/photos/x.png/blocks/fast/300x440/0/0"))
+        Image.fromarray(255 - PIXELS).save(tmp_path / "x.png")
+        after = pixels_of(client.get("/api/photos/x.png/blocks/fast/300x440/0/0"))
+    site.workers.close()
+    assert np.abs(before.astype(int) - after).mean() > 50
+
+
+def test_without_iiif(photographs, site):
+    app = make_app(site, ["Photos.Example.org"], iiif=False)
+    with TestClient(app, base_url="http://photos.example.ORG:80") as client:
+        assert client.get("/iiif/gray.jpg/info.json").status_code == 404
+        assert client.get("/api/status").status_code == 200
+
+
 def test_too_many_requests_are_told_to_come_back(fresh, monkeypatch):
     monkeypatch.setattr(work, "WAITING", 0)
     response = fresh.get("/api/photos/a%20b.png/blocks/fast/300x440/0/0")
     assert response.status_code == 503 and int(response.headers["retry-after"]) > 0
     response = fresh.get("/iiif/gray.jpg/full/max/0/default.jpg")
     assert response.status_code == 503 and int(response.headers["retry-after"]) > 0
+    assert response.headers["access-control-allow-origin"] == "*"
 
 
 def test_what_takes_too_long_is_given_up(fresh, monkeypatch):
     monkeypatch.setattr(answers, "PATIENCE", 0.0)
     response = fresh.get("/api/photos/a%20b.png/blocks/fast/300x440/0/0")
-    assert response.status_code == 503 and "long" in response.json()["error"]
+    assert response.status_code == 504 and "retry-after" not in response.headers
 
 
 def test_a_mistake_of_ours_is_one_line(fresh, monkeypatch, capsys):
@@ -272,17 +319,17 @@ def test_iiif_formats(client, photo, kind, quality):
 
 def test_iiif_links_and_description(client):
     response = iiif(client, "info.json")
-    assert response.headers["content-type"].startswith("application/json")
+    assert response.headers["content-type"].startswith("application/ld+json")
     info = response.json()
     assert info["id"] == "http://127.0.0.1:8000/iiif/a%20b.png"
     assert (info["width"], info["height"]) == (220 * 8, 150 * 8)
-    linked = client.get("/iiif/a%20b.png/info.json", headers={"Accept": "application/ld+json"})
-    assert linked.headers["content-type"].startswith("application/ld+json")
-    assert json.loads(linked.content) == info
+    plain = client.get("/iiif/a%20b.png/info.json", headers={"Accept": "application/json"})
+    assert plain.headers["content-type"] == "application/json"
+    assert json.loads(plain.content) == info
     response = client.get("/iiif/a%20b.png", follow_redirects=False)
     assert response.status_code == 303 and response.headers["location"] == f"{info['id']}/info.json"
     links = iiif(client, "pct:0,0,100,100/!90,60/0.0/color.jpg").headers["link"]
-    assert f'<{info["id"]}/full/88,60/0/color.jpg>;rel="canonical"' in links
+    assert f'<{info["id"]}/full/88,60/0/default.jpg>;rel="canonical"' in links
     assert '<http://iiif.io/api/image/3/level2.json>;rel="profile"' in links
     options = client.options("/iiif/a%20b.png/info.json", headers={"Origin": "http://a.b"})
     assert options.status_code == 204 and options.headers["access-control-allow-origin"] == "*"
@@ -297,6 +344,9 @@ def test_iiif_links_and_description(client):
         ("9999999,0,1,1/max/0/default.jpg", 400),
         ("full/^99999,99999/0/default.jpg", 400),
         ("full/max/0/native.jpg", 400),
+        ("full/^17000,10/0/default.webp", 400),
+        ("full/^10,66000/90/default.jpg", 400),
+        ("full/^16777216,1/0/default.png", 400),
     ],
 )
 def test_wrong_iiif_addresses(client, rest, status):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from viewing.gallery import Gallery
+from viewing.gallery import Gallery, UnknownError
 
 
 def test_every_photograph_has_an_address_of_its_own(tmp_path):
@@ -17,7 +17,7 @@ def test_every_photograph_has_an_address_of_its_own(tmp_path):
     assert [photograph.id for photograph in gallery] == ["x.png", "x-2.png", "x-3.png"]
     assert [photograph.path for photograph in gallery] == paths
     assert gallery.picture(gallery.find("x-2.png")).size == (2, 3)
-    with pytest.raises(KeyError):
+    with pytest.raises(UnknownError):
         gallery.find("../a/x.png")
 
 

@@ -65,6 +65,7 @@ def test_mistakes_are_told_before_anything_is_served(tmp_path, photographs):
         port = taken.getsockname()[1]
         error = fails(tmp_path, "view.py", "--port", port, "--no-browser")
         assert str(port) in error and "in use" in error
+    assert "--host a..b" in fails(tmp_path, "view.py", "--host", "a..b")
     assert "--host 203.0.113.7" in fails(tmp_path, "view.py", "--host", "203.0.113.7")
 
 
@@ -132,6 +133,24 @@ def test_what_is_not_http_gets_an_answer(port, capsys):
                 assert connection.recv(100).startswith(b"HTTP/1.1 400")
     assert get(port, "/api/status")[0] == 200
     assert capsys.readouterr().err == ""
+
+
+def test_answers_that_are_not_read_are_not_kept(port, monkeypatch):
+    monkeypatch.setattr(serving, "READ", 0.5)
+    query = b"model=bicubic&region=0,0,150,220&resolution=1500,2200"
+    with socket.socket() as silent:
+        silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.connect(("127.0.0.1", port))
+        silent.sendall(
+            b"GET /api/photos/a%20b.png/part?" + query + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
+        own = silent.getsockname()[1]
+        ends = time.monotonic() + 40
+        while time.monotonic() < ends and any(
+            each.raddr and each.raddr.port == own for each in psutil.Process().net_connections()
+        ):
+            time.sleep(0.1)
+        assert time.monotonic() < ends
 
 
 def test_many_connections_at_once(port, capsys):
