@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 # Of what each of these says with its base: the hash of the same config written out in full.
 WHOLE = {
     "photo-2": "285a3cbe494a3ad6",
+    "photo-3": "6a50f522a69b07fd",
+    "photo-4": "c9320a86a9edc65e",
     "rdn-ciaosr": "9f52df23fd4dec2e",
     "rdn-clit": "0688e7f38653c31b",
     "rdn-lmciaosr": "ba69ac299cc5aadc",
