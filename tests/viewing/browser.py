@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 
 from rendering.upscaler import load
 
-LONGEST = 120  # seconds that anything may take on a busy machine
+LONGEST = 300  # seconds that anything may take on a busy machine
 
 
 @cache
