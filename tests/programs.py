@@ -11,11 +11,21 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
+from skimage import data
 
 from tests.cases import SPECS
 
 ROOT = Path(__file__).parents[1]
 NORM = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [0.5]}}
+
+
+def write_photos(folder, height, width):
+    """Three parts of a photograph."""
+    folder.mkdir(parents=True)
+    image = data.astronaut()
+    for i, (top, left) in enumerate([(0, 150), (200, 100), (300, 300)]):
+        part = image[top : top + height, left : left + width]
+        Image.fromarray(part).save(folder / f"{i}.png")
 
 
 def run(cwd, program, *args):

@@ -214,9 +214,9 @@ def test_user_mistakes_in_training(folder):
     config = train_config()
     config["train_dataset"]["wrapper"]["args"]["inp_size"] = 60
     (folder / "c.yaml").write_text(yaml.safe_dump(config))
-    assert "90x100 pixels are too few" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "54x60 pixels are too few" in fails(folder, "train_liif.py", "--config", "c.yaml")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(eval_type="div2k-60")))
-    assert "2.png: nothing of 90x100 pixels" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "2.png: nothing of 54x60 pixels" in fails(folder, "train_liif.py", "--config", "c.yaml")
     assert not (folder / "save").exists()
     (folder / "save").write_text("in the way")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
@@ -243,7 +243,7 @@ def test_evaluation_prints_results_and_tables(photos, tmp_path):
     assert "|    x2 |  x3.5 |" in out
     saved = sorted(str(p.relative_to(pictures)) for p in pictures.rglob("*.png"))
     assert saved == [f"Photos/{s}/{i}.png" for s in ("x2", "x3.5") for i in range(3)]
-    assert Image.open(pictures / "Photos/x2/0.png").size == (100, 90)
+    assert Image.open(pictures / "Photos/x2/0.png").size == (60, 54)
     one = succeeds(photos, "test.py", "--config", "suite.yaml", "--model", "m.pth", "--scale", "2")
     assert one == single
 
@@ -279,8 +279,8 @@ def test_evaluation_of_bicubic_agrees_with_pillow(photos):
     wanted = []
     for i in range(3):
         hr = Image.open(photos / "photos" / f"{i}.png")
-        small = hr.resize((50, 45), Image.Resampling.BICUBIC)
-        sr = pillow_bicubic(small, (100, 90))
+        small = hr.resize((30, 27), Image.Resampling.BICUBIC)
+        sr = pillow_bicubic(small, (60, 54))
         diff = (sr - np.asarray(hr)) / 255 @ np.array([65.738, 129.057, 25.064]) / 256
         wanted.append(-10 * np.log10((diff[2:-2, 2:-2] ** 2).mean()))
     assert float(out.split()[1]) == pytest.approx(np.mean(wanted), abs=0.02)
@@ -322,8 +322,8 @@ def test_user_mistakes_in_evaluation(photos, tmp_path):
     ("option", "size"),
     [
         (["--resolution", "120,77"], (120, 77)),
-        (["--scale", "1.37"], (123, 137)),
-        (["--scale", "2,0.5"], (180, 50)),
+        (["--scale", "1.37"], (74, 82)),
+        (["--scale", "2,0.5"], (108, 30)),
     ],
 )
 def test_rendering(photos, tmp_path, option, size):
@@ -337,7 +337,7 @@ def test_rendering(photos, tmp_path, option, size):
 def test_rendering_with_bicubic_is_pillows(photos, tmp_path):
     args = ["--input", "photos/0.png", "--model", "bicubic", "--scale", "3"]
     succeeds(photos, "demo.py", *args, "--output", tmp_path / "o.png")
-    wanted = pillow_bicubic(Image.open(photos / "photos/0.png"), (300, 270))
+    wanted = pillow_bicubic(Image.open(photos / "photos/0.png"), (180, 162))
     got = np.asarray(Image.open(tmp_path / "o.png"))
     assert np.abs(got - wanted)[6:-6, 6:-6].max() <= 1
 

@@ -177,6 +177,7 @@ def test_another_validation_has_a_best_of_its_own(folder):
     assert (run_folder / "epoch-best-1.pth").read_bytes() == old
     best = load(run_folder / "epoch-best.pth")
     assert best["epoch"] == 3
+    assert best["best"] < load(run_folder / "epoch-best-1.pth")["best"]
     assert (
         best["best"] == json.loads((run_folder / "log.jsonl").read_text().splitlines()[-1])["psnr"]
     )
