@@ -28,10 +28,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder outside the repository with images, and a model."""
     from models.checkpoint import save_checkpoint
     from tests.cases import SPECS, make
-    from tests.programs import NORM, write_photos
+    from tests.programs import NORM, SIZE, write_photos
 
     root = tmp_path_factory.mktemp("work")
-    write_photos(root / "photos", 54, 60)
+    write_photos(root / "photos", *SIZE)
     model = make("liif", input_skip="bicubic")
     args = {**SPECS["liif"]["args"], "input_skip": "bicubic"}
     spec = {"name": "liif", "args": args, "sd": model.state_dict()}

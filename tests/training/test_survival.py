@@ -29,6 +29,7 @@ from tests.programs import (
     succeeds,
     train,
     train_config,
+    trained,
 )
 from training.run_folder import to_continue
 
@@ -79,7 +80,7 @@ def assert_same_run(one, two):
 
 def kill_often(folder, rounds, seed, **changes):
     config = {"save_every": {"steps": 1}, "ema": 0.9, "warmup": 3, **changes}
-    train(folder, "--name", "whole", **config)
+    trained(folder, "whole", **config)
     args = [str(rounds), str(seed), "--config", "c.yaml", "--name", "killed", "--resume"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.killer", *args],
@@ -193,7 +194,7 @@ def test_usr1_saves_and_goes_on_and_a_second_process_is_refused(folder):
 
 
 def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
     args = ["--config", "c.yaml", "--name", "parts", "--resume"]
     evaluate = scoring.evaluate
@@ -226,7 +227,7 @@ def damages(data):
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
     """A flipped byte of padding may go unnoticed: the result is right all the same."""
-    train(folder, "--name", "r", epoch_max=3)
+    trained(folder, "r", epoch_max=3)
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=3)))
     run_folder = folder / "save/r"
     whole = ended(run_folder)
@@ -257,7 +258,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     kept = (folder / "save/r/epoch-last.pth").read_bytes()
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=2)))
 
@@ -304,7 +305,7 @@ def test_bad_steps_are_skipped_up_to_a_number(folder):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_do_not_depend_on_the_workers(folder, workers):
-    train(folder, "--name", "none")
+    trained(folder, "none")
     train(folder, "--name", "some", num_workers=workers)
     assert_same_run(folder / "save/none", folder / "save/some")
 
@@ -318,7 +319,7 @@ def test_the_average_is_what_is_validated_and_saved(folder):
 
 
 def test_the_lock_ends_with_its_process(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     with FileLock(folder / "save/r/.lock", timeout=0):
         args = ["--config", "c.yaml", "--name", "r", "--overwrite"]
         assert "another process" in fails(folder, "train_liif.py", *args)
@@ -329,7 +330,7 @@ def test_a_kill_in_the_very_first_save(folder, monkeypatch):
     """The best epoch is written before the last; a run must be there to go on with all the same."""
     import training.run_folder as run_folder
 
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     write = run_folder.save_checkpoint
 
     def dies(path, checkpoint):
@@ -346,7 +347,7 @@ def test_a_kill_in_the_very_first_save(folder, monkeypatch):
 
 
 def test_a_kill_between_the_lines_of_an_epoch(folder, monkeypatch):
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     args = ["--config", "c.yaml", "--name", "killed", "--resume"]
     with monkeypatch.context() as patch:
         patch.setattr("training.log.json.dumps", lambda _: (_ for _ in ()).throw(SystemExit(9)))
@@ -356,7 +357,7 @@ def test_a_kill_between_the_lines_of_an_epoch(folder, monkeypatch):
 
 
 def test_a_kill_after_a_damaged_checkpoint_was_set_aside(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     run_folder = folder / "save/r"
     good = (run_folder / "epoch-last.pth").read_bytes()
     (run_folder / "epoch-previous.pth").write_bytes(b"damaged")
@@ -377,7 +378,7 @@ def test_fp16_and_skipped_steps(folder):
 
 def test_changes_by_force(folder):
     """Other batches begin the epoch again; without an average the trained weights go on."""
-    train(folder, "--name", "r", ema=0.5, epoch_max=1)
+    trained(folder, "r", ema=0.5, epoch_max=1)
     path = folder / "save/r/epoch-last.pth"
     saved = load(path)
     torch.save({**saved, "epoch": 0, "step": 2, "loss_sum": 1.0, "samples": 8}, path)
@@ -394,7 +395,7 @@ def test_changes_by_force(folder):
 
 
 def test_a_run_that_begins_with_anothers_checkpoint_has_its_own_best(folder):
-    train(folder, "--name", "a")
+    trained(folder, "a")
     train(folder, "--name", "b", resume="save/a/epoch-2.pth", eval_type="div2k-2")
     assert (folder / "save/b/epoch-best.pth").exists()
     assert [line["epoch"] for line in logged(folder / "save/b")] == [3, 4]
@@ -410,7 +411,7 @@ def test_a_checkpoint_from_several_gpus_goes_on_bit_for_bit(folder, published):
     """Saved by other code from DataParallel, with numbers of NumPy."""
     keys = ("model", "optimizer", "epoch") if published else ()
     for name in ("plain", "wrapped"):
-        train(folder, "--name", name, ema=0.5, epoch_max=2)
+        trained(folder, name, ema=0.5, epoch_max=2)
         path = folder / "save" / name / "epoch-last.pth"
         saved = load(path)
         saved = {key: saved[key] for key in keys or saved}
