@@ -19,6 +19,8 @@ from filelock import FileLock
 from tensorboardX.proto.event_pb2 import Event
 
 import scoring
+from configs.load import load_train
+from tests.configs.test_load import REGISTRIES
 from tests.programs import (
     CLOCKED,
     ended,
@@ -31,6 +33,7 @@ from tests.programs import (
     train_config,
     trained,
 )
+from training.restore import first_good
 from training.run_folder import to_continue
 
 ROOT = Path(__file__).parents[2]
@@ -225,7 +228,7 @@ def damages(data):
         yield data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder, monkeypatch):
     """A flipped byte of padding may go unnoticed: the result is right all the same."""
     trained(folder, "r", epoch_max=3)
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=3)))
@@ -233,19 +236,31 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
     whole = ended(run_folder)
     last, previous = run_folder / "epoch-last.pth", run_folder / "epoch-previous.pth"
     kept = {path: path.read_bytes() for path in (last, previous)}
+    good = {str(path.relative_to(folder)): load(path) for path in kept}
     assert to_continue(run_folder) == [last, previous]
     args = ["--config", "c.yaml", "--name", "r", "--resume"]
+    for broken in (b"", kept[last][: len(kept[last]) // 2]):
+        last.write_bytes(broken)
+        previous.write_bytes(kept[previous])
+        out = succeeds(folder, "train_liif.py", *args)
+        assert "epoch-last.pth: " in out
+        assert "taking save/r/epoch-previous.pth" in out
+        assert same(ended(run_folder), whole)
+    previous.write_bytes(kept[previous])
+    monkeypatch.chdir(folder)
+    config = load_train("c.yaml", **REGISTRIES)
     unnoticed = 0
     for broken in damages(kept[last]):
         last.write_bytes(broken)
-        previous.write_bytes(kept[previous])
-        done = run(folder, "train_liif.py", *args)
-        assert done.returncode == 0, done.stderr
-        named = (
-            "epoch-last.pth: " in done.stdout and "taking save/r/epoch-previous.pth" in done.stdout
-        )
-        unnoticed += not named
-        assert same(ended(run_folder), whole)
+        state, _, path = first_good(config, torch.device("cpu"), 3, Path("save/r"))
+        if path == "save/r/epoch-last.pth":
+            unnoticed += 1
+            assert not state.notes
+        else:
+            (note,) = state.notes
+            assert note.startswith("save/r/epoch-last.pth: ")
+            assert note.endswith("; taking save/r/epoch-previous.pth instead")
+        assert same(state.checkpoint(config), good[path])
     assert unnoticed <= 5
     last.write_bytes(kept[last][:-9])
     previous.write_bytes(b"")
