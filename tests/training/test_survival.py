@@ -1,12 +1,11 @@
 """Runs that are killed, stopped, and disturbed end as runs that are left alone."""
 
 import contextlib
+import copy
 import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -33,10 +32,10 @@ from tests.programs import (
     train_config,
     trained,
 )
+from tests.training.ranks import Ranks
 from training.restore import first_good
 from training.run_folder import to_continue
 
-ROOT = Path(__file__).parents[2]
 FILES = ("epoch-last.pth", "epoch-best.pth", "epoch-2.pth", "epoch-4.pth")
 
 
@@ -83,20 +82,12 @@ def assert_same_run(one, two):
 
 def kill_often(folder, rounds, seed, **changes):
     config = {"save_every": {"steps": 1}, "ema": 0.9, "warmup": 3, **changes}
-    trained(folder, "whole", **config)
-    args = [str(rounds), str(seed), "--config", "c.yaml", "--name", "killed", "--resume"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.killer", *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**config)))
+    args = [str(rounds), str(seed), "--config", "c.yaml"]
+    out, _ = Ranks(folder, 1, "tests/training/killer.py", *args).finish(0, seconds=600)
     assert_same_run(folder / "save/whole", folder / "save/killed")
-    return int(done.stdout.split("killed ")[-1].split()[0])
+    print(out, flush=True)
+    return int(out.split("killed ")[-1].split()[0])
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -116,34 +107,23 @@ def test_thirty_kills(folder, workers, changes):
     assert kill_often(folder, 30, 7, **changes) >= 10
 
 
-def begin(folder, *args, **changes):
-    """A training as a process, once its first epoch is logged."""
+def begin(folder, until="epoch 1/", **changes):
+    """A training as a process that leads its group, once it has said so much."""
     config = train_config(epoch_max=4000, epoch_val=None, val_dataset=None, epoch_save=None)
     (folder / "c.yaml").write_text(yaml.safe_dump({**config, **changes}))
-    command = [sys.executable, str(ROOT / "train_liif.py"), "--config", "c.yaml", "--name", "r"]
-    process = subprocess.Popen(
-        [*command, *args],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore:This DataLoader"},  # of few cores
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 1/"):
-            break
-    return process
+    args = ["--config", "c.yaml", "--name", "r"]
+    run = Ranks(folder, 1, "train_liif.py", *args, leads=True)
+    run.wait_for(until)
+    return run
 
 
 @pytest.mark.parametrize(
     ("name", "code"), [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.slow)]
 )
 def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, code):
-    process = begin(folder, num_workers=2)
-    os.killpg(process.pid, getattr(signal, name))
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    run = begin(folder, num_workers=2)
+    os.killpg(run.processes[0].pid, getattr(signal, name))
+    out, error = run.finish(code)
     assert error == ""
     assert "stopped after epoch" in out
     saved = load(folder / "save/r/epoch-last.pth")
@@ -155,13 +135,13 @@ def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, c
 )
 def test_a_worker_that_is_killed_loses_no_step(folder, name, code):
     """SIGTERM reaches all processes of a job, the workers too; SIGKILL is the memory's end."""
-    process = begin(folder, num_workers=2)
-    family = psutil.Process(process.pid)
+    run = begin(folder, num_workers=2)
+    family = psutil.Process(run.processes[0].pid)
+    assert len(family.children(recursive=True)) == 2
     for victim in [*family.children(recursive=True), *([family] if code == 143 else [])]:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(getattr(signal, name))
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    out, error = run.finish(code)
     assert len(error.splitlines()) == (0 if code == 143 else 1), error
     if code == 1:
         assert "a process that reads the data was killed" in error
@@ -173,27 +153,32 @@ def test_a_worker_that_is_killed_loses_no_step(folder, name, code):
         assert f"stopped after epoch {saved['epoch']}, step {saved['step']}" in out
 
 
-def saved_at(last):
-    while True:
+def wait_for_save(last, before=0):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):  # between two renames
-            return last.stat().st_mtime_ns
+            if (saved := last.stat().st_mtime_ns) > before:
+                return saved
+        time.sleep(0.01)
+    raise AssertionError("nothing was saved")
 
 
 def test_usr1_saves_and_goes_on_and_a_second_process_is_refused(folder):
-    process = begin(folder)
-    try:
-        last = folder / "save/r/epoch-last.pth"
-        error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
-        assert "save/r: another process is training there" in error
-        for _ in range(3):
-            before = saved_at(last)
-            process.send_signal(signal.SIGUSR1)
-            time.sleep(0.5)
-            assert process.poll() is None
-            assert saved_at(last) > before
-    finally:
-        process.kill()
-        process.communicate()
+    """In an epoch without end, of which the first step alone is saved without being asked."""
+    section = copy.deepcopy(train_config()["train_dataset"])
+    section["dataset"]["args"]["repeat"] = 100_000
+    run = begin(folder, "train: ", train_dataset=section)
+    last = folder / "save/r/epoch-last.pth"
+    saved = wait_for_save(last)
+    error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
+    assert "save/r: another process is training there" in error
+    assert load(last)["step"] == 1
+    for _ in range(3):
+        run.signal(0, signal.SIGUSR1)
+        saved = wait_for_save(last, saved)
+    assert load(last)["step"] > 1
+    run.signal(0, signal.SIGKILL)
+    run.finish(-signal.SIGKILL)
 
 
 def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
