@@ -26,19 +26,12 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder outside the repository with images, and a model."""
-    from PIL import Image
-    from skimage import data
-
     from models.checkpoint import save_checkpoint
     from tests.cases import SPECS, make
-    from tests.programs import NORM
+    from tests.programs import NORM, SIZE, write_photos
 
     root = tmp_path_factory.mktemp("work")
-    (root / "photos").mkdir()
-    image = data.astronaut()
-    for i, (top, left) in enumerate([(0, 150), (200, 100), (300, 300)]):
-        crop = image[top : top + 90, left : left + 100]
-        Image.fromarray(crop).save(root / "photos" / f"{i}.png")
+    write_photos(root / "photos", *SIZE)
     model = make("liif", input_skip="bicubic")
     args = {**SPECS["liif"]["args"], "input_skip": "bicubic"}
     spec = {"name": "liif", "args": args, "sd": model.state_dict()}

@@ -5,17 +5,30 @@ import io
 import runpy
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
 from PIL import Image
+from skimage.data import astronaut
 
 from tests.cases import SPECS
 
 ROOT = Path(__file__).parents[1]
+SIZE = 54, 60  # height and width of the photographs
 NORM = {"inp": {"sub": [0.5], "div": [0.5]}, "gt": {"sub": [0.5], "div": [0.5]}}
+
+
+def write_photos(folder, height, width):
+    """Three parts of a photograph."""
+    folder.mkdir(parents=True)
+    image = astronaut()
+    for i, (top, left) in enumerate([(0, 150), (200, 100), (300, 300)]):
+        part = image[top : top + height, left : left + width]
+        Image.fromarray(part).save(folder / f"{i}.png")
 
 
 def run(cwd, program, *args):
@@ -83,6 +96,28 @@ def train_config(**changes):
 def train(folder, *args, **changes):
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**changes)))
     return succeeds(folder, "train_liif.py", "--config", "c.yaml", *args)
+
+
+def trained(folder, name, **changes):
+    """What `train` leaves behind, from one training of all tests that ask for it; the log."""
+    text = yaml.safe_dump(train_config(**changes))
+    (folder / "c.yaml").write_text(text)
+    run_folder = folder / "save" / name
+    for path, data in _files_of_run(text).items():
+        (run_folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (run_folder / path).write_bytes(data)
+    return (run_folder / "log.txt").read_text()
+
+
+@cache
+def _files_of_run(text):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_photos(folder / "photos", *SIZE)
+        (folder / "c.yaml").write_text(text)
+        succeeds(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
+        files = [path for path in (folder / "save/r").rglob("*") if path.is_file()]
+        return {path.relative_to(folder / "save/r"): path.read_bytes() for path in files}
 
 
 def load(path):

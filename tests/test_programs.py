@@ -24,6 +24,7 @@ from tests.programs import (
     succeeds,
     train,
     train_config,
+    trained,
     write_tests,
 )
 
@@ -54,7 +55,7 @@ def test_training_writes_the_run_folder(folder):
 
 
 def test_a_resumed_run_ends_as_an_uninterrupted_one(folder):
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     train(folder, "--name", "parts", "--resume", epoch_max=2)
     out = train(folder, "--name", "parts", "--resume")
     assert "changed: epoch_max: was 2, is 4" in out
@@ -65,7 +66,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(folder):
 
 
 def test_a_run_is_never_deleted(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     before = (folder / "save/r/epoch-last.pth").read_bytes()
     error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
     assert "save/r: holds a run" in error
@@ -78,7 +79,7 @@ def test_a_run_is_never_deleted(folder):
 
 
 def test_a_run_can_be_overwritten_by_its_own_config(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     args = ["--config", "save/r/config.yaml", "--name", "r", "--overwrite"]
     succeeds(folder, "train_liif.py", *args)
     assert (folder / "save/r/config.yaml").read_text() == (folder / "c.yaml").read_text()
@@ -103,7 +104,7 @@ def test_a_failing_validation_does_not_lose_the_epoch(folder):
     assert (saved["epoch"], saved["step"]) == (0, 3)  # all steps, but no validation yet
     last.write_bytes(whole)
     succeeds(folder, "train_liif.py", *args, "--resume")
-    train(folder, "--name", "straight", epoch_max=1)
+    trained(folder, "straight", epoch_max=1)
     assert same(*(load(folder / "save" / n / "epoch-last.pth")["model"] for n in ("r", "straight")))
 
 
@@ -111,7 +112,7 @@ def test_a_failing_validation_does_not_lose_the_epoch(folder):
     "changes", [{"epoch": "abc"}, {"epoch": -5}, {"best": None}, {"optimizer": {"name": "adam"}}]
 )
 def test_odd_checkpoints_to_resume(folder, changes):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     path = folder / "save/r/epoch-last.pth"
     (folder / "save/r/epoch-previous.pth").unlink(missing_ok=True)
     torch.save({**load(path), **changes}, path)
@@ -124,13 +125,13 @@ def test_odd_checkpoints_to_resume(folder, changes):
 
 def test_resume_from_a_published_checkpoint(folder):
     """It holds less, and its optimizer's rate has decayed already: it must not decay twice."""
-    train(folder, "--name", "first", epoch_max=2)
+    trained(folder, "first", epoch_max=2)
     checkpoint = load(folder / "save/first/epoch-last.pth")
     published = {key: checkpoint[key] for key in ("model", "optimizer", "epoch")}
     torch.save(published, folder / "published.pth")
     out = train(folder, "--name", "second", resume="published.pth")
     assert "continued from published.pth after epoch 2" in out
-    whole = train(folder, "--name", "whole")
+    whole = trained(folder, "whole")
     resumed, straight = (load(folder / "save" / n / "epoch-last.pth") for n in ("second", "whole"))
     assert same(resumed["model"], straight["model"])
     assert same(resumed["optimizer"], straight["optimizer"])
@@ -140,7 +141,7 @@ def test_resume_from_a_published_checkpoint(folder):
 
 def test_pre_train_begins_with_the_weights_of_a_checkpoint(folder):
     """Of these alone: steps, rates and moments begin anew. A resumed run does not read it again."""
-    train(folder, "--name", "first", epoch_max=1)
+    trained(folder, "first", epoch_max=1)
     first = load(folder / "save/first/epoch-last.pth")
     tiny = {"name": "sgd", "args": {"lr": 1e-20}}
     config = {"pre_train": "save/first/epoch-last.pth", "optimizer": tiny}
@@ -167,7 +168,7 @@ def test_pre_train_begins_with_the_weights_of_a_checkpoint(folder):
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_amp_in_training(folder, amp):
     """Close to fp32, and its resumed run ends as the uninterrupted one."""
-    plain = train(folder, "--name", "plain")
+    plain = trained(folder, "plain")
     whole = train(folder, "--name", "whole", amp=amp)
     train(folder, "--name", "parts", "--resume", amp=amp, epoch_max=2)
     train(folder, "--name", "parts", "--resume", "--force", amp=amp)
@@ -214,9 +215,9 @@ def test_user_mistakes_in_training(folder):
     config = train_config()
     config["train_dataset"]["wrapper"]["args"]["inp_size"] = 60
     (folder / "c.yaml").write_text(yaml.safe_dump(config))
-    assert "90x100 pixels are too few" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "54x60 pixels are too few" in fails(folder, "train_liif.py", "--config", "c.yaml")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(eval_type="div2k-60")))
-    assert "2.png: nothing of 90x100 pixels" in fails(folder, "train_liif.py", "--config", "c.yaml")
+    assert "2.png: nothing of 54x60 pixels" in fails(folder, "train_liif.py", "--config", "c.yaml")
     assert not (folder / "save").exists()
     (folder / "save").write_text("in the way")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
@@ -243,7 +244,7 @@ def test_evaluation_prints_results_and_tables(photos, tmp_path):
     assert "|    x2 |  x3.5 |" in out
     saved = sorted(str(p.relative_to(pictures)) for p in pictures.rglob("*.png"))
     assert saved == [f"Photos/{s}/{i}.png" for s in ("x2", "x3.5") for i in range(3)]
-    assert Image.open(pictures / "Photos/x2/0.png").size == (100, 90)
+    assert Image.open(pictures / "Photos/x2/0.png").size == (60, 54)
     one = succeeds(photos, "test.py", "--config", "suite.yaml", "--model", "m.pth", "--scale", "2")
     assert one == single
 
@@ -279,8 +280,8 @@ def test_evaluation_of_bicubic_agrees_with_pillow(photos):
     wanted = []
     for i in range(3):
         hr = Image.open(photos / "photos" / f"{i}.png")
-        small = hr.resize((50, 45), Image.Resampling.BICUBIC)
-        sr = pillow_bicubic(small, (100, 90))
+        small = hr.resize((30, 27), Image.Resampling.BICUBIC)
+        sr = pillow_bicubic(small, (60, 54))
         diff = (sr - np.asarray(hr)) / 255 @ np.array([65.738, 129.057, 25.064]) / 256
         wanted.append(-10 * np.log10((diff[2:-2, 2:-2] ** 2).mean()))
     assert float(out.split()[1]) == pytest.approx(np.mean(wanted), abs=0.02)
@@ -322,8 +323,8 @@ def test_user_mistakes_in_evaluation(photos, tmp_path):
     ("option", "size"),
     [
         (["--resolution", "120,77"], (120, 77)),
-        (["--scale", "1.37"], (123, 137)),
-        (["--scale", "2,0.5"], (180, 50)),
+        (["--scale", "1.37"], (74, 82)),
+        (["--scale", "2,0.5"], (108, 30)),
     ],
 )
 def test_rendering(photos, tmp_path, option, size):
@@ -337,7 +338,7 @@ def test_rendering(photos, tmp_path, option, size):
 def test_rendering_with_bicubic_is_pillows(photos, tmp_path):
     args = ["--input", "photos/0.png", "--model", "bicubic", "--scale", "3"]
     succeeds(photos, "demo.py", *args, "--output", tmp_path / "o.png")
-    wanted = pillow_bicubic(Image.open(photos / "photos/0.png"), (300, 270))
+    wanted = pillow_bicubic(Image.open(photos / "photos/0.png"), (180, 162))
     got = np.asarray(Image.open(tmp_path / "o.png"))
     assert np.abs(got - wanted)[6:-6, 6:-6].max() <= 1
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,20 @@ from configs.load import load_test
 from datasets.loader import make_loader
 from engine import super_resolve
 from models.checkpoint import load_model
-from tests.programs import NORM, ROOT, fails, pillow_bicubic, succeeds
+from tests.programs import NORM, ROOT, fails, pillow_bicubic, succeeds, write_photos
 
 SIGMAS = (15, 25, 50)
 
 
 @pytest.fixture(scope="module")
 def benchmark(photos, tmp_path_factory):
-    """The photographs where the shipped tests look: of LIVE1 in gray, of B100 and Set14 in RGB."""
+    """Photographs where the shipped tests look: of LIVE1 in gray, of B100 and Set14 in RGB."""
     root = tmp_path_factory.mktemp("restoration")
     (root / "m.pth").symlink_to(photos / "m.pth")
-    for name in ("LIVE1", "B100", "Set14"):
+    for name in ("LIVE1", "Set14"):
         (root / f"load/benchmark/{name}/HR").mkdir(parents=True)
-    for file in sorted((photos / "photos").iterdir()):
-        shutil.copy(file, root / "load/benchmark/B100/HR")
+    write_photos(root / "load/benchmark/B100/HR", 90, 100)
+    for file in sorted((root / "load/benchmark/B100/HR").iterdir()):
         image = Image.open(file).crop((0, 0, 97, 83))
         image.save(root / "load/benchmark/Set14/HR" / file.name)
         image.convert("L").save(root / "load/benchmark/LIVE1/HR" / file.name)

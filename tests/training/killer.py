@@ -1,8 +1,8 @@
-"""Starts a training again and again, and kills it: python -m tests.training.killer ROUNDS SEED ARGS
+"""Starts a training again and again, and kills it: killer.py ROUNDS SEED ARGS
 
-Every start is a fork of this process, which has imported everything and computed nothing. Half of
-the rounds are killed at a random time, half in the middle of a random save. One more start ends the
-run.
+Every start is a fork of this process, which has imported everything and computed nothing. The first
+is left alone, as the run `whole`. Then half of the rounds of `killed` are killed at a random time,
+half in the middle of a random save. One more start ends the run.
 """
 
 import os
@@ -68,13 +68,18 @@ def start(args: list[str], call: int = 0, after: bool = False) -> int:
 def main() -> None:
     rounds, seed, *args = sys.argv[1:]
     rng = random.Random(int(seed))
+    began = time.monotonic()
+    whole = os.waitpid(start([*args, "--name", "whole"]), 0)[1]
+    seconds = time.monotonic() - began
+    assert whole == 0
+    args += ["--name", "killed", "--resume"]
     killed = 0
     for number in range(int(rounds)):
         if number % 2:
             pid = start(args, rng.randrange(1, 12), rng.random() < 0.5)
         else:
             pid = start(args)
-            time.sleep(rng.uniform(0.05, 0.9))
+            time.sleep(rng.uniform(0, 0.4) * seconds)
             os.kill(pid, signal.SIGKILL)
         killed += os.waitpid(pid, 0)[1] == signal.SIGKILL
     print(f"killed {killed}", flush=True)

@@ -5,6 +5,7 @@ import os
 import runpy
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -32,6 +33,9 @@ def start(folder, env, outputs, program, args, leads=False):
 
 
 def _run(folder, env, outputs, program, args, leads):
+    # As a process that was started by itself, it has processes of its own, and starts them as such.
+    multiprocessing.current_process()._config["daemon"] = False
+    multiprocessing.set_start_method(None, force=True)
     if leads:
         os.setsid()
     os.chdir(folder)
@@ -41,21 +45,26 @@ def _run(folder, env, outputs, program, args, leads):
         os.dup2(os.open(path, (os.O_RDWR if leads else os.O_WRONLY) | os.O_CREAT), number)
     sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
     torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", "This DataLoader")  # of few cores
     sys.argv = [program, *args]
     runpy.run_path(str(ROOT / program), run_name="__main__")
 
 
 class Ranks:
-    """The processes of one run, each in its own folder if there are several."""
+    """The processes of one run, each in its own folder if there are several.
 
-    def __init__(self, folder, count, program, *args):
+    A single one is as a user starts it; with ``leads`` it leads a group.
+    """
+
+    def __init__(self, folder, count, program, *args, leads=False):
         self.store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
         folders = folder if isinstance(folder, list) else [folder] * count
         now = time.monotonic_ns()
         self.outputs = [folders[rank] / f"rank{rank}-{now}" for rank in range(count)]
         envs = [environment(rank, count, self.store.port) for rank in range(count)]
+        envs = envs if count > 1 else [{}]
         self.processes = [
-            start(folder, env, (f"{output}.out", f"{output}.err"), program, args)
+            start(folder, env, (f"{output}.out", f"{output}.err"), program, args, leads)
             for folder, env, output in zip(folders, envs, self.outputs, strict=True)
         ]
 
@@ -72,9 +81,9 @@ class Ranks:
     def signal(self, rank, number):
         os.kill(self.processes[rank].pid, number)
 
-    def finish(self, *codes):
+    def finish(self, *codes, seconds=60):
         """The output, once all have ended with these exit codes."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + seconds
         for process in self.processes:
             process.join(deadline - time.monotonic())
         error = self.said("err")

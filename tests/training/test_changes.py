@@ -10,7 +10,7 @@ import yaml
 
 import models
 from tests.cases import SPECS, make
-from tests.programs import ended, fails, load, same, succeeds, train, train_config
+from tests.programs import ended, fails, load, same, succeeds, train, train_config, trained
 
 RESUME = ["--config", "c.yaml", "--name", "r", "--resume"]
 
@@ -29,7 +29,7 @@ def rates(run_folder):
 
 
 def test_a_changed_learning_rate_is_applied_and_logged(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     before = load(folder / "save/r/epoch-last.pth")["optimizer"]["sd"]["state"]
     write(folder, epoch_max=2, optimizer=adam(lr=1e-12), multi_step_lr=None)
     error = fails(folder, "train_liif.py", *RESUME)
@@ -51,7 +51,7 @@ def test_a_changed_learning_rate_is_applied_and_logged(folder):
 
 
 def test_after_a_divergence_the_advice_can_be_followed(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     write(folder, optimizer=adam(lr=1e30))
     error = fails(folder, "train_liif.py", *RESUME, "--force")
     assert "lower the learning rate" in error
@@ -63,7 +63,7 @@ def test_after_a_divergence_the_advice_can_be_followed(folder):
 
 def test_the_same_change_in_the_middle_is_as_if_made_by_hand(folder):
     """Oracle: the checkpoint's own entry of the rate and weight decay edited, by torch's rules."""
-    train(folder, "--name", "r", epoch_max=1, multi_step_lr=None)
+    trained(folder, "r", epoch_max=1, multi_step_lr=None)
     (folder / "save/s").mkdir()
     torch.save(load(folder / "save/r/epoch-last.pth"), folder / "save/s/epoch-last.pth")
     changes = {"optimizer": adam(weight_decay=0.1, betas=[0.5, 0.6]), "multi_step_lr": None}
@@ -93,7 +93,7 @@ def test_the_same_change_in_the_middle_is_as_if_made_by_hand(folder):
     ids=lambda changes: next(iter(changes)),
 )
 def test_what_changes_no_result_never_blocks(folder, changes):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     write(folder, **{"epoch_max": 1, **changes})
     succeeds(folder, "train_liif.py", *RESUME)
 
@@ -111,7 +111,7 @@ def test_what_changes_no_result_never_blocks(folder, changes):
 def test_what_changes_a_result_is_asked_for(folder, changes):
     """A longer run, too, where the rate depends on its end."""
     schedule = {"multi_step_lr": None, "lr_schedule": "cosine"}
-    train(folder, "--name", "r", **{"epoch_max": 2, **schedule})
+    trained(folder, "r", **{"epoch_max": 2, **schedule})
     write(folder, **{**schedule, **changes})
     assert "--force" in fails(folder, "train_liif.py", *RESUME)
     out = succeeds(folder, "train_liif.py", *RESUME, "--force")
@@ -138,7 +138,7 @@ OTHERS = [
 
 @pytest.mark.parametrize(("changes", "message"), OTHERS)
 def test_what_cannot_be_applied_is_refused_with_what_to_do_instead(folder, changes, message):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     before = (folder / "save/r/config.yaml").read_bytes()
     write(folder, **changes)
     error = fails(folder, "train_liif.py", *RESUME, "--force")
@@ -151,7 +151,7 @@ def test_what_cannot_be_applied_is_refused_with_what_to_do_instead(folder, chang
 
 @pytest.mark.parametrize(("changes", "message"), OTHERS)
 def test_resume_is_as_strict_as_pre_train(folder, changes, message):
-    train(folder, "--name", "first", epoch_max=1)
+    trained(folder, "first", epoch_max=1)
     write(folder, **changes, resume="save/first/epoch-last.pth")
     error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
     assert message in error
@@ -160,7 +160,7 @@ def test_resume_is_as_strict_as_pre_train(folder, changes, message):
 
 
 def test_resume_beyond_the_end_says_so(folder):
-    train(folder, "--name", "first", epoch_max=2)
+    trained(folder, "first", epoch_max=2)
     write(folder, resume="save/first/epoch-last.pth", epoch_max=2)
     error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r")
     assert "has 2 epochs behind it, and epoch_max is 2: nothing is left to train" in error
@@ -168,7 +168,7 @@ def test_resume_beyond_the_end_says_so(folder):
 
 
 def test_another_validation_has_a_best_of_its_own(folder):
-    train(folder, "--name", "r", epoch_max=2)
+    trained(folder, "r", epoch_max=2)
     run_folder = folder / "save/r"
     old = (run_folder / "epoch-best.pth").read_bytes()
     write(folder, epoch_max=3, eval_type="div2k-20")  # what is left of the border is far worse
@@ -177,13 +177,14 @@ def test_another_validation_has_a_best_of_its_own(folder):
     assert (run_folder / "epoch-best-1.pth").read_bytes() == old
     best = load(run_folder / "epoch-best.pth")
     assert best["epoch"] == 3
+    assert best["best"] < load(run_folder / "epoch-best-1.pth")["best"]
     assert (
         best["best"] == json.loads((run_folder / "log.jsonl").read_text().splitlines()[-1])["psnr"]
     )
 
 
 def test_what_measures_the_same_keeps_the_best(folder):
-    train(folder, "--name", "r", epoch_max=2)
+    trained(folder, "r", epoch_max=2)
     config = train_config(epoch_max=2)
     config["val_dataset"]["batch_size"] = 2
     config["val_dataset"]["dataset"]["args"] = {"root_path": "./photos", "cache": "in_memory"}
@@ -214,8 +215,8 @@ def in_published_order(checkpoint, order):
 def test_moments_find_their_parameters_in_files_of_another_order(folder):
     """As `lmlte` of the published code and of earlier versions here: by the keys of the weights."""
     config = {"model": SPECS["lmlte"]}
-    whole = train(folder, "--name", "whole", epoch_max=2, **config)
-    train(folder, "--name", "first", epoch_max=1, **config)
+    whole = trained(folder, "whole", epoch_max=2, **config)
+    trained(folder, "first", epoch_max=1, **config)
     checkpoint = load(folder / "save/first/epoch-last.pth")
     names = [name for name, _ in make("lmlte").named_parameters()]
     order = [names[i] for i in np.random.default_rng(0).permutation(len(names))]
@@ -228,7 +229,7 @@ def test_moments_find_their_parameters_in_files_of_another_order(folder):
 
 @pytest.mark.parametrize("harm", ["shape", "count", "kind"])
 def test_moments_of_other_parameters_are_refused(folder, harm):
-    train(folder, "--name", "first", epoch_max=1)
+    trained(folder, "first", epoch_max=1)
     checkpoint = load(folder / "save/first/epoch-last.pth")
     optimizer = checkpoint["optimizer"]["sd"]
     if harm == "shape":

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from tests.programs import ended, fails, load, run, same, train, train_config
+from tests.programs import ended, fails, load, run, same, train, train_config, trained
 from tests.training import ranks
 from tests.training.test_survival import logged
 from training.board import Board
@@ -91,7 +91,7 @@ def whole(photos, tmp_path_factory):
     """The same run, left alone."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "photos").symlink_to(photos / "photos")
-    train(folder, "--name", "r", **LONG, epoch_max=EPOCHS)
+    trained(folder, "r", **LONG, epoch_max=EPOCHS)
     return folder / "save/r"
 
 

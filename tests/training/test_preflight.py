@@ -26,6 +26,7 @@ from tests.programs import (
     succeeds,
     train,
     train_config,
+    trained,
 )
 from tests.training.test_changes import adam, rates, write
 from training.preflight import preflight
@@ -66,7 +67,7 @@ def test_values_on_the_command_line(folder):
 
 def test_a_stop_in_the_validation_before_the_first_epoch_keeps_the_loss(folder, monkeypatch):
     """Of a run that was stopped in the middle of an epoch."""
-    train(folder, "--name", "whole", epoch_max=1)
+    trained(folder, "whole", epoch_max=1)
     real = training.loop.train_step
     steps = iter(range(99))
 
@@ -89,7 +90,7 @@ def test_a_stop_in_the_validation_before_the_first_epoch_keeps_the_loss(folder, 
 
 
 def test_a_validation_before_the_first_epoch(folder):
-    train(folder, "--name", "plain", epoch_max=1)
+    trained(folder, "plain", epoch_max=1)
     out = train(folder, "--name", "r", "--validate-first", epoch_max=1)
     psnr = float(out.split("before epoch 1: val: psnr=")[1].split()[0])
     assert 5 < psnr < 20

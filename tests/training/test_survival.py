@@ -1,12 +1,11 @@
 """Runs that are killed, stopped, and disturbed end as runs that are left alone."""
 
 import contextlib
+import copy
 import json
 import os
 import signal
 import struct
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +18,8 @@ from filelock import FileLock
 from tensorboardX.proto.event_pb2 import Event
 
 import scoring
+from configs.load import load_train
+from tests.configs.test_load import REGISTRIES
 from tests.programs import (
     CLOCKED,
     ended,
@@ -29,10 +30,12 @@ from tests.programs import (
     succeeds,
     train,
     train_config,
+    trained,
 )
+from tests.training.ranks import Ranks
+from training.restore import first_good
 from training.run_folder import to_continue
 
-ROOT = Path(__file__).parents[2]
 FILES = ("epoch-last.pth", "epoch-best.pth", "epoch-2.pth", "epoch-4.pth")
 
 
@@ -79,20 +82,12 @@ def assert_same_run(one, two):
 
 def kill_often(folder, rounds, seed, **changes):
     config = {"save_every": {"steps": 1}, "ema": 0.9, "warmup": 3, **changes}
-    train(folder, "--name", "whole", **config)
-    args = [str(rounds), str(seed), "--config", "c.yaml", "--name", "killed", "--resume"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.training.killer", *args],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
+    (folder / "c.yaml").write_text(yaml.safe_dump(train_config(**config)))
+    args = [str(rounds), str(seed), "--config", "c.yaml"]
+    out, _ = Ranks(folder, 1, "tests/training/killer.py", *args).finish(0, seconds=600)
     assert_same_run(folder / "save/whole", folder / "save/killed")
-    return int(done.stdout.split("killed ")[-1].split()[0])
+    print(out, flush=True)
+    return int(out.split("killed ")[-1].split()[0])
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -112,34 +107,23 @@ def test_thirty_kills(folder, workers, changes):
     assert kill_often(folder, 30, 7, **changes) >= 10
 
 
-def begin(folder, *args, **changes):
-    """A training as a process, once its first epoch is logged."""
+def begin(folder, until="epoch 1/", **changes):
+    """A training as a process that leads its group, once it has said so much."""
     config = train_config(epoch_max=4000, epoch_val=None, val_dataset=None, epoch_save=None)
     (folder / "c.yaml").write_text(yaml.safe_dump({**config, **changes}))
-    command = [sys.executable, str(ROOT / "train_liif.py"), "--config", "c.yaml", "--name", "r"]
-    process = subprocess.Popen(
-        [*command, *args],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONWARNINGS": "ignore:This DataLoader"},  # of few cores
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 1/"):
-            break
-    return process
+    args = ["--config", "c.yaml", "--name", "r"]
+    run = Ranks(folder, 1, "train_liif.py", *args, leads=True)
+    run.wait_for(until)
+    return run
 
 
 @pytest.mark.parametrize(
     ("name", "code"), [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.slow)]
 )
 def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, code):
-    process = begin(folder, num_workers=2)
-    os.killpg(process.pid, getattr(signal, name))
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    run = begin(folder, num_workers=2)
+    os.killpg(run.processes[0].pid, getattr(signal, name))
+    out, error = run.finish(code)
     assert error == ""
     assert "stopped after epoch" in out
     saved = load(folder / "save/r/epoch-last.pth")
@@ -151,13 +135,13 @@ def test_a_signal_to_the_whole_group_ends_the_run_after_its_step(folder, name, c
 )
 def test_a_worker_that_is_killed_loses_no_step(folder, name, code):
     """SIGTERM reaches all processes of a job, the workers too; SIGKILL is the memory's end."""
-    process = begin(folder, num_workers=2)
-    family = psutil.Process(process.pid)
+    run = begin(folder, num_workers=2)
+    family = psutil.Process(run.processes[0].pid)
+    assert len(family.children(recursive=True)) == 2
     for victim in [*family.children(recursive=True), *([family] if code == 143 else [])]:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(getattr(signal, name))
-    out, error = process.communicate(timeout=60)
-    assert process.returncode == code, error
+    out, error = run.finish(code)
     assert len(error.splitlines()) == (0 if code == 143 else 1), error
     if code == 1:
         assert "a process that reads the data was killed" in error
@@ -169,31 +153,36 @@ def test_a_worker_that_is_killed_loses_no_step(folder, name, code):
         assert f"stopped after epoch {saved['epoch']}, step {saved['step']}" in out
 
 
-def saved_at(last):
-    while True:
+def wait_for_save(last, before=0):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):  # between two renames
-            return last.stat().st_mtime_ns
+            if (saved := last.stat().st_mtime_ns) > before:
+                return saved
+        time.sleep(0.01)
+    raise AssertionError("nothing was saved")
 
 
 def test_usr1_saves_and_goes_on_and_a_second_process_is_refused(folder):
-    process = begin(folder)
-    try:
-        last = folder / "save/r/epoch-last.pth"
-        error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
-        assert "save/r: another process is training there" in error
-        for _ in range(3):
-            before = saved_at(last)
-            process.send_signal(signal.SIGUSR1)
-            time.sleep(0.5)
-            assert process.poll() is None
-            assert saved_at(last) > before
-    finally:
-        process.kill()
-        process.communicate()
+    """In an epoch without end, of which the first step alone is saved without being asked."""
+    section = copy.deepcopy(train_config()["train_dataset"])
+    section["dataset"]["args"]["repeat"] = 100_000
+    run = begin(folder, "train: ", train_dataset=section)
+    last = folder / "save/r/epoch-last.pth"
+    saved = wait_for_save(last)
+    error = fails(folder, "train_liif.py", "--config", "c.yaml", "--name", "r", "--resume")
+    assert "save/r: another process is training there" in error
+    assert load(last)["step"] == 1
+    for _ in range(3):
+        run.signal(0, signal.SIGUSR1)
+        saved = wait_for_save(last, saved)
+    assert load(last)["step"] > 1
+    run.signal(0, signal.SIGKILL)
+    run.finish(-signal.SIGKILL)
 
 
 def test_a_stop_in_validation_repeats_no_step(folder, monkeypatch):
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config()))
     args = ["--config", "c.yaml", "--name", "parts", "--resume"]
     evaluate = scoring.evaluate
@@ -224,27 +213,39 @@ def damages(data):
         yield data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder, monkeypatch):
     """A flipped byte of padding may go unnoticed: the result is right all the same."""
-    train(folder, "--name", "r", epoch_max=3)
+    trained(folder, "r", epoch_max=3)
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=3)))
     run_folder = folder / "save/r"
     whole = ended(run_folder)
     last, previous = run_folder / "epoch-last.pth", run_folder / "epoch-previous.pth"
     kept = {path: path.read_bytes() for path in (last, previous)}
+    good = {str(path.relative_to(folder)): load(path) for path in kept}
     assert to_continue(run_folder) == [last, previous]
     args = ["--config", "c.yaml", "--name", "r", "--resume"]
+    for broken in (b"", kept[last][: len(kept[last]) // 2]):
+        last.write_bytes(broken)
+        previous.write_bytes(kept[previous])
+        out = succeeds(folder, "train_liif.py", *args)
+        assert "epoch-last.pth: " in out
+        assert "taking save/r/epoch-previous.pth" in out
+        assert same(ended(run_folder), whole)
+    previous.write_bytes(kept[previous])
+    monkeypatch.chdir(folder)
+    config = load_train("c.yaml", **REGISTRIES)
     unnoticed = 0
     for broken in damages(kept[last]):
         last.write_bytes(broken)
-        previous.write_bytes(kept[previous])
-        done = run(folder, "train_liif.py", *args)
-        assert done.returncode == 0, done.stderr
-        named = (
-            "epoch-last.pth: " in done.stdout and "taking save/r/epoch-previous.pth" in done.stdout
-        )
-        unnoticed += not named
-        assert same(ended(run_folder), whole)
+        state, _, path = first_good(config, torch.device("cpu"), 3, Path("save/r"))
+        if path == "save/r/epoch-last.pth":
+            unnoticed += 1
+            assert not state.notes
+        else:
+            (note,) = state.notes
+            assert note.startswith("save/r/epoch-last.pth: ")
+            assert note.endswith("; taking save/r/epoch-previous.pth instead")
+        assert same(state.checkpoint(config), good[path])
     assert unnoticed <= 5
     last.write_bytes(kept[last][:-9])
     previous.write_bytes(b"")
@@ -257,7 +258,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(folder):
 
 
 def test_a_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     kept = (folder / "save/r/epoch-last.pth").read_bytes()
     (folder / "c.yaml").write_text(yaml.safe_dump(train_config(epoch_max=2)))
 
@@ -304,7 +305,7 @@ def test_bad_steps_are_skipped_up_to_a_number(folder):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_do_not_depend_on_the_workers(folder, workers):
-    train(folder, "--name", "none")
+    trained(folder, "none")
     train(folder, "--name", "some", num_workers=workers)
     assert_same_run(folder / "save/none", folder / "save/some")
 
@@ -318,7 +319,7 @@ def test_the_average_is_what_is_validated_and_saved(folder):
 
 
 def test_the_lock_ends_with_its_process(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     with FileLock(folder / "save/r/.lock", timeout=0):
         args = ["--config", "c.yaml", "--name", "r", "--overwrite"]
         assert "another process" in fails(folder, "train_liif.py", *args)
@@ -329,7 +330,7 @@ def test_a_kill_in_the_very_first_save(folder, monkeypatch):
     """The best epoch is written before the last; a run must be there to go on with all the same."""
     import training.run_folder as run_folder
 
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     write = run_folder.save_checkpoint
 
     def dies(path, checkpoint):
@@ -346,7 +347,7 @@ def test_a_kill_in_the_very_first_save(folder, monkeypatch):
 
 
 def test_a_kill_between_the_lines_of_an_epoch(folder, monkeypatch):
-    train(folder, "--name", "whole")
+    trained(folder, "whole")
     args = ["--config", "c.yaml", "--name", "killed", "--resume"]
     with monkeypatch.context() as patch:
         patch.setattr("training.log.json.dumps", lambda _: (_ for _ in ()).throw(SystemExit(9)))
@@ -356,7 +357,7 @@ def test_a_kill_between_the_lines_of_an_epoch(folder, monkeypatch):
 
 
 def test_a_kill_after_a_damaged_checkpoint_was_set_aside(folder):
-    train(folder, "--name", "r", epoch_max=1)
+    trained(folder, "r", epoch_max=1)
     run_folder = folder / "save/r"
     good = (run_folder / "epoch-last.pth").read_bytes()
     (run_folder / "epoch-previous.pth").write_bytes(b"damaged")
@@ -377,7 +378,7 @@ def test_fp16_and_skipped_steps(folder):
 
 def test_changes_by_force(folder):
     """Other batches begin the epoch again; without an average the trained weights go on."""
-    train(folder, "--name", "r", ema=0.5, epoch_max=1)
+    trained(folder, "r", ema=0.5, epoch_max=1)
     path = folder / "save/r/epoch-last.pth"
     saved = load(path)
     torch.save({**saved, "epoch": 0, "step": 2, "loss_sum": 1.0, "samples": 8}, path)
@@ -394,7 +395,7 @@ def test_changes_by_force(folder):
 
 
 def test_a_run_that_begins_with_anothers_checkpoint_has_its_own_best(folder):
-    train(folder, "--name", "a")
+    trained(folder, "a")
     train(folder, "--name", "b", resume="save/a/epoch-2.pth", eval_type="div2k-2")
     assert (folder / "save/b/epoch-best.pth").exists()
     assert [line["epoch"] for line in logged(folder / "save/b")] == [3, 4]
@@ -410,7 +411,7 @@ def test_a_checkpoint_from_several_gpus_goes_on_bit_for_bit(folder, published):
     """Saved by other code from DataParallel, with numbers of NumPy."""
     keys = ("model", "optimizer", "epoch") if published else ()
     for name in ("plain", "wrapped"):
-        train(folder, "--name", name, ema=0.5, epoch_max=2)
+        trained(folder, name, ema=0.5, epoch_max=2)
         path = folder / "save" / name / "epoch-last.pth"
         saved = load(path)
         saved = {key: saved[key] for key in keys or saved}
